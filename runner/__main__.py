@@ -26,17 +26,13 @@ def main() -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback before a run catches signals
     words = sys.argv[1:]
+    arguments, failure = None, None
     try:
         arguments = parse(words)
-    except (HelpRequested, OffpipeError):
-        arguments = None  # `perform` parses again, and reports the error
-    failure = None
-    try:
-        code = quick_answer(arguments) if arguments else None
-    except OffpipeError as error:
-        failure, code = error, None
-    if code is not None:
-        return code
+        if (code := quick_answer(arguments)) is not None:
+            return code
+    except (HelpRequested, OffpipeError) as error:
+        failure = error  # `perform` reports it
     from runner.cli.main import main as perform
 
     return perform(words, arguments, failure)

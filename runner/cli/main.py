@@ -22,12 +22,12 @@ _REPORT = "this is a bug: please report it to the project's issue tracker, with 
 
 
 def main(
-    argv: Sequence[str] | None = None, arguments: Arguments | None = None, failure: OffpipeError | None = None
+    argv: Sequence[str] | None = None, arguments: Arguments | None = None, failure: Exception | None = None
 ) -> int:
     """Carry out the command line and return the exit code.
 
     `argv` is the command line without the program's name, `arguments` the parsed one if there is one already, `failure`
-    an error that has ended the run already.
+    an error or HelpRequested that has ended the run already.
     """
     hold_descriptors()
     words = list(sys.argv[1:] if argv is None else argv)
@@ -51,7 +51,7 @@ def main(
 
 
 def _perform(
-    known: Arguments, arguments: Arguments | None, failure: OffpipeError | None, stdout: Stream, stderr: Stream
+    known: Arguments, arguments: Arguments | None, failure: Exception | None, stdout: Stream, stderr: Stream
 ) -> tuple[int, Callable[[], str]]:
     """Carry out the command line; return the exit code, and a function for the result as `--json` prints it.
 
@@ -59,9 +59,9 @@ def _perform(
     """
     code, commands = EXIT_OK, None
     try:
-        if failure is not None:
-            raise failure
         try:
+            if failure is not None:
+                raise failure
             arguments = arguments or parse(known.words)
         except HelpRequested as requested:
             stdout.write(str(requested))
