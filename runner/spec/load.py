@@ -154,7 +154,7 @@ class SpecBuilder:
         paths = self._state_paths()
         disk = Disk(self._root, (paths.state_dir, paths.locks_dir), without, inputs)
         expander = Expander(self._top["stages"], self._inserter, disk, broken)
-        stages = [self._instance(instance, params) for instance in expander.expand(fills=self.fills)]
+        stages = [self.stage(instance, params) for instance in expander.expand(fills=self.fills)]
         self.sources = expander.sources
         unused = [name for name in self._vars or () if name not in self._inserter.used]
         return Spec(
@@ -177,19 +177,13 @@ class SpecBuilder:
             extensions=_extensions(self._given),
         )
 
-    def _instance(self, instance: Instance, params: Overrides) -> Stage:
-        stage = self.build_stage(instance.position, instance.given, instance.values)
-        if missing := instance.missing:
-            stage = stage._replace(missing=Fault(pointer(self._path, missing.at), missing.what, missing.hint))
-        if own := {**params.get(stage.template, {}), **params.get(stage.name, {})} if params else {}:
-            stage = stage._replace(params={**stage.params, **own})
-        return stage
-
     def placed(self, finding: Finding) -> Finding:
         """Return the finding with an index for an input or output that the spec has in a list."""
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
-    def build_stage(self, index: int, given: Json, each: Mapping[str, object] = {}) -> Stage:
+    def stage(self, instance: Instance, params: Overrides) -> Stage:
+        """Return the stage of an instance, with `params` in place of its own."""
+        index, given, each, missing = instance
         values = STAGE.values({**self._defaults, **given})
         del values["$schema"], values["each"], values["offline"]
         values |= {
@@ -199,10 +193,13 @@ class SpecBuilder:
             "processor": self._processor(values["processor"]),
             "env": {**self._env, **given.get("env", {})},
             "retry_on_timeout": _retry_on_timeout(given, self._defaults),
+            "missing": missing and Fault(pointer(self._path, missing.at), missing.what, missing.hint),
             **{name: self._section(name, given) for name in _SECTIONS},
         }
         on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
-        return Stage(index=index, on_attempt=on_attempt, extensions=_extensions(given), values=each, **values)
+        stage = Stage(index=index, on_attempt=on_attempt, extensions=_extensions(given), values=each, **values)
+        own = {**params.get(stage.template, {}), **params.get(stage.name, {})} if params else {}
+        return stage._replace(params={**stage.params, **own}) if own else stage
 
     def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
         if name not in given:
