@@ -124,8 +124,7 @@ def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
             if field == "command" and words and os.path.basename(words[0]) not in _TAKES_SHELL_WORDS:
                 yield from _shell_words(where, words)
             for position, word in enumerate(words):
-                if "{" in word:
-                    yield from _near_placeholders(f"{where}/{position}", word, spec, stage)
+                yield from _near_placeholders(f"{where}/{position}", word, spec, stage)
 
 
 def _literal_text(at: str, stage: Stage) -> Iterator[Fault]:
