@@ -50,13 +50,14 @@ class Commands:
 
     def run(self) -> int:
         """Run the pipeline: report progress on stderr, and print the summary on stdout."""
-        from runner.display.reporter import Reporter, live_is_possible
+        from runner.display.reporter import Reporter
         from runner.engine.run import run
 
         given, stderr = self._given, self._stderr
         place = ["--workspace", given["workspace"]] if given.get("workspace") else []
         log_command = text.printable(shlex.join([text.program_name(), "log", *place, self._spec]))
-        live = not given.keys() & {"quiet", "json"} and live_is_possible(stderr)
+        can_move = stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}  # the cursor
+        live = can_move and not given.keys() & {"quiet", "json"}
         reporter = Reporter(stderr, log_command, quiet="quiet" in given, verbose="verbose" in given, live=live)
         try:
             self._warn_of_key(reporter.warn)

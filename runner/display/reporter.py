@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
@@ -243,8 +242,3 @@ class Reporter(Listener):
         else:
             self._lines.append((text, bad))  # printed at the next redraw, before which a thousand stages may end
             self.tick()
-
-
-def live_is_possible(stderr: Stream) -> bool:
-    """Whether stderr is a terminal whose cursor can be moved."""
-    return stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
