@@ -321,24 +321,19 @@ def tail(path: str, most: int | None = None) -> Iterator[bytes]:
 
     Yields nothing if there is no log. With `most`, reads only its last `most` bytes. StateError if it is unreadable.
     """
-    try:
-        with open(open_regular(path), "rb") as log:
-            start, rest, block = log.seek(0, os.SEEK_END), b"", _BLOCK
-            lowest = max(0, start - most) if most else 0
-            while start > lowest and len(rest) <= LONGEST:
-                end, start = start, max(lowest, start - block)
-                log.seek(start)
-                rest, *lines = (log.read(end - start) + rest).split(b"\n")  # `rest` may lack its beginning
-                yield from reversed(lines)
-                block = _BLOCK if lines else 2 * block
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error
-    if start > lowest:
-        raise damaged(path, 0, "ends with a longer line than any run writes")
-    if start == 0:
-        yield rest
+    with files.naming(path, "read"), suppress(FileNotFoundError), open(open_regular(path), "rb") as log:
+        start, rest, block = log.seek(0, os.SEEK_END), b"", _BLOCK
+        lowest = max(0, start - most) if most else 0
+        while start > lowest and len(rest) <= LONGEST:
+            end, start = start, max(lowest, start - block)
+            log.seek(start)
+            rest, *lines = (log.read(end - start) + rest).split(b"\n")  # `rest` may lack its beginning
+            yield from reversed(lines)
+            block = _BLOCK if lines else 2 * block
+        if start > lowest:
+            raise damaged(path, 0, "ends with a longer line than any run writes")
+        if start == 0:
+            yield rest
 
 
 def cut_torn_line(path: str) -> int:
@@ -365,13 +360,8 @@ def changed_meanwhile(path: str, how: str = "removed or replaced") -> StateError
 
 def lines_of(path: str) -> Iterator[bytes]:
     """Yield the lines of a log, none if there is no log. StateError if it cannot be read."""
-    try:
-        with open(open_regular(path), "rb") as log:
-            yield from log
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error
+    with files.naming(path, "read"), suppress(FileNotFoundError), open(open_regular(path), "rb") as log:
+        yield from log
 
 
 def _key_id_at(path: str) -> str | None:
