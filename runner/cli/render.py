@@ -208,8 +208,8 @@ def verified_lines(verified: Verification) -> Iterator[str]:
     """Yield a line for each damage, `FILE:LINE: FIELD: WHAT`, then one for each incomplete file, then the verdict."""
     for damage in verified.damage:
         yield f"{printable(damage.place)}: {printable(damage.what)}\n"
-    if verified.hidden:
-        yield f"and {counted(verified.hidden, 'more fault')} of files with very many\n"
+    if verified.findings.hidden:
+        yield f"and {counted(verified.findings.hidden, 'more fault')} of files with very many\n"
     for words, remarks in (("incomplete", verified.incomplete), ("note", verified.notes)):
         for remark in remarks:
             yield f"{words}: {printable(remark.file)}: {printable(remark.what)}\n"
@@ -229,7 +229,7 @@ def _verdict(verified: Verification) -> str:
         checked += f", keyed with {printable(verified.key_id)}{since}" if verified.key_id else ", its end not keyed"
     if verified.pruned:
         checked += f", {counted(verified.pruned, 'run')} pruned"
-    faults = len(verified.damage) + verified.hidden
+    faults = len(verified.damage) + verified.findings.hidden
     verdict = f"damaged, {counted(faults, 'fault')}" if faults else _VERDICTS[verified.exit_code]
     return f"{verdict} ({checked})"
 
@@ -243,7 +243,7 @@ def verified_json(verified: Verification) -> dict[str, object]:
         "expectedHeadLine": verified.expected_line,
         **fields_json(verified, "key_id", "keyed_from", "runs", "records", "outputs", "pruned"),
         "damage": [damage._asdict() for damage in verified.damage],
-        "moreDamage": verified.hidden,
+        "moreDamage": verified.findings.hidden,
         "incomplete": [remark._asdict() for remark in verified.incomplete],
         "notes": [remark._asdict() for remark in verified.notes],
     }

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from runner.reading import Lines
     from runner.record.audit import Record
     from runner.record.seal import Seal
-    from runner.record.verify_state import Damage, Remark
 
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
@@ -44,6 +43,7 @@ class Verification(Chain):
     ) -> None:
         """With `run`, check only the log of that run, and the whole ledger. `shown` is the directory in messages."""
         super().__init__(directory, "", seal, Findings(shown))
+        self.damage, self.incomplete, self.notes = self.findings.damage, self.findings.incomplete, self.findings.notes
         self.directory = shown
         self.pipeline = ""
         self.runs = self.records = self.pruned = 0
@@ -65,25 +65,8 @@ class Verification(Chain):
         self._claimed: list[Any] | None = []  # the open runs, according to the last record
 
     @property
-    def damage(self) -> tuple[Damage, ...]:
-        return tuple(self.findings.damage)
-
-    @property
-    def incomplete(self) -> tuple[Remark, ...]:
-        return tuple(self.findings.incomplete)
-
-    @property
-    def notes(self) -> tuple[Remark, ...]:
-        return tuple(self.findings.notes)
-
-    @property
     def head(self) -> str | None:
         return self.last.hash if self.line else None
-
-    @property
-    def hidden(self) -> int:
-        """The number of faults that `damage` leaves out."""
-        return self.findings.hidden
 
     @property
     def unchecked(self) -> str | None:
@@ -92,7 +75,7 @@ class Verification(Chain):
     @property
     def exit_code(self) -> int:
         """6 if damaged, 2 if a key is missing and the form is sound, 3 if incomplete, else 0."""
-        if self.findings.damage:
+        if self.damage:
             return EXIT_DAMAGED
         if self.unchecked is not None:
             return EXIT_INVALID
@@ -123,7 +106,7 @@ class Verification(Chain):
                 self._check_open(run, opened)
             self._check_unknown(lines)
         self.markers.report()
-        if not self.line and self.findings.damage and not self.findings.has(LEDGER):
+        if not self.line and self.damage and not self.findings.has(LEDGER):
             self.findings.damaged(LEDGER, 0, "", "is missing" if lines is None else "is empty")
         self._check_head()
         self.records += self.line

@@ -82,7 +82,7 @@ class Findings:
 
     @property
     def hidden(self) -> int:
-        """The number of faults that were only counted."""
+        """The number of faults that `damage` leaves out."""
         return sum(max(0, count - KEPT) for count in self._counts.values())
 
 

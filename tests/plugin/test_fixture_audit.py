@@ -22,7 +22,7 @@ AUDIT = r"""
         report = offpipe.run(SPEC)
         for given in (report, None):
             found = offpipe_audit.verify(given)
-            assert (found.runs, found.outputs, found.damage) == (1, 3, ())
+            assert (found.runs, found.outputs, found.damage) == (1, 3, [])
         monkeypatch.delenv("OFFPIPE_AUDIT_KEY_FILE")
         assert offpipe_audit.verify(report.state_dir).runs == 1
         alone = offpipe.stage(SPEC, "clean")

@@ -38,7 +38,7 @@ def state(story, tmp_path):
 
 def test_nothing_is_found_where_nothing_was_changed(state):
     found = state.verify()
-    assert (found.damage, found.incomplete, found.notes) == ((), (), ())
+    assert (found.damage, found.incomplete, found.notes) == ([], [], [])
     assert (found.runs, found.pipeline, found.head) == (6, "bench", state.records(LEDGER)[-1]["hash"])
     assert found.records == sum(len(state.lines(path.name)) for path in state.path.glob("audit_*"))
 
@@ -183,7 +183,7 @@ def test_the_ledgers_last_line_cut_off_is_incomplete_and_more_is_damage(state):
     lines = state.lines(LEDGER)
     state.put(LEDGER, lines[:-1])
     found = state.verify()
-    assert (found.damage, [remark.file for remark in found.incomplete]) == ((), [IDLE])
+    assert (found.damage, [remark.file for remark in found.incomplete]) == ([], [IDLE])
     for count in range(2, len(lines)):
         state.put(LEDGER, lines[:-count])
         assert state.damage(), count
