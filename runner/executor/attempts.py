@@ -12,7 +12,7 @@ from runner.paths import stdout_path
 from runner.plan.planner import AGAIN, Reason
 from runner.reading import open_regular
 from runner.record import events, files
-from runner.record.checkpoints import adopt, discard_checkpoint, keep_checkpoint, read_progress
+from runner.record.checkpoints import adopt, keep_checkpoint, read_progress
 from runner.record.locks import lock
 from runner.results import BLOCKED, FAILED, INTERRUPTED, added_up
 
@@ -43,8 +43,24 @@ class Attempts:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OffpipeError):
-            self._clean_up()
+        """Remove as many partials as the disk allows, after an error that ended the run and its stages.
+
+        The next run would do it, but the error may be a full disk. If the log is gone, the partials may belong to
+        another run, and stay.
+        """
+        if not isinstance(error, OffpipeError):
+            return
+        is_ours = False
+        with suppress(OffpipeError):
+            is_ours = self._log.is_in_place()
+        for job in [*self._locked.values()]:
+            with suppress(OffpipeError):
+                if is_ours and job.commit is None:
+                    self.sweep(job)
+            self.release(job)
+        with suppress(OffpipeError):
+            if is_ours:
+                files.discard(self._run.spec.paths.run_temporary(self._log.run))
 
     # ---- before ----
 
@@ -60,11 +76,12 @@ class Attempts:
         if job.reasons:
             job.reasons = (Reason(AGAIN, f'"{changed}" changed while attempt {job.number} ran'), *job.reasons)
 
-    def record_skip(self, job: Job, key: str) -> None:
-        """Record that a stage is up to date, and remove a checkpoint, which belongs to an outdated key."""
+    def record_skip(self, job: Job) -> None:
+        """Record that a stage is up to date, unless it adopts. Remove a checkpoint, which has an outdated key."""
         if job.has_checkpoint():
             self.discard(job)
-        self._log.append(events.SKIPPED, events.StageSkipped(job.stage.name, key))
+        if not job.fingerprint.adopts:
+            self._log.append(events.SKIPPED, events.StageSkipped(job.stage.name, job.fingerprint.key))
 
     def lock(self, job: Job) -> bool:
         """Take the stage's lock; False when another process holds it."""
@@ -183,22 +200,4 @@ class Attempts:
 
     def discard(self, job: Job) -> None:
         """Remove the partials and the checkpoint of a stage."""
-        discard_checkpoint(job.progress, job.real)
-
-    def _clean_up(self) -> None:
-        """Remove as many partials as the disk allows, after an error that ended the run and its stages.
-
-        The next run would do it, but the error may be a full disk. If the log is gone, the partials may belong to
-        another run, and stay.
-        """
-        is_ours = False
-        with suppress(OffpipeError):
-            is_ours = self._log.is_in_place()
-        for job in [*self._locked.values()]:
-            with suppress(OffpipeError):
-                if is_ours and job.commit is None:
-                    self.sweep(job)
-            self.release(job)
-        with suppress(OffpipeError):
-            if is_ours:
-                files.discard(self._run.spec.paths.run_temporary(self._log.run))
+        keep_checkpoint(job.progress, "", job.real, {})

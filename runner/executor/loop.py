@@ -144,14 +144,14 @@ class Executor:
             stage = self._ready.take()
             if stage is None:
                 return
-            decision = self._plan.decisions[stage.name]
+            decision, job = self._plan.decisions[stage.name], Job(self._run.spec, stage)
             if by := blocking(self._run.graph, stage.name, self.results):
                 self._finish(blocked(stage.name, by))
             elif isinstance(decision, Skip):
-                self.attempts.record_skip(Job(self._run.spec, stage), decision.key)
-                self._finish(StageResult(stage.name, SKIPPED, key=decision.key))
+                job.fingerprint.key = decision.key
+                self._skip(job)
             else:
-                self._guarded(job := Job(self._run.spec, stage), partial(self._begin, job))
+                self._guarded(job, partial(self._begin, job))
             self._heed_interrupts()
 
     def _admits(self, stage: Stage) -> bool:
@@ -176,16 +176,11 @@ class Executor:
 
     def _skip(self, job: Job) -> None:
         """Finish a stage that is up to date, or that takes over what another one made."""
+        self.attempts.record_skip(job)
         if job.fingerprint.adopts:
-            if job.has_checkpoint():
-                self.attempts.discard(job)
             self.publisher.adopt(job, job.fingerprint.adopts)
-            status = ADOPTED
-        else:
-            self.attempts.record_skip(job, job.fingerprint.key)
-            status = SKIPPED
         self.attempts.release(job)
-        self._finish(job.result(status))
+        self._finish(job.result(ADOPTED if job.fingerprint.adopts else SKIPPED))
 
     def _start(self, job: Job) -> None:
         self._submit(job, self.attempts.preparer.prepare(job))

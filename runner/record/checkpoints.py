@@ -128,11 +128,6 @@ def keep_checkpoint(
     return Checkpoint(progress, chosen) if progress and chosen else None
 
 
-def discard_checkpoint(progress_path: str, outputs: Mapping[str, str]) -> None:
-    """Remove the progress file of a stage, and all of its partials."""
-    keep_checkpoint(progress_path, "", outputs, {})
-
-
 def adopt(checkpoint: Checkpoint, outputs: Mapping[str, str], tag: str) -> None:
     """Give the partials of a checkpoint to the attempt with `tag`, cut to their recorded lengths.
 

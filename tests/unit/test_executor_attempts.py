@@ -137,10 +137,10 @@ def test_what_asked_for_a_network_leaves_nothing(place):
 
 def test_a_stage_that_is_up_to_date_loses_the_checkpoint_of_what_it_is_no_longer_to_be(place):
     place.lay(FIRST)
-    place.attempts.record_skip(place.job(), KEY)
+    place.attempts.record_skip(place.job())
     assert len(place.left()) == 2  # without a checkpoint nobody looks
     place.checkpoint()
-    place.attempts.record_skip(place.job(), KEY)
+    place.attempts.record_skip(place.job())
     assert place.left() == {}
 
 
