@@ -265,7 +265,7 @@ def write_run(
         files.create(metrics, content)
         if durable:  # before the log names the metrics; the directory then has the name of the log, too
             files.sync_file(metrics)
-            files.sync_directory(paths.state_dir)
+            files.sync_file(paths.state_dir)
         lines, seq, digest = [], 0, GENESIS
         for seq, (event, payload) in enumerate(((START, first), *between, (END, end))):
             line, digest = spell(payload, event, run, seq, stamp(), digest, seal.hash)

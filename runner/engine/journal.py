@@ -200,7 +200,7 @@ class Journal:
         sha256 = write_metrics(paths, run_id, metrics, _stage_metrics(stages, earlier), sync=self.durable)
         files.discard(paths.run_temporary(run_id))
         if self.durable:
-            files.sync_directory(paths.state_dir)  # before the next record names the metrics
+            files.sync_file(paths.state_dir)  # before the next record names the metrics
         ended = events.RunEnded(status, counts, sha256, self.log.last.seq + 2, *self.log.outputs.totals())
         position = self.log.append(END if status == SUCCEEDED else events.STOPPED, ended, sync=self.durable)
         self.log.close()

@@ -160,7 +160,7 @@ class Publisher:
             files.discard(paths.marker(former))
         if self.durable:
             files.sync_files(tuple(self._unsynced))
-            files.sync_directory(paths.state_dir)
+            files.sync_file(paths.state_dir)
 
     def _finished(self, job: Job) -> Iterator[tuple[str, str]]:
         """Yield the outputs' names and partials; OutputError if one was replaced since `fault_of`.

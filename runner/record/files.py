@@ -44,7 +44,7 @@ class naming:  # noqa: N801 - reads as a statement: `with naming(path, "write"):
 def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) -> None:
     """Replace the file at `path` in one step: write `temporary`, on the same file system, and rename it.
 
-    With `sync` the content is on disk before the rename; `sync_directory` makes the rename itself durable.
+    With `sync` the content is on disk before the rename; `sync_file` of the directory makes the rename itself durable.
     """
     try:
         with naming(path, "write"):
@@ -235,13 +235,13 @@ def sync_descriptor(descriptor: int, path: str) -> None:
 
 
 def sync_file(path: str) -> None:
-    """Make the content of the file at `path` durable."""
-    _sync(path, os.O_RDONLY)
-
-
-def sync_directory(path: str) -> None:
-    """Make the renames into the directory at `path` durable."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    """Make the content of the file at `path` durable, or the renames into a directory."""
+    with naming(path, "sync"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block for ever
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def sync_files(paths: Sequence[str]) -> None:
@@ -349,12 +349,3 @@ def sync_again(path: str) -> None:
     """Make durable the log of a dead process, whose last sync may have failed."""
     write_again(path)
     sync_file(path)
-
-
-def _sync(path: str, flags: int) -> None:
-    with naming(path, "sync"):
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: a FIFO must not block for ever
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -113,7 +113,7 @@ def test_append_is_one_write_at_the_end_beside_other_writers(tmp_path):
 @pytest.mark.parametrize(
     ("verb", "act"),
     [("open", lambda path: files.open_append(f"{path}/none/x")), ("sync", lambda path: files.sync_file(f"{path}/none")),
-     ("sync", lambda path: files.sync_directory(f"{path}/none")), ("truncate", lambda path: files.truncate(path, 0)),
+     ("truncate", lambda path: files.truncate(path, 0)),
      ("make the directory", lambda path: files.make_directories(f"{path}/file/x")),
      ("rename to", lambda path: files.rename(f"{path}/none", f"{path}/x")), ("open", files.create)],
 )  # fmt: skip
