@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 from runner.engine.open_runs import is_closed
@@ -51,19 +52,19 @@ def plan_without_lock(
     """
     began = time.monotonic()
 
-    def hashed(path: str, total: int, size: int) -> None:
+    def hashed(size: int) -> None:
         interrupts.check()
-        on_hashed(path, total, size)
+        on_hashed(*session.cache.reading, size)
 
-    def hashed_without_lock(path: str, total: int, size: int) -> None:
+    def hashed_without_lock(size: int) -> None:
         if time.monotonic() - began > LONG_HASHING and is_held(session.spec.paths):
             raise _AnotherRunError
-        hashed(path, total, size)
+        hashed(size)
 
     refuse_newer(session)
     if (run_id := session.options.run_id) and run_id in pruned_commits(session.spec.paths.ledger):
         raise UsageError(Fault(f"run {run_id}", "it has ended, and its records were pruned", "leave out --run-id"))
-    session.on_hashed = hashed_without_lock
+    session.cache.tick = hashed_without_lock
     try:
         plan = session.plan()
     except _AnotherRunError:
@@ -72,7 +73,7 @@ def plan_without_lock(
         session.save_cache()  # the next run reads the rest
         raise
     finally:
-        session.on_hashed = hashed
+        session.cache.tick = hashed
     return refuse(session, plan)
 
 
@@ -118,30 +119,24 @@ def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
     A program that a stage makes, or that is an input, is checked when its stage starts.
     """
     outputs = frozenset(spec.output_path(path) for stage in spec.stages for path in stage.outputs.values())
-    checked: dict[tuple[str, str], Fault | None] = {}  # many stages share a program
+    fault_of = cache(lambda word, path: _program_fault(word, path, spec.root, outputs))  # many stages share a program
     faults = []
     for stage in stages:
-        program = _program(spec, stage)
-        if program is None:
-            continue
-        word, field = program
-        key = (word, stage_path(stage.env, sys.executable))
-        if key not in checked:
-            checked[key] = _program_fault(*key, spec.root, outputs)
-        if fault := checked[key]:
+        word, field = _program(spec, stage)
+        if word is not None and (fault := fault_of(word, stage_path(stage.env, sys.executable))):
             faults.append(Fault(f"{spec.shown}#/stages/{stage.index}/{field}", fault.what, fault.hint))
     return [*dict.fromkeys(faults)]  # each once: instances share a place
 
 
-def _program(spec: Spec, stage: Stage) -> tuple[str, str] | None:
+def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
     """Return a stage's program and its field in the spec; None if only the start shows it, and for a Python file."""
     processor = spec.processor_path(stage)
     if processor is not None:
-        return None if processor.endswith(".py") else (processor, "processor")
+        return None if processor.endswith(".py") else processor, "processor"
     assert stage.command is not None
     first = stage.command[0]
     if any(form != "params" for form, _ in references(first)):
-        return None
+        return None, ""
     word = expand((first,), inputs={}, lists={}, outputs={}, params=stage.params, python=sys.executable)[0]
     return word, "command/0"
 

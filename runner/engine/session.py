@@ -81,8 +81,7 @@ class Session:
         if options.events and _is_declared(self.spec, os.path.realpath(options.events)):
             raise UsageError(Fault(f"--events {options.events}", "belongs to the pipeline", "name a file of its own"))
         self.events = EventFile(options.events, self.warn) if options.events else None
-        self.on_hashed: Callable[[str, int, int], None] | None = None  # gets a path, its size, and the bytes just read
-        self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
+        self.cache = _load_cache(self.spec.paths, self._note, trust=not options.paranoid)
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
         self._parsed = ParseCache(self.cache.sections.get(PARSED))
         self._markers: dict[str, Marker | None] = {}
@@ -150,10 +149,6 @@ class Session:
         if content is not None and is_damaged(content):
             self._note(self.noop_record, DAMAGED)
 
-    def _hashed(self, size: int) -> None:
-        if self.on_hashed:
-            self.on_hashed(*self.cache.reading, size)
-
     def _note(self, path: str, what: str) -> None:
         if path not in self.damage:
             self.damage[path] = what
@@ -175,7 +170,7 @@ class Session:
         damaged: dict[str, str] = {}  # now, with the lock
         paths, note = self.spec.paths, damaged.__setitem__
         if self.damage:
-            _load_cache(paths, None, note)
+            _load_cache(paths, note)
             for stage in self.spec.stages:
                 read_marker(paths, stage.name, note)
                 read_progress(paths.progress(stage.name), note)
@@ -249,11 +244,9 @@ def without_orphans(
         spec = options.load(spec.shown, without)
 
 
-def _load_cache(
-    paths: StatePaths, tick: Callable[[int], None] | None, note: Note, *, trust: bool = True
-) -> DigestCache:
+def _load_cache(paths: StatePaths, note: Note, *, trust: bool = True) -> DigestCache:
     content = None if is_plain() else read_usable(paths.digest_cache, MOST_CACHE, note)
-    cache = DigestCache(content, tick=tick, trust=trust)
+    cache = DigestCache(content, trust=trust)
     if cache.damaged:
         note(paths.digest_cache, DAMAGED)
     return cache

@@ -74,7 +74,7 @@ class DigestCache:
         self._entries: dict[str, FileDigest] = {}
         self.sections: dict[str, object] = {}
         self._used: set[str] = set()
-        self._tick = tick
+        self.tick = tick
         self._clock = clock
         self.trust = trust
         self.reading = ("", 0)  # the file that is being hashed, and its size
@@ -148,8 +148,8 @@ class DigestCache:
             digest.update(chunk)
             if chunks is not None:
                 chunks.append(chunk)
-            if self._tick:
-                self._tick(len(chunk))
+            if self.tick:
+                self.tick(len(chunk))
             if len(chunk) < wanted and len(chunk) == size:  # saves the last read of nearly every small file
                 break
         return digest.hexdigest()
