@@ -243,14 +243,11 @@ def _checked(path: str, absolute: str, status: os.stat_result, where: str) -> In
         shown = ascii(path)[1:-1]
         hint = "rename it: stages get names one per line, in UTF-8"
         raise InputError(Fault(where, f'"{shown}": the name is not UTF-8 or holds a control character', hint))
-    if stat.S_ISDIR(status.st_mode):
-        if not path.endswith("/"):
-            raise InputError(Fault(where, f'"{path}" is a directory', f'write it as "{path}/"'))
-        return InputFile(path, absolute, status)
-    if path.endswith("/"):
+    is_directory, mode = stat.S_ISDIR(status.st_mode), status.st_mode
+    if is_directory and not path.endswith("/"):
+        raise InputError(Fault(where, f'"{path}" is a directory', f'write it as "{path}/"'))
+    if path.endswith("/") and not is_directory:
         raise InputError(Fault(where, f'"{path}" is not a directory', f'write it as "{path.rstrip("/")}"'))
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(
-            Fault(where, f'"{path}" is {kind_of(status.st_mode)}', "an input is a regular file or a directory")
-        )
+    if not (is_directory or stat.S_ISREG(mode)):
+        raise InputError(Fault(where, f'"{path}" is {kind_of(mode)}', "an input is a regular file or a directory"))
     return InputFile(path, absolute, status)
