@@ -220,19 +220,17 @@ def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, 
         if (result.status, before.get("status")) == (SKIPPED, SUCCEEDED):
             continue  # it ran in an earlier part of this run
         attempts = before.get("attempts")
-        merged[name] = canonical(
-            {
-                "status": result.status,
-                "seconds": round(result.seconds, 6),
-                "inputBytes": result.input_bytes,
-                "enforced": result.enforced,
-                "outputBytes": sum(output.size for output in result.outputs.values()),
-                "attempts": [
-                    *(attempts if isinstance(attempts, list) else ()),
-                    *(attempt.as_metrics() for attempt in result.attempts),
-                ],
-            }
-        )
+        all_attempts = [*attempts] if isinstance(attempts, list) else []
+        all_attempts += [attempt.as_metrics() for attempt in result.attempts]
+        measured = {
+            "status": result.status,
+            "seconds": round(result.seconds, 6),
+            "inputBytes": result.input_bytes,
+            "enforced": result.enforced,
+            "outputBytes": sum(output.size for output in result.outputs.values()),
+            "attempts": all_attempts,
+        }
+        merged[name] = canonical(measured)
     return merged
 
 
