@@ -12,7 +12,7 @@ from runner.errors import InterruptedRunError
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from types import FrameType
     from typing import Self
 
     from runner.results import AttemptResult
@@ -48,9 +48,7 @@ class Interrupts:
                     self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, previous in self._previous.items():
             if self._final and self.count:
                 previous = signal.SIG_IGN  # noqa: PLW2901 - the loop ends with it
