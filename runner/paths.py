@@ -167,6 +167,4 @@ def is_relative(value: object) -> bool:
 
 def variable_name(name: str) -> str:
     """Return an input's or output's name as in `PIPELINE_INPUT_<NAME>`: upper case, other characters become `_`."""
-    if name.isascii() and name.isalnum():  # nearly every name is
-        return name.upper()
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()
