@@ -38,11 +38,6 @@ class OpenRun:
     `torn_bytes`: how much of a torn last line was cut. `outputs` and `key_id` are those of its log.
     """
 
-    __slots__ = (
-        "attempts", "beginnings", "commits", "key_id", "last", "lineage", "offline_failures", "outputs", "run",
-        "selected", "started", "tags", "torn_bytes", "unsynced",
-    )  # fmt: skip
-
     def __init__(self, run: str, tags: Tags | None = None) -> None:
         self.run = run
         self.last: Position | None = None
