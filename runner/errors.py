@@ -109,8 +109,6 @@ class DamagedRecordError(OffpipeError):
 class LauncherError(OffpipeError):
     """The process that starts stages has ended, or does not respond."""
 
-    exit_code = EXIT_INTERNAL
-
 
 class StateError(OffpipeError):
     """A file that offpipe keeps on disk cannot be read or written."""
