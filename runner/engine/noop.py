@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import noop
@@ -98,11 +99,9 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
         return
     path = session.noop_record
     content = record.encode(noop.conditions_now(spec.path, options.workspace, options.values))
-    try:
+    with suppress(StateError):  # the next run plans again
         files.make_directories(os.path.dirname(path))
         files.replace(path, content, temporary=f"{path}.{os.getpid()}")
-    except StateError:
-        return  # the next run plans again
 
 
 def _add_spec(spec: Spec, dependencies: Dependencies) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
@@ -223,12 +224,10 @@ class Session:
         content, paths = self.cache.dump({PARSED: self._parsed.dump()}), self.spec.paths
         if len(content) > MOST_CACHE:
             return  # the next run would refuse to read it
-        try:
+        with suppress(StateError):  # the next run reads the files again
             files.make_directories(paths.temporary)
             # Runs without work save at the same time, so each has its own temporary file. Recovery may remove it.
             files.replace(paths.digest_cache, content, temporary=f"{paths.temporary}/files.{os.urandom(4).hex()}.json")
-        except StateError:
-            return  # the next run reads the files again
 
 
 def without_orphans(
