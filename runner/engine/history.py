@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.engine.session import read_seal
 from runner.engine.verify import require_state
-from runner.errors import Fault, OffpipeError, UsageError
+from runner.errors import Fault, UsageError
 from runner.paths import StatePaths
 from runner.record import events
 from runner.record.audit import read_records
 from runner.record.ledger import last_run, past_invocations, read_head
 from runner.record.locks import is_held
 from runner.record.markers import marked_stages, read_marker
-from runner.record.seal import PLAIN
 from runner.results import NetworkCalls, network_text
 from runner.spec.graph import build_graph, meant, select
 
@@ -65,10 +64,7 @@ def open_archive(target: str, options: Options) -> Archive:
     else:
         spec = options.load(target)
         paths = spec.paths
-    try:
-        seal = read_seal(*((spec.workspace, spec.root) if spec else ()), paths.state_dir)
-    except OffpipeError:
-        seal = PLAIN
+    seal = read_seal(*((spec.workspace, spec.root) if spec else ()), paths.state_dir, is_needed=False)
     return Archive(paths, seal, spec)
 
 

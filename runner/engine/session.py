@@ -64,12 +64,7 @@ class Session:
         """`spec` is what `options.load` returned, if it was called."""
         self.options = options
         self._use(spec or options.load(spec_path))
-        try:
-            self.seal = read_seal(self.spec.workspace, self.spec.root, self.spec.paths.state_dir)
-        except OffpipeError:
-            if writes:
-                raise
-            self.seal = PLAIN  # leaves keyed hashes unchecked
+        self.seal = read_seal(self.spec.workspace, self.spec.root, self.spec.paths.state_dir, is_needed=writes)
         self.ledger = Ledger(self.spec.paths.ledger, self.spec.name, stamp, self.seal)
         self.head = self.read_head()
         self._on_warning = warn
@@ -259,13 +254,19 @@ def refuse_other_pipeline(spec: Spec, pipeline: str) -> None:
         raise SpecError(Fault(f"{spec.shown}#/name", what, hint))
 
 
-def read_seal(*inside: str) -> Seal:
+def read_seal(*inside: str, is_needed: bool = True) -> Seal:
     """Return the seal of the key in the file that OFFPIPE_AUDIT_KEY_FILE names, or PLAIN without that variable.
 
-    Raises what `read_key_file` raises, for example for a key file in one of the pipeline's directories, `inside`.
+    Raises what `read_key_file` raises, for example for a key file in one of the pipeline's directories, `inside`. If
+    the key is not needed, this returns PLAIN instead, which leaves keyed hashes unchecked.
     """
     path = os.environ.get(KEY_VARIABLE)
-    return read_key_file(path, inside) if path else PLAIN
+    try:
+        return read_key_file(path, inside) if path else PLAIN
+    except OffpipeError:
+        if is_needed:
+            raise
+        return PLAIN
 
 
 def _is_declared(spec: Spec, path: str) -> bool:
