@@ -57,24 +57,19 @@ class FileDigest(NamedTuple):
 class DigestCache:
     """Digests by (path, signature).
 
-    `tick(n)` is called for every n bytes read, and may raise to interrupt. `clock()` gives the wall clock in ns.
-    Without `trust`, every file is read. `sections` are the other JSON values in the cache file, by name; `dump` takes
-    them as an argument.
+    `tick(n)`, if it is set, is called for every n bytes read, and may raise to interrupt. `clock()` gives the wall
+    clock in ns. Without `trust`, every file is read. `sections` are the other JSON values in the cache file, by name;
+    `dump` takes them as an argument.
     """
 
     def __init__(
-        self,
-        content: bytes | None = None,
-        *,
-        tick: Callable[[int], None] | None = None,
-        clock: Callable[[], int] = time.time_ns,
-        trust: bool = True,
+        self, content: bytes | None = None, *, clock: Callable[[], int] = time.time_ns, trust: bool = True
     ) -> None:
         """Read the bytes of `dump`. The cache is empty for None, damaged content, or another version."""
         self._entries: dict[str, FileDigest] = {}
         self.sections: dict[str, object] = {}
         self._used: set[str] = set()
-        self.tick = tick
+        self.tick: Callable[[int], None] | None = None
         self._clock = clock
         self.trust = trust
         self.reading = ("", 0)  # the file that is being hashed, and its size

@@ -287,7 +287,8 @@ def test_unchanged_code_is_neither_read_nor_parsed_again(project, monkeypatch):
     project.write_all({"p.py": "import a\nimport pkg.b", "a.py": "", "pkg/__init__.py": "", "pkg/b.py": "import a"})
     before = project.walk("p.py").files
     ticks = []
-    project.cache = DigestCache(project.cache.dump({"imports": project.parsed.dump()}), tick=ticks.append)
+    project.cache = DigestCache(project.cache.dump({"imports": project.parsed.dump()}))
+    project.cache.tick = ticks.append
     project.parsed = ParseCache(project.cache.sections["imports"])
     monkeypatch.setattr("runner.plan.code.parse.parse", None)
     assert project.walk("p.py").files == before

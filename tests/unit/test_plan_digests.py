@@ -53,15 +53,18 @@ def test_ticks_count_every_byte_and_may_interrupt(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"z" * (3 * CHUNK))
     ticks = []
-    DigestCache(tick=ticks.append).file(str(path))
+    cache = DigestCache()
+    cache.tick = ticks.append
+    cache.file(str(path))
     assert sum(ticks) == 3 * CHUNK and max(ticks) <= CHUNK
 
     def interrupt(count):
         raise KeyboardInterrupt
 
     descriptors = len(os.listdir("/proc/self/fd"))
+    cache.tick = interrupt
     with pytest.raises(KeyboardInterrupt):
-        DigestCache(tick=interrupt).file(str(path))
+        cache.file(str(path))
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
@@ -72,7 +75,8 @@ def test_settled_file_is_not_read_again_not_even_by_the_next_run(tmp_path):
     cache.file(str(path))
     assert cache.dirty
     ticks = []
-    again = fresh(cache, tick=ticks.append)
+    again = fresh(cache)
+    again.tick = ticks.append
     assert again.file(str(path))[0] == sha(b"content")
     assert ticks == [] and not again.dirty
 
@@ -142,7 +146,8 @@ def test_without_trust_everything_is_read(tmp_path):
     cache = DigestCache(clock=much_later)
     cache.file(str(path))
     ticks = []
-    wary = fresh(cache, tick=ticks.append, trust=False)
+    wary = fresh(cache, trust=False)
+    wary.tick = ticks.append
     wary.file(str(path))
     wary.file(str(path))
     assert sum(ticks) == 2 * len(b"content")
