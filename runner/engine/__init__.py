@@ -72,4 +72,4 @@ def _orphans_matched(spec: Spec | None) -> set[str]:
     from runner.plan.orphans import find_orphans
     from runner.record.markers import read_markers
 
-    return find_orphans(spec, read_markers(spec.paths), DigestCache()).among(spec.matches)
+    return {*filter(find_orphans(spec, read_markers(spec.paths), DigestCache()).holds, spec.matches)}

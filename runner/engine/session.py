@@ -232,7 +232,7 @@ def without_orphans(
     without: set[str] = set()
     while True:
         orphans = find_orphans(spec, markers, cache)
-        if not (matched := orphans.among(spec.matches)):
+        if not (matched := {*filter(orphans.holds, spec.matches)}):
             return spec, orphans
         without |= matched
         spec = options.load(spec.shown, without)

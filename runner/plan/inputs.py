@@ -135,10 +135,9 @@ class InputResolver:
 
     def _unmatched_hint(self, pattern: str) -> str:
         bases = self._spec.root, self._spec.workspace
-        if orphans := self._orphans:
-            matches = ((base, path) for base in bases for path in self._glob(base, pattern))
-            if orphan := next((path for base, path in matches if orphans.holds(f"{base}/{path}")), None):
-                return f'orphans are never matched, such as "{orphan}"'
+        matches = ((base, path) for base in bases for path in self._glob(base, pattern))
+        if orphan := next((path for base, path in matches if self._orphans.holds(f"{base}/{path}")), None):
+            return f'orphans are never matched, such as "{orphan}"'
         directory = literal_directory(pattern)
         if any(os.path.isdir(os.path.join(base, directory)) for base in bases):
             return "hidden files are never matched"
@@ -150,7 +149,7 @@ class InputResolver:
             for path in self._glob(base, pattern):
                 if len(bases) == 1 or self._is_produced(path) == is_workspace:
                     full = f"{base}/{path}"
-                    if not (self._orphans and self._orphans.holds(full)):
+                    if not self._orphans.holds(full):
                         yield _checked(path, full, _status(path, full, where), where)
 
     def _is_produced(self, path: str) -> bool:

@@ -69,21 +69,13 @@ class Orphans:
         self.absent = absent
         self._found = {path: former for path, former in found.items() if former.is_orphan}
 
-    def __bool__(self) -> bool:
-        """Whether there are orphans, also adopted ones."""
-        return bool(self._found)
-
     def removable(self) -> list[str]:
         """Return the absolute paths of the orphans that `clean` may remove."""
         return [path for path, former in self._found.items() if former.state == REMOVABLE]
 
     def holds(self, path: str) -> bool:
         """Whether an absolute path is an orphan, or in one."""
-        return any(place in self._found for place in upward(os.path.normpath(path), "/"))
-
-    def among(self, paths: Iterable[str]) -> set[str]:
-        """Return those of the absolute paths that are orphans, or in one."""
-        return {path for path in paths if self._found and self.holds(path)}
+        return bool(self._found) and any(place in self._found for place in upward(os.path.normpath(path), "/"))
 
     def below(self, directory: str) -> FormerOutput | None:
         """Return an orphan in a directory, or None."""
