@@ -152,12 +152,9 @@ def is_name(value: object) -> bool:
 
 def is_stage(value: object) -> bool:
     """Whether a value may be the name of a stage or an instance, such as `trim@a`."""
-    return (
-        isinstance(value, str)
-        and len(value) <= _LONGEST_INSTANCE
-        and is_name(value.partition("@")[0])
-        and _INSTANCE.issuperset(value)
-    )
+    if not isinstance(value, str) or len(value) > _LONGEST_INSTANCE:
+        return False
+    return is_name(value.partition("@")[0]) and _INSTANCE.issuperset(value)
 
 
 def is_relative(value: object) -> bool:
