@@ -270,7 +270,9 @@ class Expander:
 def mixed_values(stages: Sequence[Stage], written: Sequence[Json], outputs: OutputIndex) -> Iterator[Finding]:
     """Refuse a glob of an instance that matches an output of an instance with another value of the same name."""
     values = {stage.name: stage.values for stage in stages if stage.values}
-    for stage in (stage for stage in stages if stage.values):
+    templates = [(i, given.get("inputs", {})) for i, given in enumerate(written) if "each" in given]
+    globs = {index for index, inputs in templates if any(map(is_glob, _leaves(inputs)))}
+    for stage in (stage for stage in stages if stage.values and stage.index in globs):
         texts = _leaves(written[stage.index].get("inputs", {}))
         for (_, at, path), text in zip(stage.entries(), texts, strict=False):
             if not is_glob(text):
