@@ -41,10 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("offpipe", "pipelines as test suites")
     for name, action, default, text in OPTIONS:
         group.addoption(name, action=action, default=default, help=text)
+        ini = name[2:].replace("-", "_")
         if action == "store_true":
-            parser.addini(name.strip("-").replace("-", "_"), text, "bool")
+            parser.addini(ini, text, "bool")
         elif action == "store":
-            parser.addini(name.strip("-").replace("-", "_"), text)
+            parser.addini(ini, text)
     parser.addini("offpipe_specs", "specs to collect when no path is given; globs", "args")
 
 
@@ -52,11 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers. If a spec is given, register the hooks that collect it."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    if (
-        any(".json" in argument for argument in config.args)
-        or config.getoption("offpipe_spec")
-        or config.getini("offpipe_specs")
-    ):
+    if ".json" in "".join(config.args) or config.getoption("offpipe_spec") or config.getini("offpipe_specs"):
         from pytest_offpipe.session import begin
 
         begin(config)

@@ -166,8 +166,10 @@ class SharedRun:
         failed = RunReport(EXIT_STAGE_FAILED, stages=stages, spec=self.spec.path)
         if error := next((run.error for run in runs if run.error), ""):
             return replace(failed, error=error)
-        spec, state = self.laid, self.laid.paths.state_dir
-        return replace(failed, spec=spec.path, workspace=spec.workspace, state_dir=state, earlier=earlier)
+        spec = self.laid
+        return replace(
+            failed, spec=spec.path, workspace=spec.workspace, state_dir=spec.paths.state_dir, earlier=earlier
+        )
 
     def execute(self, *stages: str, force: bool = False) -> RunReport:
         """Run these stages in the sandbox, or all of them. After their own runs all should be up to date."""

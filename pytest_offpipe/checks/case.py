@@ -85,8 +85,8 @@ class Case:
 
     def skip_if_reported(self, stage: str, check: str = "run", why: str = "") -> None:
         """Skip if another check of this session reports that the stage fails."""
-        name, path = f"{stage}[{check}]", self.item.path
-        items = (item for item in self.item.session.items if item.name == name and item.path == path)
+        name = f"{stage}[{check}]"
+        items = (item for item in self.item.session.items if item.name == name and item.path == self.item.path)
         if name != self.item.name and any(not getattr(item, "exempt", "") for item in items):
             pytest.skip(f"{why} {name} fails".lstrip())
 
@@ -209,9 +209,8 @@ class Bench:
 
     def compare(self, report: StageReport, when: str) -> str:
         """Return how outputs differ from the undisturbed ones; "" if they do not, or if the stage is volatile."""
-        paths, sides = report.outputs.paths, ("undisturbed", when)
         for name, path in self.undisturbed.outputs.paths.items() if not self.volatile else ():
-            if text := self.call(difference, name, path, paths[name], sides):
+            if text := self.call(difference, name, path, report.outputs.paths[name], ("undisturbed", when)):
                 return str(text)
         return ""
 
@@ -223,9 +222,8 @@ class Bench:
         """
         if text := self.compare(report, when):
             await_later(self.case.shared.stage(self.stage.name).ended)
-            control = self.trial(
-                "control", {name: self.overrides[name] for name in self.overrides if name != "checkpoint"}
-            )
+            overrides = {name: value for name, value in self.overrides.items() if name != "checkpoint"}
+            control = self.trial("control", overrides)
             once_more = control.run_apart()
             if once_more.succeeded and (anyway := self.compare(once_more, "once more")):
                 self.case.skip_if_reported(self.stage.name, "repeat", "its bytes differ even with nothing done to it:")

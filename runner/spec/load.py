@@ -144,6 +144,7 @@ class SpecBuilder:
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self.sources: Mapping[int, Mapping[str, Any]] = {}  # of the values of templates, as in Expander
+        self._shared: dict[int, Stage] = {}  # of the instances of a template, by its position
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
     def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
@@ -184,22 +185,33 @@ class SpecBuilder:
     def stage(self, instance: Instance, params: Overrides) -> Stage:
         """Return the stage of an instance, with `params` in place of its own."""
         index, given, each, missing = instance
-        values = STAGE.values({**self._defaults, **given})
-        del values["$schema"], values["each"], values["offline"]
-        values |= {
+        own = {
             "name": given.get("name", ""),
-            "outputs": self._paths(index, "outputs", values["outputs"] or {}),
-            "inputs": self._paths(index, "inputs", values["inputs"]),
-            "processor": self._processor(values["processor"]),
+            "outputs": self._paths(index, "outputs", given.get("outputs", {})),
+            "inputs": self._paths(index, "inputs", given.get("inputs", {})),
+            "processor": self._processor(given.get("processor")),
+            "args": tuple(given.get("args", ())),
+            "command": tuple(given["command"]) if "command" in given else None,
+            "params": given.get("params", {}),
             "env": {**self._env, **given.get("env", {})},
-            "retry_on_timeout": _retry_on_timeout(given, self._defaults),
+            "values": each,
             "missing": missing and Fault(pointer(self._path, missing.at), missing.what, missing.hint),
-            **{name: self._section(name, given) for name in _SECTIONS},
         }
-        on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
-        stage = Stage(index=index, on_attempt=on_attempt, extensions=_extensions(given), values=each, **values)
+        like = self._shared.get(index)
+        stage = like._replace(**own) if like else Stage(**{**self._common(index, given), **own})
+        if each:
+            self._shared[index] = stage
         own = {**params.get(stage.template, {}), **params.get(stage.name, {})} if params else {}
         return stage._replace(params={**stage.params, **own}) if own else stage
+
+    def _common(self, index: int, given: Json) -> dict[str, Any]:
+        """Return the fields of a stage, also those into which no values are inserted: instances share these."""
+        values = STAGE.values({**self._defaults, **given})
+        del values["$schema"], values["each"], values["offline"]
+        values |= {name: self._section(name, given) for name in _SECTIONS}
+        values["retry_on_timeout"] = _retry_on_timeout(given, self._defaults)
+        on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
+        return {**values, "index": index, "on_attempt": on_attempt, "extensions": _extensions(given)}
 
     def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
         if name not in given:
