@@ -29,7 +29,7 @@ from runner.engine.clean import OURS
 from runner.engine.preflight import program_faults
 from runner.errors import EXIT_STAGE_FAILED, Fault, OffpipeError, UsageError
 from runner.noop import record_path
-from runner.spec.graph import build_graph, meant, name_finder, select
+from runner.spec.graph import build_graph, name_finder, select, select_names
 from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
 from runner.spec.model import Spec, Stage, effective_spec
@@ -215,7 +215,7 @@ def _named(spec: Spec, config: pytest.Config) -> set[str]:
     nodes, base = (argument.partition("::") for argument in config.args), config.invocation_params.dir
     named = {name.partition("[")[0] for path, _, name in nodes if os.path.normpath(base / path) == spec.path}
     each = given(config, "offpipe_each")[0] or ""
-    named.update(spec.names if each == "all" else meant(spec.names, [each]))
+    named.update(spec.names if each == "all" else select_names(spec.names, [each]))
     if each and named.isdisjoint(spec.names) and any(stage.template for stage in spec.stages):
         what = f'{spec.shown} has no instance "{each}"'
         raise UsageError(Fault("--offpipe-each", what, did_you_mean(each, spec.names)))

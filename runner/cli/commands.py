@@ -102,7 +102,7 @@ class Commands:
         return EXIT_OK
 
     def explain(self) -> int:
-        """Print everything about a stage, or about each instance that is meant."""
+        """Print everything about a stage, or about each selected instance."""
         from runner.engine import history, query
 
         selector = self._arguments.stages[0]

@@ -21,7 +21,7 @@ from runner.record.ledger import last_run, past_invocations, read_head
 from runner.record.locks import is_held
 from runner.record.markers import marked_stages, read_marker
 from runner.results import NetworkCalls, network_text
-from runner.spec.graph import build_graph, meant, select
+from runner.spec.graph import build_graph, select, select_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def runs(
 
 
 def find_logs(target: str, options: Options, selector: str, run: str | None, attempt: int | None) -> dict[str, str]:
-    """Return the paths of the logs of the stages that a selector means, by stage.
+    """Return the paths of the logs of the selected stages, by stage.
 
     By default, each is of the last attempt in the last run that started the stage. Stages that were not started, or
     have no such attempt on record, are left out. UsageError if none remains, and for an unknown stage.
@@ -96,7 +96,7 @@ def find_logs(target: str, options: Options, selector: str, run: str | None, att
     runs = (run,) if run else read_head(paths.ledger, archive.seal).open_runs[::-1]
     started = cache(partial(_started, archive, attempt))
     logs: dict[str, str] = {}
-    named = meant(spec.names if spec else marked_stages(paths), (selector,)) or [selector]
+    named = select_names(spec.names if spec else marked_stages(paths), (selector,)) or [selector]
     for stage, marker in zip(named, markers := [read_marker(paths, stage) for stage in named], strict=True):
         for run_id in (*runs, marker.run) if marker and not run else runs:
             if number := started(run_id).get(stage):
@@ -123,9 +123,9 @@ def _started(archive: Archive, attempt: int | None, run: str) -> dict[str, int]:
 
 
 def markers_of(directory: str, options: Options, selector: str) -> list[Marker]:
-    """Return the markers in a state directory of the stages that a selector means. UsageError if there is none."""
+    """Return the markers of the selected stages in a state directory. UsageError if there is none."""
     paths = open_archive(directory, options).paths
-    named = meant(marked_stages(paths), (selector,))
+    named = select_names(marked_stages(paths), (selector,))
     if markers := [marker for stage in named if (marker := read_marker(paths, stage))]:
         return markers
     hint = f"offpipe log {directory} has the events"

@@ -25,7 +25,7 @@ from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, GOOD, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult
 from runner.sandbox.guard import gaps
-from runner.spec.graph import meant
+from runner.spec.graph import select_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -190,7 +190,7 @@ class Journal:
         entries = before.items() if isinstance(before, dict) else ()
         earlier: dict[str, dict[str, object]] = {name: entry for name, entry in entries if isinstance(entry, dict)}
         done = [name for name, entry in earlier.items() if entry.get("status") in GOOD]
-        if status == SUCCEEDED and not {*stages, *done}.issuperset(meant(self._spec.names, self._selected)):
+        if status == SUCCEEDED and not {*stages, *done}.issuperset(select_names(self._spec.names, self._selected)):
             status = FAILED if self._before.get("status") == FAILED else INTERRUPTED
         counts = dict(Counter(result.status for result in stages.values()))
         metrics = {

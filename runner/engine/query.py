@@ -22,7 +22,7 @@ from runner.record import events
 from runner.record.ledger import RUNNING, last_run, last_success, past_invocations, read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
-from runner.spec.graph import meant, select
+from runner.spec.graph import select, select_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -180,10 +180,10 @@ def plan(spec_path: str, options: Options, warn: Warn = no_warning) -> Planned:
 
 
 def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_warning) -> list[Explained]:
-    """Decide the stages that a selector means, and everything that they need."""
+    """Decide the selected stages, and everything that they need."""
     session = Session(spec_path, options, warn=warn)
     chosen = select(session.graph, (selector,))
-    planned, names = _planned(session), {*meant(session.spec.names, (selector,))}
+    planned, names = _planned(session), {*select_names(session.spec.names, (selector,))}
     return [
         Explained(stage, planned.plan.decisions[stage.name], session.marker(stage.name), planned)
         for stage in chosen

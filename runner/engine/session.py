@@ -24,7 +24,7 @@ from runner.record.markers import marked_stages, read_marker
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.globs import compile_glob, is_glob
-from runner.spec.graph import build_graph, meant, select
+from runner.spec.graph import build_graph, select, select_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -88,7 +88,7 @@ class Session:
         self.examiner = self.new_examiner()  # of the last plan
 
     def _use(self, spec: Spec) -> None:
-        """Work with this spec from now on."""
+        """Set the spec, and what is computed from it."""
         self.spec = spec
         self.graph = build_graph(spec)
         self.stages = select(self.graph, self.options.stages)
@@ -98,7 +98,7 @@ class Session:
     def planner(self) -> Planner:
         """Decides the stages of the spec."""
         options = self.options
-        forced = frozenset(meant(self.spec.names, options.stages) if options.force else ())
+        forced = frozenset(select_names(self.spec.names, options.stages) if options.force else ())
         return Planner(self.graph, self.cache, self.marker, forced, self._absence, self._gone)
 
     def read_head(self) -> LedgerHead:
@@ -194,11 +194,11 @@ class Session:
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
                     self.checkpoints[stage.name] = progress
-        alike: dict[tuple[str, str], list[FormerOutput]] = {}  # those of instances of a template
+        groups: dict[tuple[str, str], list[FormerOutput]] = {}  # one for each template
         for former in self.orphans.former:
             template, at, _ = former.stage.partition("@")
-            alike.setdefault((template if at else former.path, former.state), []).append(former)
-        for first, *others in alike.values():
+            groups.setdefault((template if at else former.path, former.state), []).append(former)
+        for first, *others in groups.values():
             self.warn(first.warning(self.spec.shown, len(others)))
         self.examiner = self.new_examiner()
         self.examiner.reads_all = reads_all

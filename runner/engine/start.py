@@ -18,7 +18,7 @@ from runner.record.locks import is_held
 from runner.sandbox.client import Launcher
 from runner.sandbox.environment import interpreter_environment
 from runner.sandbox.guard import start_guarded
-from runner.spec.graph import meant
+from runner.spec.graph import select_names
 
 if TYPE_CHECKING:
     from pluggy import HookRelay
@@ -56,7 +56,7 @@ def early_launcher(spec: Spec, options: Options) -> Launcher | None:
     There is work if a stage has no marker, or is forced. A run that must wait for another run does not start it yet. If
     the launcher cannot be started, `make_launcher` tries again and raises the error.
     """
-    markers = map(spec.paths.marker, meant(spec.names, options.stages))
+    markers = map(spec.paths.marker, select_names(spec.names, options.stages))
     has_work = options.force or not all(map(os.path.lexists, markers))
     if not has_work or is_held(spec.paths):
         return None

@@ -32,29 +32,29 @@ class OutputIndex:
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         self.producers: dict[str, tuple[str, str]] = {}
-        self._unknown: list[str] = []  # outputs of templates whose values are not known
+        self._unexpanded: list[str] = []  # outputs of templates whose instances are not known
         for stage in stages:
             for name, path in stage.outputs.items():
                 self.producers.setdefault(path, (stage.name, name))
             if stage.missing:
-                self._unknown += (path for path in stage.outputs.values() if "*" in path)
+                self._unexpanded += (path for path in stage.outputs.values() if "*" in path)
         self._sorted = sorted(self.producers)
         self._directories = {path for path in self._sorted if path.endswith("/")}
-        self.matches = cache(self._meant)
+        self.matches = cache(self._matching)
 
     def feeding(self, stage: Stage, name: str) -> tuple[tuple[str, str], ...]:
         """Return the (producer, path) of each output that an input of a stage means, each once."""
         return tuple(dict.fromkeys(pair for _, _, path in stage.entries(name) for pair in self.matches(path)))
 
-    def _meant(self, pattern: str) -> tuple[tuple[str, str], ...]:
+    def _matching(self, pattern: str) -> tuple[tuple[str, str], ...]:
         """Return the (producer, path) of each output that an input means.
 
         That is the output with this path. If there is none, these are the outputs that the input's pattern matches, and
-        those inside or above it; also those of templates without known values that it may match.
+        those inside or above it. Outputs of templates whose instances are not known count if it may match them.
         """
         paths: Iterable[str] = [pattern]
         if pattern not in self.producers:
-            paths = *self._matches(pattern), *(path for path in self._unknown if globs.may_meet(pattern, path))
+            paths = *self._matches(pattern), *(path for path in self._unexpanded if globs.may_meet(pattern, path))
         return tuple((self.producers[path][0], path) for path in dict.fromkeys(paths))
 
     def _matches(self, pattern: str) -> Iterator[str]:
@@ -170,11 +170,11 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(stage for stage in graph.order if stage.name in wanted)
 
 
-def name_finder(names: Sequence[str], unknown: Collection[str] = ()) -> Callable[[str], Sequence[str]]:
-    """Return a function from a selector to the `names` of stages that it means, in order; none for an unknown one.
+def name_finder(names: Sequence[str], unexpanded: Collection[str] = ()) -> Callable[[str], Sequence[str]]:
+    """Return a function that takes a selector, and returns those of the `names` that it selects, in order.
 
-    A selector is the name of a stage, that of a template, which means all of its instances, or a pattern. That of an
-    instance means the template if this is one of the `unknown`, whose instances are not known.
+    A selector is the name of a stage, the name of a template, which selects all of its instances, or a pattern. The
+    instances of `unexpanded` templates are not known: the name of one selects the template.
     """
     exact = {name: [name] for name in names}
     for name in names:
@@ -187,24 +187,24 @@ def name_finder(names: Sequence[str], unknown: Collection[str] = ()) -> Callable
             return exact[selector]
         template, at, _ = selector.partition("@")
         known = filter(globs.compile_glob(selector).match, names) if globs.is_glob(selector) else ()
-        return (*known, *filter(globs.compile_glob(template).match, unknown if at else ()))
+        return (*known, *filter(globs.compile_glob(template).match, unexpanded if at else ()))
 
     return find
 
 
 def stage_finder(stages: Sequence[Stage]) -> Callable[[str], Sequence[str]]:
-    """Return the name finder of stages, some of which may stand for templates without values."""
+    """Return the name finder for stages, some of which may be templates without known instances."""
     return name_finder([stage.name for stage in stages], [stage.name for stage in stages if stage.missing])
 
 
-def meant(names: Sequence[str], selectors: Sequence[str]) -> list[str]:
-    """Return the names that selectors mean; without selectors, all."""
+def select_names(names: Sequence[str], selectors: Sequence[str]) -> list[str]:
+    """Return the names that the selectors select; without selectors, all."""
     find = name_finder(names)
     return [*chain.from_iterable(map(find, selectors))] if selectors else list(names)
 
 
 def unknown_name(name: str, stages: Iterable[Stage]) -> tuple[str, str]:
-    """Return the fact that no stage has a name, and a hint."""
+    """Return the text of the fault for a name that no stage has, and a hint."""
     template, at, _ = name.partition("@")
     known = [stage.name for stage in stages if at and stage.template == template]
     hint = did_you_mean(name, known or dict.fromkeys(stage.template or stage.name for stage in stages))

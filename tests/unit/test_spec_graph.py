@@ -3,7 +3,7 @@ import json
 import pytest
 
 from runner.errors import SpecError, UsageError
-from runner.spec.graph import build_graph, meant, name_finder, select
+from runner.spec.graph import build_graph, name_finder, select, select_names
 from runner.spec.load import load_spec
 
 
@@ -137,9 +137,9 @@ def test_a_selector_is_a_stage_a_template_or_a_pattern():
     assert not find("sort@c") and not find("so") and not find("y*")
 
 
-def test_without_selectors_all_stages_are_meant():
-    assert meant(["b", "a@1"], ()) == ["b", "a@1"]
-    assert meant(["b", "a@1"], ("a", "b")) == ["a@1", "b"]
+def test_without_selectors_all_names_are_selected():
+    assert select_names(["b", "a@1"], ()) == ["b", "a@1"]
+    assert select_names(["b", "a@1"], ("a", "b")) == ["a@1", "b"]
 
 
 def test_instances_stand_in_the_place_of_their_template(graph_of):
