@@ -54,7 +54,7 @@ class Publisher:
         self.log = run.log
         self.durable = run.durable
         self._unsynced: dict[str, None] = {}
-        self._adopted: dict[str, Marker] = {}  # by the stage that had the commit before
+        self._adopted: dict[str, Marker] = {}  # stage that is gone -> the new marker
         self._workspace = os.path.realpath(run.spec.workspace)
         self._inode = inode_at(self._workspace)
 
@@ -107,7 +107,7 @@ class Publisher:
         self, job: Job, outputs: dict[str, OutputIdentity], before: Marker | None, reasons: list[list[object]],
         replaces: list[object] | None, adopts: list[object] | None = None,
     ) -> Marker:  # fmt: skip
-        """Record a commit or an adoption, and return its marker; `before` is the one that it replaces."""
+        """Record a commit or an adoption, and return its marker. `before` is the marker that it replaces or adopts."""
         fingerprint, former = job.fingerprint, self._run.orphans.former_of(before) if before else ()
         data = StageCommit(
             job.stage.name, fingerprint.key, KEY_VERSION, fingerprint.spelled.decode(), job.tag, job.program, outputs,
@@ -134,13 +134,14 @@ class Publisher:
         self._run.published.update((output.path, output) for output in marker.outputs.values())
 
     def _write_marker(self, commit: Marker) -> Marker:
+        """Write the marker of a commit whose outputs are in place, and return it."""
         marker, paths = commit.in_place(self._run.spec.workspace), self._run.spec.paths
         write_marker(paths, marker)
         self._unsynced[paths.marker(marker.stage)] = None
         return marker
 
     def adopt(self, job: Job, marker: Marker) -> None:
-        """Record that a stage takes over the commit of one that is gone. The marker follows in `sync`."""
+        """Record that a stage adopts the commit, `marker`, of a stage that is gone. `sync` writes the new marker."""
         job.tag = partial_tag(self.log.run, job.fingerprint.key, 0)
         outputs = {name: output._replace(run=output.run or marker.run) for name, output in marker.outputs.items()}
         reasons: list[list[object]] = [["adopted", f'from stage "{marker.stage}", run {marker.run}', None, None]]

@@ -57,7 +57,7 @@ class Skip(NamedTuple):
 
 
 class Adopt(NamedTuple):
-    """The stage takes over what a stage made that is gone: same key, outputs unchanged. Nothing has to run."""
+    """The stage adopts the outputs of a stage that is gone: same key, outputs unchanged. Nothing has to run."""
 
     key: str
     origin: str
