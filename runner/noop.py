@@ -75,10 +75,10 @@ def answer(spec: str, words: Sequence[str], given: Mapping[str, Any]) -> int | N
     try:
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)  # a full run handles streams that are closed
-        values = [*given.get("var", ())]
+        var_sources = [*given.get("var", ())]
         if "vars" in given:
-            values.append(read_small(given["vars"], LARGEST))
-        conditions = conditions_now(spec, workspace, values)
+            var_sources.append(read_small(given["vars"], LARGEST))
+        conditions = conditions_now(spec, workspace, var_sources)
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions)
         if record is None or not _is_current(record) or is_held(record.paths) or has_leftovers(record.paths):
             return None
@@ -203,17 +203,17 @@ def record_path(spec: str, workspace: str | None) -> str:
     return os.path.join(os.path.abspath(workspace) if workspace else directory, OWN_DIRECTORY, f"noop-{name}")
 
 
-def conditions_now(spec: str, workspace: str | None, values: Sequence[str | bytes] = ()) -> bytes:
+def conditions_now(spec: str, workspace: str | None, var_sources: Sequence[str | bytes] = ()) -> bytes:
     """Return a digest of the rest that a plan depends on: release, interpreter, `sys.path`, two variables, the spec.
 
-    `values`: see Options.
+    `var_sources`: see Options.
     """
     env, archive = os.environ, f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
     names = [entry.rpartition("/")[2] for entry in sys.path]
     installed = sys.path[names.index(archive) :] if archive in names else sys.path  # without what the start put first
     around = (__version__, sys.version, sys.executable, installed, env.get("PATH"), env.get("HOME"))
     places = os.path.abspath(spec), workspace and os.path.abspath(workspace)
-    return sha256_of(repr((around, places, *values)).encode("utf-8", "backslashreplace")).encode()
+    return sha256_of(repr((around, places, *var_sources)).encode("utf-8", "backslashreplace")).encode()
 
 
 def _signatures(groups: list[list[bytes]]) -> Iterator[list[tuple[int, ...]]]:

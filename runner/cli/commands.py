@@ -219,11 +219,11 @@ class Commands:
         """Return the arguments as options of the engine."""
         arguments, given = self._arguments, self._given
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
-        variables, values = read_vars(given.get("var", ()), given.get("vars"))
+        variables, var_sources = read_vars(given.get("var", ()), given.get("vars"))
         options = Options(
             stages=arguments.stages if arguments.verb in {"run", "plan", "status"} else (),
             variables=variables,
-            values=values,
+            var_sources=var_sources,
             final=arguments.verb == "run",
             argv=tuple(word.decode("utf-8", "backslashreplace") for word in words),
             **{name: given[name] for name in Options._fields if name in given},
@@ -259,11 +259,11 @@ class Commands:
 
 
 def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, Var], tuple[str | bytes, ...]]:
-    """Return the `variables` and `values` of options, from `--var NAME=VALUE` and `--vars FILE`. Raises UsageError."""
+    """Return `variables` and `var_sources` of options, from `--var NAME=VALUE` and `--vars FILE`. Raises UsageError."""
     variables: dict[str, Var] = {}
-    values: tuple[str | bytes, ...] = (*settings,)
+    sources: tuple[str | bytes, ...] = (*settings,)
     if path is not None:
-        values += ((content := read_source(path, "vars")),)
+        sources += ((content := read_source(path, "vars")),)
         value, findings = parse_source(path, content)
         if refused := findings or map_of(PROSE, anything()).check(value):
             raise UsageError(*(Fault(pointer(path, at), what, hint) for at, what, hint in refused))
@@ -273,7 +273,7 @@ def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, Var]
         if not (name and equals):
             raise UsageError(Fault("--var", f'"{setting}" is not NAME=VALUE', "for example --var quality=25"))
         variables[name] = Var(f"var {name}", value, is_typed=True)
-    return variables, values
+    return variables, sources
 
 
 def read_params(settings: Sequence[str], path: str, options: Options) -> dict[str, dict[str, object]]:

@@ -26,7 +26,7 @@ class Options(NamedTuple):
     `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `events` is a file that gets a
     copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec.
 
-    `values` are the words and the content of the file from which `variables` were read, if that is known.
+    `var_sources` are the words, and the content of the file, from which `variables` were read, if they are known.
     """
 
     stages: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Options(NamedTuple):
     events: str | None = None
     argv: tuple[str, ...] = ()
     final: bool = False
-    values: tuple[str | bytes, ...] = ()
+    var_sources: tuple[str | bytes, ...] = ()
     inputs: str | None = None
 
     def load(self, spec_path: str, without: Collection[str] = ()) -> Spec:

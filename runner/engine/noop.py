@@ -86,7 +86,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
     spec, options = session.spec, session.options
     given = options._replace(
         workspace=None, jobs=None, keep_going=False, durability="full", events=None, argv=(), final=False,
-        variables={} if options.values else options.variables, values=(),
+        variables={} if options.var_sources else options.variables, var_sources=(),
     )  # fmt: skip
     if given != Options() or noop.is_plain() or session.seal is not PLAIN or session.warned:
         return
@@ -98,7 +98,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
     if record is None:
         return
     path = session.noop_record
-    content = record.encode(noop.conditions_now(spec.path, options.workspace, options.values))
+    content = record.encode(noop.conditions_now(spec.path, options.workspace, options.var_sources))
     with suppress(StateError):  # the next run plans again
         files.make_directories(os.path.dirname(path))
         files.replace(path, content, temporary=f"{path}.{os.getpid()}")
