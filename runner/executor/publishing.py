@@ -134,7 +134,6 @@ class Publisher:
         self._run.published.update((output.path, output) for output in marker.outputs.values())
 
     def _write_marker(self, commit: Marker) -> Marker:
-        """Write the marker of a commit whose outputs are in place, and return it."""
         marker, paths = commit.in_place(self._run.spec.workspace), self._run.spec.paths
         write_marker(paths, marker)
         self._unsynced[paths.marker(marker.stage)] = None

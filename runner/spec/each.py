@@ -1,4 +1,4 @@
-"""Expands stages with `each`, called templates, into an instance for each of their values: `trim@a`, `trim@b`.
+"""Expands each stage with `each`, a template, into its instances: `trim@a`, `trim@b`.
 
 This is the first step after the table of fields has checked the spec, and works on its JSON. It is pure given the names
 and tables on disk. Templates are expanded in the order in which they depend on each other: a pattern also matches the
@@ -34,8 +34,8 @@ _UNSUPPORTED = "a number of instances that only a stage knows is not supported"
 class Instance(NamedTuple):
     """A stage to build: the position in the spec of the stage as written, and its JSON with all values in it.
 
-    `values` are those of `each` by name. `missing`: why a template has no instances; then this stage stands for all of
-    them, and cannot run.
+    `values` are those of `each` by name. `missing`: which files or table a template lacks, so that its instances are
+    not known. Then this stage stands for all of them, and cannot run.
     """
 
     position: int
@@ -45,7 +45,7 @@ class Instance(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The values of an instance, the end of its name, their place below `each`, and that of the row in its table."""
+    """The values of an instance, the end of its name, their place below `each`, and the place of the table's row."""
 
     values: Values
     suffix: str
@@ -72,7 +72,7 @@ class Pattern(NamedTuple):
 
 
 class Expander:
-    """Expands the stages of one spec. Findings go to the inserter's.
+    """Expands the stages of one spec. Adds its findings to those of the inserter.
 
     `sources`: where the values of each template come from, by name: a pattern, a list, or the path of `rows`.
     `matches`: the files on disk that patterns matched and no stage declares, relative to root. `broken`: positions of
@@ -91,7 +91,7 @@ class Expander:
         self._table = cache(disk.table)
         self.sources = {i: self._sources_of(i) for i in self._templates}
         self._outputs = {  # of templates, with a star in the place of each value
-            i: inserter.filled(("stages", i, "outputs"), stage.get("outputs", {}), None, "outputs")
+            i: inserter.insert(("stages", i, "outputs"), stage.get("outputs", {}), None, "outputs")
             for i, stage in self._templates.items()
         }
         self._needed = {i: self._needed_by(i) for i in self._templates}
@@ -99,7 +99,7 @@ class Expander:
     def expand(self, *, fills: bool = True) -> list[Instance]:
         """Return all instances, and the stages without `each`, in the order of the spec.
 
-        `fills`: whether there may be placeholders.
+        `fills`: whether values are inserted into stages without `each`.
         """
         instances: dict[int, list[Instance]] = {}
         for index, stage in enumerate(self._stages):
@@ -114,15 +114,15 @@ class Expander:
         return [instance for index in range(len(self._stages)) for instance in instances[index]]
 
     def _noted(self, instances: list[Instance]) -> list[Instance]:
-        """Return the instances, after a note of their outputs, which patterns may match."""
+        """Note the outputs of instances, which patterns of other templates may match. Return the instances."""
         for index, given, _, missing in instances if self._templates else ():
-            for path in [] if missing else _leaves(given.get("outputs", {})):
+            for path in [] if missing else _paths_in(given.get("outputs", {})):
                 self._made[normal(path)] = index
         return instances
 
     @contextmanager
     def _noting(self, index: int) -> Iterator[None]:
-        """Note why a template has no values: that is a finding, unless files are missing."""
+        """Note why a template has no values: files are missing, or there is a finding."""
         try:
             yield
         except SourceError as error:
@@ -134,7 +134,7 @@ class Expander:
     # ---- order -------------------------------------------------------------------------------------------------------
 
     def _in_order(self) -> Iterator[int]:
-        """Yield the positions of templates, each after those that it depends on. Those in a circle come last."""
+        """Yield the positions of templates, each after those that it depends on. Those in a cycle come last."""
         pending = self._needed
         while pending:
             ready = [index for index, needed in pending.items() if needed.isdisjoint(pending)]
@@ -146,7 +146,7 @@ class Expander:
             pending = {index: needed for index, needed in pending.items() if ready and index not in ready}
 
     def _needed_by(self, index: int) -> set[int]:
-        """Return the templates whose instances must be known before those of this one."""
+        """Return the positions of the templates that this one depends on."""
         each = self._templates[index].get("each")
         if isinstance(each, str):
             return {self._names[each]} if each in self._names else set()
@@ -155,7 +155,7 @@ class Expander:
             other
             for other, outputs in self._outputs.items()
             if other != index
-            for path in map(normal, _leaves(outputs))
+            for path in map(normal, _paths_in(outputs))
             if any(may_meet(pattern, path) for pattern in patterns)
         }
 
@@ -166,7 +166,7 @@ class Expander:
         each, sources = self._templates[index].get("each"), dict[str, Any]()
         if isinstance(each, dict) and "rows" in each:
             at = ("stages", index, "each", "rows")
-            return {"rows": from_root(self._inserter.filled(at, each["rows"], {}, "processor"), self._disk.root)}
+            return {"rows": from_root(self._inserter.insert(at, each["rows"], {}, "processor"), self._disk.root)}
         for name, given in each.items() if isinstance(each, dict) else ():
             with self._noting(index):
                 sources[name] = self._pattern(index, name, given) if isinstance(given, str) else given
@@ -177,14 +177,14 @@ class Expander:
             hint = "the value is the text that one * matches; several values are several names, or the rows of a table"
             raise SourceError(f"{show(text)} has not exactly one *, or another wildcard", hint, at=(name,))
         at = ("stages", index, "each", name)
-        given = _STAR.join(self._inserter.filled(at, part, {}, "processor") for part in text.split("*"))
+        given = _STAR.join(self._inserter.insert(at, part, {}, "processor") for part in text.split("*"))
         head, star, tail = from_root(given, self._disk.root).partition(_STAR)
         if not star:
             raise SourceError('".." after the *', "say where the files are without it", at=(name,))
         return Pattern(head, tail)
 
     def _rows_of(self, index: int) -> list[Row] | Finding | None:
-        """Return the values of a template's instances, or the finding of a template that must be known before."""
+        """Return the values of a template's instances, or why a template that it depends on has none."""
         each, sources = self._templates[index]["each"], self.sources[index]
         for other in sorted(self._needed[index]):
             if isinstance(each, str) or not isinstance(self._rows[other], list):
@@ -202,7 +202,7 @@ class Expander:
 
     def _column(self, index: int, name: str, source: Pattern | list[object]) -> list[tuple[Place, object]]:
         """Return the values of one name, each with its place below `each`."""
-        given = self._inserter.filled(("stages", index, "each", name), source, {}, "params")
+        given = self._inserter.insert(("stages", index, "each", name), source, {}, "params")
         cells: list[tuple[Place, object]] = [((name, number), value) for number, value in enumerate(given)]
         if isinstance(source, Pattern):
             cells = [((name,), value) for value in sorted(self._matched(index, source))]
@@ -223,9 +223,9 @@ class Expander:
     def _matched(self, index: int, pattern: Pattern) -> set[str]:
         """Return the values of the declared outputs, and of the files on disk, that a pattern matches."""
         made = [path for path, maker in self._made.items() if maker != index]
-        found = [path for path in self._disk.files(*pattern) if path not in self._made]
-        matches = {path: value for path in (*made, *found) if (value := pattern.value(path)) is not None}
-        self.matches.update(matches.keys() & found)
+        on_disk = [path for path in self._disk.files(*pattern) if path not in self._made]
+        matches = {path: value for path in (*made, *on_disk) if (value := pattern.value(path)) is not None}
+        self.matches.update(matches.keys() & on_disk)
         return set(matches.values())
 
     def _table_rows(self, path: str, key: str | list[str] | None) -> list[Row]:
@@ -249,7 +249,7 @@ class Expander:
         body: dict[str, Any] = {field: value for field, value in stage.items() if field != "each"}
         if not isinstance(rows, list):
             body = dict(self._inserter.fill(at, body, fields, None))
-            if rows:  # it cannot run, so its inputs and program do not matter
+            if rows:  # files are missing: it cannot run, so its inputs and program do not matter
                 needs = [self._templates[other].get("name", "") for other in sorted(self._needed[index])]
                 body = {"name": name, "command": ["{python}"], "needs": needs, "outputs": body["outputs"]}
             return [Instance(index, body, missing=rows or Finding(at, "other findings say why"))]
@@ -262,18 +262,18 @@ class Expander:
             with self._noting(index):
                 _check_row(row, other, used, body["name"], row.at if isinstance(stage["each"], dict) else ())
             if other is row:
-                whose = f"{row.source}: {body['name']}: ".removeprefix(": ")
-                instances.append(Instance(index, self._inserter.fill(at, body, fields, row.values, whose), row.values))
+                origin = f"{row.source}: {body['name']}: ".removeprefix(": ")
+                instances.append(Instance(index, self._inserter.fill(at, body, fields, row.values, origin), row.values))
         return instances
 
 
-def mixed_values(stages: Sequence[Stage], written: Sequence[Json], outputs: OutputIndex) -> Iterator[Finding]:
+def check_globs(stages: Sequence[Stage], written: Sequence[Json], outputs: OutputIndex) -> Iterator[Finding]:
     """Refuse a glob of an instance that matches an output of an instance with another value of the same name."""
     values = {stage.name: stage.values for stage in stages if stage.values}
     templates = [(i, given.get("inputs", {})) for i, given in enumerate(written) if "each" in given]
-    globs = {index for index, inputs in templates if any(map(is_glob, _leaves(inputs)))}
+    globs = {index for index, inputs in templates if any(map(is_glob, _paths_in(inputs)))}
     for stage in (stage for stage in stages if stage.values and stage.index in globs):
-        texts = _leaves(written[stage.index].get("inputs", {}))
+        texts = _paths_in(written[stage.index].get("inputs", {}))
         for (_, at, path), text in zip(stage.entries(), texts, strict=False):
             if not is_glob(text):
                 continue
@@ -286,8 +286,8 @@ def mixed_values(stages: Sequence[Stage], written: Sequence[Json], outputs: Outp
                     yield Finding(("stages", stage.index, "inputs", *at), what, hint)
 
 
-def made_sources(spec: Spec, sources: Mapping[int, Mapping[str, Any]], outputs: OutputIndex) -> Iterator[Finding]:
-    """Refuse patterns that match outputs of their own template or files in a directory output, and made tables."""
+def check_sources(spec: Spec, sources: Mapping[int, Mapping[str, Any]], outputs: OutputIndex) -> Iterator[Finding]:
+    """Refuse what only a stage knows: outputs of its own template, files in a directory output, tables as outputs."""
     positions = {stage.name: stage.index for stage in spec.stages}
     for index, name, source in ((index, *item) for index, given in sources.items() for item in given.items()):
         if isinstance(source, list):
@@ -301,7 +301,7 @@ def made_sources(spec: Spec, sources: Mapping[int, Mapping[str, Any]], outputs: 
 
 
 def _check_row(row: Row, other: Row, used: Iterable[str], name: str, at: Place) -> None:
-    """Raise SourceError for too long a name, and unless a row of the same name has the same values where it matters."""
+    """Raise SourceError if the name is too long, or if the row of that name, `other`, has other values of `used`."""
     if len(name) > LONGEST:
         raise SourceError(f"the name of the instance has {len(name)} bytes, {LONGEST} at most", at=at)
     if row.suffix != other.suffix:
@@ -321,7 +321,7 @@ def _percent(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
 
-def _leaves(paths: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+def _paths_in(paths: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
     """Yield the paths of inputs or outputs as written."""
     for path in paths.values() if isinstance(paths, dict) else paths:
         yield from [path] if isinstance(path, str) else path

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec import checks
-from runner.spec.each import Expander, made_sources, mixed_values
+from runner.spec.each import Expander, check_globs, check_sources
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, is_glob, normal, stem
 from runner.spec.graph import OutputIndex, stage_finder
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placeholders; they may be written as escapes
 _BEGINNING = 'a spec begins with {"specVersion": 1, "name": "NAME", "stages": ['
-_USE = "write {vars.NAME} where it belongs"
+_UNUSED = "write {vars.NAME} where it belongs"
 
 
 def load_spec(
@@ -59,7 +59,7 @@ def load_spec(
     checked = [*checks.check_names(spec.stages, faulty), *checks.check_outputs(spec)]
     outputs = OutputIndex(spec.stages)
     checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
-    checked += [*mixed_values(spec.stages, usable["stages"], outputs), *made_sources(spec, builder.sources, outputs)]
+    checked += [*check_globs(spec.stages, usable["stages"], outputs), *check_sources(spec, builder.sources, outputs)]
     findings += [*builder.findings, *map(builder.placed, checked)]
     findings += _elsewhere(map(builder.placed, checks.check_disk(spec)), findings)
     if findings:
@@ -128,7 +128,7 @@ class SpecBuilder:
     """Builds the values of a spec in which every field passed the table's checks. Collects `findings`."""
 
     def __init__(self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, Var] = {}) -> None:
-        self.fills = True  # whether there may be placeholders for values; the search for them takes long
+        self.fills = True  # False if the spec has no placeholders: the search for them takes long
         self._path = path
         self._given = given
         self._top = {**SPEC.defaults, **given}
@@ -140,11 +140,11 @@ class SpecBuilder:
         self._inserter = Inserter(None if self._vars is None else chosen_vars(self._vars, variables))
         self.findings = self._inserter.findings
         self._defaults = self._top["defaults"]
-        self._env = self._inserter.filled(("defaults", "env"), self._defaults.get("env", {}), {}, "env")
+        self._env = self._inserter.insert(("defaults", "env"), self._defaults.get("env", {}), {}, "env")
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self.sources: Mapping[int, Mapping[str, Any]] = {}  # of the values of templates, as in Expander
-        self._shared: dict[int, Stage] = {}  # of the instances of a template, by its position
+        self._siblings: dict[int, Stage] = {}  # position of a template -> one of its instances
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
     def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
@@ -155,7 +155,7 @@ class SpecBuilder:
         paths = self._state_paths()
         disk = Disk(self._root, (paths.state_dir, paths.locks_dir), without, inputs)
         expander = Expander(self._top["stages"], self._inserter, disk, broken)
-        stages = [self.stage(instance, params) for instance in expander.expand(fills=self.fills)]
+        stages = [self.build_stage(instance, params) for instance in expander.expand(fills=self.fills)]
         self.sources = expander.sources
         unused = [name for name in self._vars or () if name not in self._inserter.used]
         return Spec(
@@ -171,8 +171,8 @@ class SpecBuilder:
             banned_imports=tuple(self._offline["bannedImports"]),
             allow_imports=tuple(self._offline["allowImports"]),
             vars=self._inserter.variables or None,
-            warnings=tuple(Fault(pointer(self._path, ("vars", name)), "no stage uses it", _USE) for name in unused),
-            expanded_from=frozenset(disk.read),
+            warnings=tuple(Fault(pointer(self._path, ("vars", name)), "no stage uses it", _UNUSED) for name in unused),
+            expanded_from=frozenset(disk.examined),
             matches=frozenset(os.path.normpath(os.path.join(self._root, path)) for path in expander.matches),
             description=self._top["description"],
             extensions=_extensions(self._given),
@@ -182,7 +182,7 @@ class SpecBuilder:
         """Return the finding with an index for an input or output that the spec has in a list."""
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
-    def stage(self, instance: Instance, params: Overrides) -> Stage:
+    def build_stage(self, instance: Instance, params: Overrides) -> Stage:
         """Return the stage of an instance, with `params` in place of its own."""
         index, given, each, missing = instance
         own = {
@@ -197,15 +197,15 @@ class SpecBuilder:
             "values": each,
             "missing": missing and Fault(pointer(self._path, missing.at), missing.what, missing.hint),
         }
-        like = self._shared.get(index)
-        stage = like._replace(**own) if like else Stage(**{**self._common(index, given), **own})
+        sibling = self._siblings.get(index)
+        stage = sibling._replace(**own) if sibling else Stage(**{**self._common(index, given), **own})
         if each:
-            self._shared[index] = stage
+            self._siblings[index] = stage
         own = {**params.get(stage.template, {}), **params.get(stage.name, {})} if params else {}
         return stage._replace(params={**stage.params, **own}) if own else stage
 
     def _common(self, index: int, given: Json) -> dict[str, Any]:
-        """Return the fields of a stage, also those into which no values are inserted: instances share these."""
+        """Return the fields of a stage. Instances share those into which no values are inserted."""
         values = STAGE.values({**self._defaults, **given})
         del values["$schema"], values["each"], values["offline"]
         values |= {name: self._section(name, given) for name in _SECTIONS}

@@ -21,9 +21,9 @@ _QUOTES = 'close the quote that a cell begins with; each " in such a cell is dou
 
 
 class SourceError(Exception):
-    """The values of an `each` cannot be had: a finding, with its place below the `each` in the spec.
+    """An `each` has no values: a finding, with its place below the `each` in the spec.
 
-    `is_missing`: the spec may be right, but the files are not there.
+    `is_missing`: the spec may be right, but files are missing.
     """
 
     def __init__(self, what: str, hint: str = "", *, at: tuple[str | int, ...] = (), is_missing: bool = False) -> None:
@@ -33,18 +33,18 @@ class SourceError(Exception):
 
 
 class Disk:
-    """Names and tables below `root`. Files in the directories `own`, and those in `without`, match no pattern.
+    """Names and tables below `root`. The directories `own`, and files in `without`, match no pattern.
 
-    What is there in `instead`, a directory laid out as root, is taken from there only. `read` are the absolute paths
-    that were looked at, so that a change of any of them is noticed.
+    What is there in `inputs`, a directory laid out as root, is taken from there only. `examined` are the absolute paths
+    on which the answers depend: the no-op record notices a change of any of them.
     """
 
     def __init__(
-        self, root: str, own: Collection[str], without: Collection[str] = (), instead: str | None = None
+        self, root: str, own: Collection[str], without: Collection[str] = (), inputs: str | None = None
     ) -> None:
         self.root = root
-        self.read: set[str] = set()
-        self._bases = (root,) if instead is None else (instead, root)
+        self.examined: set[str] = set()
+        self._bases = (root,) if inputs is None else (inputs, root)
         self._own = own
         self._without = {os.path.relpath(path, root) for path in without}
         self._listed = cache(_listed)  # many templates have one directory
@@ -57,7 +57,7 @@ class Disk:
     def _files_in(self, base: str, head: str, tail: str) -> Iterator[str]:
         directory, slash, start = head.rpartition("/")
         end, nested, below = tail.partition("/")
-        self.read.add(top := _absolute(base, directory))
+        self.examined.add(top := _absolute(base, directory))
         try:
             entries = self._listed(top)
         except OSError as error:
@@ -68,14 +68,14 @@ class Disk:
                 continue
             path = f"{directory}{slash}{entry.name}{nested}{below}"
             if nested or entry.is_symlink():  # the directory does not change when these do
-                self.read.add(_absolute(base, path))
+                self.examined.add(_absolute(base, path))
             if os.path.isfile(_absolute(base, path)) if nested else not entry.is_dir():
                 yield path
 
     def table(self, path: str) -> Rows:
         """Return the rows of a table. Raises SourceError."""
         places = [_absolute(base, path) for base in self._bases]
-        self.read.add(full := next(filter(os.path.lexists, places), places[-1]))
+        self.examined.add(full := next(filter(os.path.lexists, places), places[-1]))
         try:
             rows = (_json_rows if path.lower().endswith(".json") else _csv_rows)(path, read_source(full, "table"))
         except SpecError as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Values = Mapping[str, object]
     Place = tuple[str | int, ...]
 
-_PLACEHOLDER = re.compile(r"\{(each|vars)\.([^{}\"'\\]*)\}")  # of any name: one that nothing gives is a fault
+_PLACEHOLDER = re.compile(r"\{(each|vars)\.([^{}\"'\\]*)\}")  # of any name: a name without a value is a fault
 _WILDCARD = re.compile(r"([*?[])")
 _FIELDS = {  # of a stage: where values are inserted, and what the result must be
     "processor": PATH, "args": WORD, "command": WORD, "inputs": PATH, "outputs": PATH, "env": WORD, "params": None,
@@ -62,7 +62,7 @@ def filled_fields(stage: Json) -> tuple[str, ...]:
 
 
 class Var(NamedTuple):
-    """The value of a var for one run, and its place for messages. `is_typed`: as text, on the command line."""
+    """The value of a var for one run, and its place for messages. `is_typed`: it is text from the command line."""
 
     where: str
     value: object
@@ -70,7 +70,7 @@ class Var(NamedTuple):
 
 
 class Inserter:
-    """Inserts values: those of `variables` (None: they were refused), and those of `each`.
+    """Inserts the values of vars and `each` into stages. `variables` are the vars, or None if they were refused.
 
     Collects `findings`, and the names of the vars that were `used`.
     """
@@ -78,25 +78,25 @@ class Inserter:
     def __init__(self, variables: Values | None) -> None:
         self.findings: list[Finding] = []
         self.used: set[str] = set()
-        self._whose = ""
+        self._origin = ""
         self.variables = variables
 
-    def fill(self, at: Place, stage: Json, fields: tuple[str, ...], each: Values | None, whose: str = "") -> Json:
+    def fill(self, at: Place, stage: Json, fields: tuple[str, ...], each: Values | None, origin: str = "") -> Json:
         """Return a stage with values in these fields. If those of `each` are None, they are UNKNOWN.
 
-        Findings about values begin with `whose`: the row and the instance.
+        Findings about values begin with their `origin`: the row and the instance.
         """
-        self._whose = whose
-        return {**stage, **{field: self.filled((*at, field), stage[field], each, field) for field in fields}}
+        self._origin = origin
+        return {**stage, **{field: self.insert((*at, field), stage[field], each, field) for field in fields}}
 
-    def filled(self, at: Place, value: Any, each: Values | None, field: str) -> Any:  # noqa: ANN401 - JSON
-        """Return a JSON value of a field with values in its strings."""
+    def insert(self, at: Place, value: Any, each: Values | None, field: str) -> Any:  # noqa: ANN401 - JSON
+        """Return a JSON value of a field with values in its strings, at any depth."""
         if isinstance(value, str):
             return self._text(at, value, each, field) if "{" in value else value
         if isinstance(value, list):
-            return [self.filled((*at, index), member, each, field) for index, member in enumerate(value)]
+            return [self.insert((*at, index), member, each, field) for index, member in enumerate(value)]
         if isinstance(value, dict):
-            return {name: self.filled((*at, name), member, each, field) for name, member in value.items()}
+            return {name: self.insert((*at, name), member, each, field) for name, member in value.items()}
         return value
 
     def _text(self, at: Place, text: str, each: Values | None, field: str) -> object:
@@ -110,7 +110,7 @@ class Inserter:
         result = guarded(literals, words) if field in ("command", "args") else joined(literals, words)
         kind = _FIELDS[field]
         if kind and (faults := kind.check(result.replace("{\0", "{"))):
-            self.findings += [fault._replace(at=at, what=f"{self._whose}{fault.what}") for fault in faults]
+            self.findings += [fault._replace(at=at, what=f"{self._origin}{fault.what}") for fault in faults]
             return text
         return result
 

@@ -8,7 +8,7 @@ OUTPUT = {"name": "a", "outputs": {"o": "out/a"}}
 
 def build(given, defaults=None, offline=None):
     builder = SpecBuilder("/pipeline/spec.json", {"defaults": defaults or {}, "offline": offline or {}})
-    stage = builder.stage(Instance(0, {**OUTPUT, **given}), {})
+    stage = builder.build_stage(Instance(0, {**OUTPUT, **given}), {})
     return stage, [finding.at[2:] for finding in builder.findings]
 
 
@@ -28,7 +28,7 @@ def test_a_label_may_hold_a_list_and_each_of_its_paths_has_a_place():
 
 def test_a_path_in_a_list_is_placed_by_its_own_index_after_one_without_a_name():
     builder = SpecBuilder("/pipeline/spec.json", {})
-    builder.stage(Instance(0, {"name": "a", "inputs": {"i": "in/i"}, "outputs": ["*", "out/o", "out/p"]}), {})
+    builder.build_stage(Instance(0, {"name": "a", "inputs": {"i": "in/i"}, "outputs": ["*", "out/o", "out/p"]}), {})
     for field, name, step in (("outputs", "p", 2), ("outputs", "q", "q"), ("inputs", "i", "i")):
         finding = Finding(("stages", 0, field, name), "what")
         assert builder.placed(finding).at == ("stages", 0, field, step)

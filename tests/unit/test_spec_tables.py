@@ -36,14 +36,14 @@ def test_files_that_are_left_out_match_nothing(disk, tmp_path):
     assert disk.files("in/", "a.txt") == ["in/a.txt"]
 
 
-def test_remembers_what_it_looked_at(disk, tmp_path):
+def test_notes_the_paths_on_which_its_answers_depend(disk, tmp_path):
     list(disk.files("in/", "/x.txt"))
-    assert disk.read == {f"{tmp_path}/in"} | {
+    assert disk.examined == {f"{tmp_path}/in"} | {
         f"{tmp_path}/in/{name}/x.txt" for name in ("a.txt", "b.txt", "d.csv", "sub", "other", "dangling.txt")
     }
-    disk.read.clear()
+    disk.examined.clear()
     list(disk.files("in/", ".txt"))
-    assert disk.read == {f"{tmp_path}/in", f"{tmp_path}/in/dangling.txt"}
+    assert disk.examined == {f"{tmp_path}/in", f"{tmp_path}/in/dangling.txt"}
 
 
 def test_a_directory_that_cannot_be_listed_is_missing(disk, monkeypatch):
