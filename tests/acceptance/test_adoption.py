@@ -1,4 +1,4 @@
-"""A stage under a new name takes over what it made under the old one, and nothing runs again."""
+"""A stage with a new name adopts the outputs that it made under the old name, and does not run again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INSTANCES = ["first@a", "first@b", "second@a", "second@b"]
 
 @pytest.fixture
 def written(bench):
-    """A pipeline of written stages has run."""
+    """A pipeline of written stages, after a run."""
     for name in "ab":
         bench.write(f"in/{name}.txt", f"{name}\n")
     bench.define(*WRITTEN, ALL)
@@ -63,7 +63,7 @@ def test_written_stages_that_move_to_each_run_nothing_again(written):
     assert written.run("verify", "--outputs").stdout.startswith("bench: intact (3 runs, ")
 
 
-def test_an_adoption_is_on_record_with_the_commit_that_it_takes_over(written):
+def test_an_adoption_is_on_record_with_the_commit_that_it_adopts(written):
     commit = next(r for r in written.records("stage.commit") if r["data"]["stage"] == "first-a")
     written.define(copy("renamed", "in/a.txt", "work/a.txt"), *WRITTEN[1:], ALL)
     written.succeed()
@@ -102,7 +102,7 @@ def test_nothing_is_adopted_where_key_or_content_differ(written, edit):
     assert written.run("verify", "--outputs").returncode == 0
 
 
-def test_a_stage_behind_one_that_runs_adopts_when_its_input_stays_the_same(written):
+def test_a_renamed_stage_adopts_after_its_input_was_made_again_with_the_same_bytes(written):
     first = copy("first-a", "in/a.txt", "work/a.txt", env={"X": "1"})
     written.define(first, copy("renamed", "work/a.txt", "out/a.txt"), *WRITTEN[2:], ALL)
     before = len(started(written))
@@ -110,7 +110,7 @@ def test_a_stage_behind_one_that_runs_adopts_when_its_input_stays_the_same(writt
     assert started(written)[before:] == ["first-a"] and adopted(written) == ["renamed"]
 
 
-def test_a_rename_there_and_back_runs_nothing(written):
+def test_a_rename_and_its_undoing_run_nothing(written):
     before = started(written)
     written.define(*TEMPLATES, ALL)
     written.succeed()
@@ -119,7 +119,7 @@ def test_a_rename_there_and_back_runs_nothing(written):
     assert started(written) == before and written.run("verify", "--outputs").returncode == 0
 
 
-def test_what_was_adopted_becomes_an_orphan_of_its_new_stage(written):
+def test_an_adopted_output_becomes_an_orphan_of_its_new_stage(written):
     written.define(*TEMPLATES, ALL)
     written.succeed()
     (written.root / "in/b.txt").unlink()
@@ -131,7 +131,7 @@ def test_what_was_adopted_becomes_an_orphan_of_its_new_stage(written):
 
 
 def test_a_kill_between_record_and_marker_costs_nothing(written):
-    """The marker is taken away, as if the run had been killed; and its end is cut from log and ledger."""
+    """The markers and the end of the run are removed, as if a kill had come before them."""
     before = started(written)
     written.define(*TEMPLATES, ALL)
     written.succeed()

@@ -1,4 +1,4 @@
-"""docs/from-*.md: each file is saved and each command run as printed, and what the tables say is JSON of a spec."""
+"""docs/from-*.md: their files and commands work as printed, and their tables have fields of a spec."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def printed_by(command: str, directory) -> str:
 
 
 def console(page: str) -> list[tuple[str, str]]:
-    """Each command of a page, with what it is said to print."""
-    told = [part for language, text in BLOCK.findall(page) if language == "console" for part in text.split("$ ")[1:]]
-    return [(command, output) for command, _, output in (part.partition("\n") for part in told)]
+    """Return each command of a page with the output that the page shows."""
+    parts = [part for language, text in BLOCK.findall(page) if language == "console" for part in text.split("$ ")[1:]]
+    return [(command, output) for command, _, output in (part.partition("\n") for part in parts)]
 
 
-def test_each_command_prints_what_the_page_says(saved) -> None:
+def test_each_command_prints_what_the_page_shows(saved) -> None:
     name, directory = saved
-    told = console(PAGES[name])
-    for command, expected in told:
+    commands = console(PAGES[name])
+    for command, expected in commands:
         assert printed_by(command, directory) == expected, command
-    assert len(told) >= 5
+    assert len(commands) >= 5
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
@@ -63,7 +63,7 @@ def test_the_makefile_and_the_spec_make_the_same_bytes(tmp_path) -> None:
     assert [(tmp_path / path).read_bytes() for path in ("out/a.txt", "out/b.txt", "all.txt")] == made
 
 
-def test_the_rules_of_the_snakemake_page_stand_in_the_example() -> None:
+def test_the_rules_of_the_snakemake_page_are_those_of_the_example() -> None:
     example = ROOT / "examples/samples"
     stages = json.loads((example / "samples.json").read_text("utf-8"))["stages"]
     blocks = BLOCK.findall(PAGES["snakemake"])
@@ -75,7 +75,7 @@ def test_the_rules_of_the_snakemake_page_stand_in_the_example() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-def test_what_the_tables_say_is_json_with_fields_of_a_spec(page) -> None:
+def test_the_tables_have_json_with_fields_of_a_spec(page) -> None:
     right = [re.split(r"(?<!\\)\|", line)[2] for line in page.splitlines() if line.startswith("| ")]
     spans = [span for cell in right for span in re.findall(r'`("\w+": .*?)`', cell)]
     known = {"each", "vars", *SPEC.fields, *STAGE.fields, *DEFAULTS.fields}

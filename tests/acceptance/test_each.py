@@ -1,4 +1,4 @@
-"""One stage, many files: a stage with `each` is a stage for each of its values."""
+"""One stage, many files: a stage with `each` runs once for each of its values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sources(bench, *names: str) -> None:
 
 
 def ran(bench, *words: str) -> list[str]:
-    """The stages that one more run starts, in the order of their names."""
+    """Run, and return the stages that this started, by name."""
     before = len(bench.records("attempt.started"))
     bench.succeed("-v", *words)
     return sorted(record["data"]["stage"] for record in bench.records("attempt.started")[before:])
@@ -40,7 +40,7 @@ def planned(bench, *words: str) -> dict[str, str]:
 
 
 def fault(bench) -> tuple[str, str]:
-    """The place and the text of the one fault of the spec."""
+    """Return the place and the text of the only fault of the spec."""
     done = bench.run("validate")
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("error: ") == 1, done.stderr
@@ -178,13 +178,13 @@ def test_names_hold_values_percent_encoded(bench):
     assert bench.run("verify", "--outputs").returncode == 0
 
 
-def test_the_keys_and_outputs_are_those_of_written_stages(bench):
+def test_keys_are_those_of_written_stages(bench):
     sources(bench, "a", "b")
     bench.define(copy(params={"n": "{each.s}"}, env={"S": "{each.s}!"}, args=[]), gather(needs=["copy"]))
     bench.succeed()
     keys = {name: stage["key"] for name, stage in bench.json("run", "-f")["stages"].items()}
     written = [
-        {**copy(name, f"in/{s}.txt", f"out/{s}.txt", params={"n": s}, env={"S": f"{s}!"}), "each": None}
+        copy(name, f"in/{s}.txt", f"out/{s}.txt", params={"n": s}, env={"S": f"{s}!"})
         for name, s in (("copy-a", "a"), ("copy-b", "b"))
     ]
     for stage in written:
@@ -195,10 +195,11 @@ def test_the_keys_and_outputs_are_those_of_written_stages(bench):
     } == keys  # fmt: skip
 
 
-def test_the_values_of_a_checkpoint_are_those_of_the_instance(bench):
+def test_a_template_may_have_a_ready_made_stage(bench):
     sources(bench, "a", "b")
-    bench.define(copy(command=None, processor="offpipe:stage_upper.py", outputs={"o": "out/{each.s}.txt"}))
-    bench.spec.write_text(bench.spec.read_text().replace('"command": null, ', ""))
+    template = copy(processor="offpipe:stage_upper.py")
+    del template["command"]
+    bench.define(template)
     assert ran(bench) == ["copy@a", "copy@b"]
     assert bench.read("out/b.txt") == b"B\n"
 
@@ -247,7 +248,7 @@ def test_a_pattern_matches_no_orphan(bench):
     verified = bench.succeed("verify", "--outputs").stdout
     assert verified.count("is an orphan: ") == 3
     (bench.root / "mid/b.txt").write_text("changed\n")
-    assert list(planned(bench)) == ["work@a", "mid@a", "out@a", "out@b", "all"], "a changed one is your own file"
+    assert list(planned(bench)) == ["work@a", "mid@a", "out@a", "out@b", "all"], "an edited file is yours"
     (bench.root / "mid/b.txt").unlink()
     assert bench.succeed("clean", "--orphans").stdout == "removed out/b.txt\nremoved work/b.txt\n"
 
@@ -260,10 +261,10 @@ def test_an_orphan_cannot_make_an_each_invalid(bench):
     (bench.root / "in/A.txt").rename(bench.root / "in/a.txt")
     assert ran(bench) == ["mid@a", "work@a"], "work/A.txt differs from work/a.txt by case only"
     (bench.root / "work/A.txt").write_text("changed\n")
-    assert bench.run().returncode == 2, "a changed one is your own file"
+    assert bench.run().returncode == 2, "an edited file is yours"
 
 
-def test_the_no_op_record_notices_a_match_and_a_changed_table(bench):
+def test_a_run_with_nothing_to_do_notices_a_new_match_and_a_changed_table(bench):
     sources(bench, "a", "b")
     table = bench.write("t.csv", "s\na\n")
     bench.define(copy(), copy("rows", to="rows/{each.s}", each={"rows": "t.csv"}))
@@ -307,7 +308,7 @@ def test_a_pattern_or_table_without_any_match_ends_with_5(bench, each, content, 
         assert bench.run(verb).returncode == 0
 
 
-def test_a_half_mounted_disk_costs_nothing(bench):
+def test_sources_that_are_missing_for_a_while_cost_nothing(bench):
     sources(bench, "a", "b")
     bench.define(
         copy(), copy("two", "out/{each.t}.txt", "two/{each.t}.txt", each={"t": "out/*.txt"}), gather("two/*.txt")
@@ -352,7 +353,7 @@ def test_stages_are_selected_by_template_instance_and_pattern(chain, selector, s
         assert f"{stage}: up to date\n" in chain.succeed("explain", selector).stdout
 
 
-def test_a_run_of_a_template_goes_on_after_a_kill_of_it(chain):
+def test_a_run_of_a_template_continues_after_a_failure(chain):
     fails = ["sh", "-c", '[ -e go ] || [ "$1" != work/b.txt ] && cp "$1" "$2"', "sh", "{inputs.x}", "{outputs.o}"]
     chain.define(copy("work", to="work/{each.s}.txt"), copy("out", "work/{each.s}.txt", each="work", command=fails))
     assert chain.run("out").returncode == 1
@@ -398,11 +399,11 @@ def test_logs_of_several_instances_follow_each_other(bench):
     )  # fmt: skip
     assert bench.succeed("log", "copy@b").stdout == "log of in/b.txt\n"
     sources(bench, "c")
-    assert bench.succeed("log", "copy").stdout.count("==>") == 2, "one that was not started has no log"
+    assert bench.succeed("log", "copy").stdout.count("==>") == 2, "an instance that was not started has no log"
 
 
 @pytest.mark.parametrize("selector", ["copy", "copy@*", "copy@a"])
-def test_the_log_of_what_was_never_started_is_an_error(bench, selector):
+def test_the_log_of_a_stage_that_was_never_started_is_an_error(bench, selector):
     sources(bench, "a", "b")
     bench.define(copy())
     done = bench.run("log", selector)
@@ -459,9 +460,9 @@ def test_a_plan_names_the_instances_that_failed_or_are_blocked(chain):
 def test_a_run_counts_instances_and_names_those_that_fail(chain):
     fails = ["sh", "-c", 'case "$1" in *b.txt) exit 3; esac; cp "$1" "$2"', "sh", "{inputs.x}", "{outputs.o}"]
     chain.define(copy("work", to="work/{each.s}.txt"), copy("out", "work/{each.s}.txt", each="work", command=fails))
-    told = unstamped(chain.run("-k").stderr)
-    assert "work: 3 succeeded\n" in told and "out: 2 succeeded, 1 failed\n" in told
-    assert "out@b: failed in " in told and "work@" not in told and "out@a" not in told
+    lines = unstamped(chain.run("-k").stderr)
+    assert "work: 3 succeeded\n" in lines and "out: 2 succeeded, 1 failed\n" in lines
+    assert "out@b: failed in " in lines and "work@" not in lines and "out@a" not in lines
     assert "out@b: started\n" in chain.run("-k", "-v").stderr
 
 
@@ -550,7 +551,7 @@ def test_one_mistake_is_one_error_whatever_depends_on_it(bench, change, at):
     assert fault(bench)[0] == at
 
 
-def test_what_needs_an_instance_of_a_template_without_values_waits_for_it(bench):
+def test_what_needs_an_instance_of_a_template_whose_table_is_missing_is_blocked(bench):
     touch = {"command": ["touch", "{outputs.o}"]}
     bench.define(
         {"name": "made", "each": {"rows": "t.csv"}, **touch, "outputs": {"o": "out/{each.s}"}},
@@ -566,7 +567,7 @@ def test_what_needs_an_instance_of_a_template_without_values_waits_for_it(bench)
     assert bench.run("run", "free@a").returncode == 2
 
 
-def test_templates_in_a_circle_are_refused(bench):
+def test_templates_in_a_cycle_are_refused(bench):
     bench.define(
         copy("a", "b/{each.s}", "a/{each.s}", each={"s": "b/*"}),
         copy("b", "a/{each.s}", "b/{each.s}", each={"s": "a/*"}),
@@ -580,7 +581,7 @@ def test_templates_in_a_circle_are_refused(bench):
 
 @pytest.mark.parametrize("reads", ["out/a.txt", "out/a*.txt", "out/", "out/*.txt"])
 @pytest.mark.parametrize("words", [(), ("-k",)])
-def test_nothing_is_made_of_what_a_template_without_values_made_before(bench, reads, words):
+def test_outputs_of_a_template_whose_table_is_missing_are_not_read(bench, reads, words):
     bench.write("t.csv", "s\na\n")
     made = {"name": "made", "each": {"rows": "t.csv"}, "command": ["touch", "{outputs.o}"],
             "outputs": {"o": "out/{each.s}.txt"}}  # fmt: skip
@@ -643,7 +644,7 @@ def test_two_instances_with_one_output_are_a_fault_that_names_both(bench):
         ("processor", "none.py", 'copy@b: no such file: "none.py"'),
     ],
 )
-def test_a_fault_that_a_cell_makes_names_row_and_instance(bench, field, cell, what):
+def test_a_fault_in_a_cell_names_its_row_and_instance(bench, field, cell, what):
     sources(bench, "a")
     bench.write("cp", "#!/bin/sh\n", 0o755)
     cells = {"inputs": "in/a.txt", "outputs": "b", "processor": "cp"} | {field: cell}
@@ -681,7 +682,7 @@ def test_a_missing_input_that_all_instances_read_is_one_fault(bench):
         assert done.returncode == 5 and done.stderr.count('#/stages/0/inputs/y: "shared": no such file') == 1, verb
 
 
-def test_a_value_that_nothing_gives_is_a_fault_with_a_hint(bench):
+def test_a_placeholder_without_its_value_is_a_fault_with_a_hint(bench):
     sources(bench, "a")
     bench.define(copy(source="in/{each.sample}.txt", each={"samples": "in/*.txt"}, to="out/{each.samples}"))
     assert fault(bench) == (

@@ -1,4 +1,4 @@
-"""After any edit, a spec with `each` decides and makes the same as one in which every stage was written by hand."""
+"""After any edit, a spec with `each` gives the same decisions, keys and outputs as stages written by hand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TEMPLATES = [
 
 
 def by_hand(bench: PipelineBench, tag: str, lengths: list[int], extra: list[str]) -> list[dict[str, object]]:
-    """The stages that `TEMPLATES` stand for, written with nothing but the files of today."""
+    """Return the instances of `TEMPLATES` as stages, for the files that are there now."""
     rows = list(csv.DictReader(bench.read("sheet.csv").decode().splitlines()))
     trim = [word.replace("{vars.tag}", tag) for word in TRIM]
     written = [stage("all", "out/*.txt", "all.txt", CAT)]

@@ -1,4 +1,4 @@
-"""examples/samples: a spec of 60 lines gives the outputs and keys of one in which a script wrote each stage."""
+"""examples/samples: its 60 lines give the outputs and keys of a spec in which a script wrote each stage."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def made(bench: PipelineBench, *words: str) -> dict[str, tuple[str, dict[str, ob
 
 
 @pytest.mark.parametrize("samples", [7, pytest.param(ALL, marks=pytest.mark.full)])
-def test_the_example_gives_the_outputs_and_keys_of_a_spec_that_a_script_wrote(tmp_path, samples) -> None:
+def test_outputs_and_keys_are_those_of_a_spec_that_a_script_wrote(tmp_path, samples) -> None:
     short, long = lay_out(tmp_path / "short", samples), lay_out(tmp_path / "long", samples)
     rows = list(csv.DictReader((long.root / "samples.csv").read_text().splitlines()))
     long.define(*written(rows), name="samples")

@@ -1,4 +1,4 @@
-"""A var is declared in the spec, may be set for one run, and concerns the stages that use it only."""
+"""A spec declares its vars. Each may be set for one run, and counts only for the stages that use it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_var_stands_in_paths_words_variables_and_params(bench):
     bench.succeed()
     assert bench.read("out/b-20.txt") == b"b\n-q20 level 20 20\n"
     params = json.loads(bench.records("stage.commit")[0]["data"]["components"])["params"]
-    assert params == {"q": 20, "deep": [{"x": "a20"}]}, "one that is exactly one placeholder keeps its type"
+    assert params == {"q": 20, "deep": [{"x": "a20"}]}, "a param that is exactly one placeholder keeps its type"
 
 
 def test_numbers_stay_as_the_json_spells_them_and_text_as_it_was_typed(bench):
@@ -73,7 +73,7 @@ def test_only_the_users_of_a_var_run_again(bench):
     assert [line.split()[:2] for line in bench.succeed("plan").stdout.splitlines()] == [["one", "run"], ["two", "skip"]]
 
 
-def test_the_key_is_that_of_a_stage_without_the_var(bench):
+def test_a_var_and_the_same_text_give_the_same_key(bench):
     bench.define(say("{vars.a} {x}", params={"n": "{vars.n}"}), vars={"a": "some text", "n": 1})
     bench.succeed()
     bench.define(say("some text {x}", params={"n": 1}))
@@ -142,7 +142,7 @@ def test_a_placeholder_without_its_var_is_a_fault_with_a_hint(bench):
     assert lines[3] == 'hint: give the stage an "each" that has it'
 
 
-def test_a_declared_var_that_nothing_uses_is_a_warning(bench):
+def test_an_unused_var_is_a_warning(bench):
     bench.define(say("x", env={"A": "{vars.a}"}), vars={"a": 1, "b": 2}, defaults={"env": {"B": "{vars.a}"}})
     warned = bench.succeed("plan").stderr
     assert warned.startswith(f"warning: {bench.spec}#/vars/b: no stage uses it\nhint: ") and "vars/a" not in warned
@@ -173,17 +173,17 @@ def test_other_verbs_take_vars_too(bench, verb):
     assert bench.run(verb, "--var", "x=2").returncode == 2
 
 
-def test_nothing_to_do_with_vars_is_answered_without_a_plan(bench, monkeypatch):
+def test_a_run_with_vars_and_nothing_to_do_needs_no_plan(bench, monkeypatch):
     monkeypatch.chdir(bench.root)
     bench.define(say("{vars.a}", "{vars.b}"), vars={"a": "1", "b": "1"})
     bench.write("vars.json", '{"a": "2"}')
     words = ["--vars", "vars.json", "--var", "b=2"]
 
-    def answered() -> bool:
+    def is_answered() -> bool:
         bench.succeed("-q", *words, cwd=bench.root)
         return quick.answer([str(bench.spec), "-q", *words]) == 0
 
-    wait_for(answered, "the files have to be old enough that a change would show")
+    wait_for(is_answered, "the files have to be old enough that a change would show")
     for others in (["--var", "b=2"], ["--vars", "vars.json"], ["--vars", "vars.json", "--var", "b=3"], []):
         assert quick.answer([str(bench.spec), "-q", *others]) is None
     bench.write("vars.json", '{"a": "3"}')

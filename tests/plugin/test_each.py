@@ -67,18 +67,18 @@ def test_the_first_instance_of_each_template_is_checked(project):
     assert passed(project, "it.json") == checks("copy@a", "upper@a", "all")
 
 
-def test_what_gathers_sees_that_one(project):
+def test_a_gathering_stage_reads_only_the_first_instance(project):
     project.spec(COPY, UPPER, gathers("A"))
     passed(project, "it.json")
 
 
-def test_all_are_checked_if_the_option_says_so(project):
+def test_offpipe_each_all_checks_every_instance(project):
     project.spec(COPY, UPPER, gathers("ABC"))
     wanted = checks(*(f"{stage}@{letter}" for stage in ("copy", "upper") for letter in LETTERS), "all")
     assert passed(project, "it.json", "--offpipe-each", "all") == wanted
 
 
-def test_the_ini_says_it_too(project):
+def test_the_ini_file_may_choose_every_instance(project):
     project.ini("offpipe_each = all")
     assert len(passed(project, "it.json")) == 2 * 7 + 3
 
@@ -91,7 +91,7 @@ def test_the_ini_says_it_too(project):
         ("copy", ("copy@a", "copy@b", "copy@c", "upper@a", "all"), "A"),
     ],
 )
-def test_a_pattern_chooses_instances_and_what_they_need_is_there(project, each, stages, text):
+def test_a_pattern_chooses_instances_with_what_they_need(project, each, stages, text):
     project.spec(COPY, UPPER, gathers(text))
     assert passed(project, "it.json", "--offpipe-each", each) == checks(*stages)
 
@@ -124,7 +124,7 @@ def test_needs_of_a_template_an_instance_and_a_pattern_are_there(project):
         assert passed(project, "it.json") == wanted
 
 
-def test_what_a_glob_matches_of_instances_that_are_not_chosen_is_there(project):
+def test_a_glob_of_a_chosen_instance_still_matches_the_outputs_of_others(project):
     lanes = {
         "name": "lane",
         "each": {"sample": ["s", "t"], "lane": [1, 2]},
@@ -155,7 +155,7 @@ def test_two_workers_run_each_instance_once(project):
 # ---- how they are checked ----
 
 
-def test_the_disturbing_checks_work_on_an_instance(project):
+def test_checks_that_kill_or_fill_the_disk_work_on_an_instance(project):
     project.spec({**COPY, "params": {"n": "{vars.n}"}}, ALL | {"inputs": {"texts": "work/*.txt"}}, vars={"n": 3})
     result = project.pytest("it.json", "--offpipe-checks", "repeat,retry,full", checks=False)
     result.assert_outcomes(passed=6)
@@ -195,7 +195,7 @@ def test_a_pattern_without_a_match_fails_its_checks_with_the_place(project):
 # ---- smaller inputs ----
 
 
-def test_smaller_inputs_say_which_instances_there_are(project):
+def test_smaller_inputs_decide_which_instances_there_are(project):
     project.write("small/in/z.txt", "z\n")
     project.spec(COPY, UPPER, gathers("Z"))
     assert passed(project, "it.json", "--offpipe-inputs", "small") == checks("copy@z", "upper@z", "all")

@@ -82,7 +82,7 @@ def test_the_order_of_templates_in_the_spec_does_not_matter():
     assert expander.matches == {"in/a", "in/b", "out/c"}
 
 
-def test_a_template_whose_source_is_missing_and_those_behind_it_stand_for_themselves():
+def test_templates_whose_files_are_missing_stand_for_their_instances():
     stages = (
         template("a", {"rows": "t.csv"}),
         template("b", "a", "b/{each.s}"),

@@ -84,7 +84,7 @@ def test_unknown_values_are_stars_and_no_fault():
 DECLARED = {"text": "a", "number": 1, "flag": True}
 
 
-def test_vars_that_are_given_have_the_type_of_the_declared_ones():
+def test_given_vars_have_the_types_of_the_declared_vars():
     typed = {"text": "01", "number": "2.50", "flag": "false"}
     given = {name: Var(name, text, is_typed=True) for name, text in typed.items()}
     assert chosen_vars(DECLARED, given) == {"text": "01", "number": 2.5, "flag": False}
@@ -116,6 +116,6 @@ def test_a_var_of_another_type_or_name_is_refused(name, value, is_typed, what, h
 
 
 @pytest.mark.parametrize("text", ["{each.}", "{each.1 a}", "{vars.a b}"])
-def test_a_placeholder_with_an_odd_name_is_no_text(text):
+def test_a_placeholder_with_an_odd_name_is_a_fault(text):
     _, inserter = filled({"command": [text]}, {"s": 1})
     assert [finding.at for finding in inserter.findings] == [("stages", 0, "command", 0)]
