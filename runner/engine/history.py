@@ -93,12 +93,12 @@ def find_logs(target: str, options: Options, selector: str, run: str | None, att
     """
     archive = open_archive(target, options)
     paths, spec = archive.paths, archive.spec
-    runs = (run,) if run else read_head(paths.ledger, archive.seal).open_runs[::-1]
+    run_ids = (run,) if run else read_head(paths.ledger, archive.seal).open_runs[::-1]
     started = cache(partial(_started, archive, attempt))
     logs: dict[str, str] = {}
-    named = select_names(spec.names if spec else marked_stages(paths), (selector,)) or [selector]
-    for stage, marker in zip(named, markers := [read_marker(paths, stage) for stage in named], strict=True):
-        for run_id in (*runs, marker.run) if marker and not run else runs:
+    stages = select_names(spec.names if spec else marked_stages(paths), (selector,)) or [selector]
+    for stage, marker in zip(stages, markers := [read_marker(paths, stage) for stage in stages], strict=True):
+        for run_id in (*run_ids, marker.run) if marker and not run else run_ids:
             if number := started(run_id).get(stage):
                 logs[stage] = paths.log(run_id, stage, number)
                 break
@@ -117,7 +117,7 @@ def find_logs(target: str, options: Options, selector: str, run: str | None, att
 
 
 def _started(archive: Archive, attempt: int | None, run: str) -> dict[str, int]:
-    """Return the number of the last attempt of each stage that a run started; if `attempt` is given, only of those."""
+    """Return the last attempt of each stage that a run started; only stages with that `attempt`, if it is given."""
     started = (event for _, event in archive.events(run) if isinstance(event, events.AttemptStarted))
     return {event.stage: event.attempt for event in started if attempt in (None, event.attempt)}
 
@@ -125,8 +125,8 @@ def _started(archive: Archive, attempt: int | None, run: str) -> dict[str, int]:
 def markers_of(directory: str, options: Options, selector: str) -> list[Marker]:
     """Return the markers of the selected stages in a state directory. UsageError if there is none."""
     paths = open_archive(directory, options).paths
-    named = select_names(marked_stages(paths), (selector,))
-    if markers := [marker for stage in named if (marker := read_marker(paths, stage))]:
+    stages = select_names(marked_stages(paths), (selector,))
+    if markers := [marker for stage in stages if (marker := read_marker(paths, stage))]:
         return markers
     hint = f"offpipe log {directory} has the events"
     raise UsageError(Fault(f"stage {selector}", "has no completion marker here", hint))

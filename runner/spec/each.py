@@ -105,15 +105,15 @@ class Expander:
         for index, stage in enumerate(self._stages):
             if index not in self._templates:
                 given = self._inserter.fill(("stages", index), stage, filled_fields(stage), {}) if fills else stage
-                instances[index] = self._noted([Instance(index, given)])
+                instances[index] = self._note_outputs([Instance(index, given)])
         for index in self._in_order():
             if index not in self._rows:
-                with self._noting(index):
+                with self._catching(index):
                     self._rows[index] = self._rows_of(index)
-            instances[index] = self._noted(self._instances(index))
+            instances[index] = self._note_outputs(self._instances(index))
         return [instance for index in range(len(self._stages)) for instance in instances[index]]
 
-    def _noted(self, instances: list[Instance]) -> list[Instance]:
+    def _note_outputs(self, instances: list[Instance]) -> list[Instance]:
         """Note the outputs of instances, which patterns of other templates may match. Return the instances."""
         for index, given, _, missing in instances if self._templates else ():
             for path in [] if missing else _paths_in(given.get("outputs", {})):
@@ -121,8 +121,8 @@ class Expander:
         return instances
 
     @contextmanager
-    def _noting(self, index: int) -> Iterator[None]:
-        """Note why a template has no values: files are missing, or there is a finding."""
+    def _catching(self, index: int) -> Iterator[None]:
+        """Catch the SourceError of a template, and note why it has no values: missing files or a finding."""
         try:
             yield
         except SourceError as error:
@@ -139,7 +139,7 @@ class Expander:
         while pending:
             ready = [index for index, needed in pending.items() if needed.isdisjoint(pending)]
             for index in ready or pending:
-                with self._noting(index):
+                with self._catching(index):
                     if not ready:
                         raise SourceError("its values depend on its own instances", _UNSUPPORTED)
                 yield index
@@ -168,7 +168,7 @@ class Expander:
             at = ("stages", index, "each", "rows")
             return {"rows": from_root(self._inserter.insert(at, each["rows"], {}, "processor"), self._disk.root)}
         for name, given in each.items() if isinstance(each, dict) else ():
-            with self._noting(index):
+            with self._catching(index):
                 sources[name] = self._pattern(index, name, given) if isinstance(given, str) else given
         return sources
 
@@ -259,7 +259,7 @@ class Expander:
         for row in rows:
             body["name"] = f"{name}@{row.suffix}"
             other = first.setdefault(row.suffix.lower(), row)
-            with self._noting(index):
+            with self._catching(index):
                 _check_row(row, other, used, body["name"], row.at if isinstance(stage["each"], dict) else ())
             if other is row:
                 origin = f"{row.source}: {body['name']}: ".removeprefix(": ")
