@@ -55,7 +55,7 @@ def parsed(content: bytes) -> Any:  # noqa: ANN401 - JSON
     text = content.decode().strip(" \t\n\r")
     try:
         value, end = _scan(text, 0)
-    except StopIteration:
+    except (StopIteration, SystemError):  # unless json.decoder is loaded, the scanner lacks its error
         raise ValueError("it is no JSON value") from None
     if end < len(text):
         raise ValueError(f"more follows after {end} characters")

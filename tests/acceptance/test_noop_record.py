@@ -315,6 +315,14 @@ def test_a_held_lock_is_for_the_long_way(fresh, locked):
     assert quick.answer([str(fresh.spec), "-q"]) == 0
 
 
+@pytest.mark.parametrize("torn", [b"{", b'{"data":{"invo', b'{"data":{"invocation":{"began":'], ids=len)
+def test_a_line_of_the_ledger_that_a_kill_tore_is_cut_off_by_the_next_run(fresh, torn):
+    with open(fresh.root / "state/audit_ledger.jsonl", "ab") as ledger:
+        ledger.write(torn)
+    fresh.succeed()
+    assert "intact" in fresh.succeed("verify").stdout
+
+
 @pytest.mark.parametrize("variable", ["OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE"])
 def test_switched_off_or_with_a_key_it_is_for_the_long_way(fresh, monkeypatch, variable):
     monkeypatch.setenv(variable, "1")

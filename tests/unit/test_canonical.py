@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
+from pipeline_bench import ROOT
 
 from runner.canonical import GENESIS, canonical, digest, parsed, spell, spelled, stamp
 from runner.record.audit import intact_record
@@ -95,3 +98,19 @@ def test_a_time_stamp_has_microseconds_and_is_never_in_the_future(monkeypatch, n
 def test_the_time_goes_on_within_a_second_and_beyond_it():
     times = [stamp() for _ in range(1000)]
     assert times == sorted(times) and all(re.fullmatch(r"\d{4}(-\d\d){2}T\d\d(:\d\d){2}\.\d{6}Z", one) for one in times)
+
+
+def test_json_that_is_cut_anywhere_is_a_value_error_even_before_json_is_loaded():
+    whole = '{"a":["b\\\\",1.5,{}]}'
+    program = """import sys
+from runner.canonical import parsed
+for end in range(len(sys.argv[1])):
+    try:
+        sys.exit(f"{end}: {parsed(sys.argv[1][:end].encode())}")
+    except ValueError:
+        pass
+print("json.decoder" in sys.modules)
+"""
+    command = [sys.executable, "-S", "-c", program, whole]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\n", "")
