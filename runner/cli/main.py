@@ -64,7 +64,9 @@ def _perform(
                 raise failure
             arguments = arguments or parse(known.words)
         except HelpRequested as requested:
-            stdout.write(str(requested))
+            from runner.cli.help import help_text
+
+            stdout.write(help_text(str(requested)))
         else:
             from runner.cli.commands import Commands  # here, because `--version` and `--help` need no verbs
 

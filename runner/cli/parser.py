@@ -1,4 +1,4 @@
-"""Parses the command line: the verbs, their options, and the help texts.
+"""Parses the command line: the verbs and their options. The help texts are in `help`.
 
 `argparse` takes longer to load than a run with nothing to do, so the parser is written by hand.
 """
@@ -12,76 +12,26 @@ from runner.paths import is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-_WIDTH, _COLUMN = 79, 31  # characters: of help, and where its second column begins
 _SECONDS = "[=S]"  # the only value that may be left out
 _STAGES_HINT = "name the stages after the spec"
-_HELP = """\
-usage: offpipe SPEC [STAGE ...] [options]
-       offpipe VERB SPEC [options]
-
-Run a pipeline: a JSON file of stages. Each stage is a program that turns
-declared inputs into declared outputs. Only what is out of date runs. After an
-interruption, the same command continues where the run stopped.
-
-verbs:
-{verbs}
-`offpipe VERB --help` shows a verb's options, `offpipe --version` the version.
-
-examples:
-  offpipe demo.json                  run what is out of date
-  offpipe demo.json sort -j 4        only the stage sort and what it needs
-  offpipe plan demo.json             what would run, and why
-  offpipe explain demo.json upper    everything about one stage
-
-exit codes: 0 done, 1 stage failed, 2 usage or spec, 3 work pending, 4 offline
-guard, 5 input missing, 6 damaged, 9 locked, 70 internal error, 74 state not
-readable or writable, 75 failed but may be retried, 129, 130, 143 interrupted
-"""
-VERBS = {  # verb -> its arguments, a summary, more text for its help
-    "run": ("SPEC [STAGE ...]", "run what is out of date", """
-Without STAGE, all stages run. `offpipe SPEC` is short for `offpipe run SPEC`.
-In --param, text needs quotes: --param 'upper.mode="fast"'
-"""),
-    "clean": ("SPEC", "remove what the stages made, and their state", "\nInputs are never removed.\n"),
-    "prune": ("SPEC", "remove the records of old runs; the ledger keeps the proof", """
-Give one of --keep and --before. Open runs stay, and logs that other records
-refer to. `verify` still finds the record intact, and `runs` lists what was.
-
-example:
-  offpipe prune demo.json --keep 30
-"""),
-    "plan": ("SPEC [STAGE ...]", "show what a run would do, and why", """
-Each line is a stage: its name, the decision, and why. The decision is run,
-skip, adopt, blocked, or depends (on what an earlier stage will make).
-"""),
-    "status": ("SPEC|DIRECTORY [STAGE ...]", "show what is pending, running, and left undone", ""),
-    "runs": ("SPEC|DIRECTORY", "list what ran, was refused or failed, newest first", """
-DIRECTORY is a state directory, or a copy of one, as for status, explain, log
-and verify. Each line has the begin (UTC), duration, run, outcome, exit code,
-stages by how they ended, and the first fault.
-
-examples:
-  offpipe runs demo.json --since 7d --failed
-  offpipe runs state/ --since 2026-11-24 --limit 5 --json
-"""),
-    "explain": ("SPEC|DIRECTORY STAGE", "show why one stage runs or not, and what made it", ""),
-    "log": ("SPEC|DIRECTORY [STAGE]", "print a stage's newest log, or a run's events", ""),
-    "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers, outputs", """
-DIRECTORY is a state directory, or a copy of one. If a whole log was rewritten,
-only --expect-head or the key in OFFPIPE_AUDIT_KEY_FILE shows it: see
-docs/audit.md.
-
-exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
-"""),
-    "validate": ("SPEC", "check a spec and its inputs, and list all faults", ""),
-    "graph": ("SPEC", "print the stages and what each needs",
-              "\nexample:\n  offpipe graph demo.json --format dot | dot -Tsvg > demo.svg\n"),
-    "doctor": ("", "show how well this machine keeps stages offline", ""),
-    "schema": ("", "print the JSON Schema of specs", ""),
-}  # fmt: skip
+VERBS = {  # verb -> its arguments, and a summary
+    "run": ("SPEC [STAGE ...]", "run what is out of date"),
+    "clean": ("SPEC", "remove what the stages made, and their state"),
+    "prune": ("SPEC", "remove the records of old runs; the ledger keeps the proof"),
+    "plan": ("SPEC [STAGE ...]", "show what a run would do, and why"),
+    "status": ("SPEC|DIRECTORY [STAGE ...]", "show what is pending, running, and left undone"),
+    "runs": ("SPEC|DIRECTORY", "list what ran, was refused or failed, newest first"),
+    "explain": ("SPEC|DIRECTORY STAGE", "show why one stage runs or not, and what made it"),
+    "log": ("SPEC|DIRECTORY [STAGE]", "print a stage's newest log, or a run's events"),
+    "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers, outputs"),
+    "validate": ("SPEC", "check a spec and its inputs, and list all faults"),
+    "graph": ("SPEC", "print the stages and what each needs"),
+    "doctor": ("", "show how well this machine keeps stages offline"),
+    "schema": ("", "print the JSON Schema of specs"),
+}
 _WITH_SPEC = "run clean prune plan status runs explain log verify validate graph"
 _LOADING = "run clean plan status explain log verify validate graph"
 _ALL = " ".join(VERBS)
@@ -137,7 +87,7 @@ _PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability", "on_failure"
 
 
 class HelpRequested(Exception):  # noqa: N818 - nothing went wrong
-    """Raised for `--help` and `--version`; the argument is the text to print."""
+    """Raised for `--help` and `--version`; the argument is for `help.help_text`."""
 
 
 class Arguments:
@@ -172,14 +122,12 @@ def parse(words: Sequence[str]) -> Arguments:
     if not words:
         raise UsageError(Fault("", "no spec given", "for example: offpipe pipeline.json; see offpipe --help"))
     if words[0] == "--version":
-        from runner import __version__
-
-        raise HelpRequested(f"offpipe {__version__}\n")
+        raise HelpRequested("--version")
     if words[0] in _HELP_NAMES:
-        raise HelpRequested(_HELP.format(verbs=_columns((verb, summary) for verb, (_, summary, _) in VERBS.items())))
+        raise HelpRequested("")
     verb, options, operands = _split(words)
     if any(name in _HELP_NAMES for name, _ in options):
-        raise HelpRequested(_help(verb))
+        raise HelpRequested(verb)
     given: dict[str, Any] = {}
     for name, text in options:
         names, kind, verbs, _ = _BY_NAME.get(name, _UNKNOWN)
@@ -350,20 +298,3 @@ def _check_stages(verb: str, spec: str, operands: Sequence[str]) -> None:
         raise _usage_error(verb, f'unexpected argument "{operands[-1]}"')
     if words.endswith(" STAGE") and not operands:
         raise UsageError(Fault("", "no stage given", f"offpipe plan {spec} lists them"))
-
-
-def _help(verb: str) -> str:
-    words, summary, more = VERBS[verb]
-    rows = (
-        (f"{names.replace(' ', ', ')} {kind}", text) for names, kind, verbs, text in OPTIONS if verb in verbs.split()
-    )
-    usage = f"usage: offpipe {verb} {words} [options]".replace("  ", " ")
-    return f"{usage}\n\n{summary[0].upper()}{summary[1:]}.\n{more}\noptions:\n{_columns(rows)}"
-
-
-def _columns(rows: Iterable[tuple[str, str]]) -> str:
-    """Return the rows as two columns, wrapped to `_WIDTH`."""
-    from textwrap import TextWrapper
-
-    wrapper = TextWrapper(_WIDTH, subsequent_indent=" " * _COLUMN, break_on_hyphens=False)
-    return "".join(wrapper.fill(f"  {name:<{_COLUMN - 3}} {text}") + "\n" for name, text in rows)

@@ -51,7 +51,7 @@ def test_version_loads_no_parser_of_options() -> None:
         "import sys; from runner.__main__ import main; before = set(sys.modules);"
         "code = main(); print(*sorted(set(sys.modules) - before), sep='\\n', file=sys.stderr); sys.exit(code)"
     )
-    ours = {f"runner.{name}" for name in ("cli", "cli.main", "display", "display.streams", "errors")}
+    ours = {f"runner.{name}" for name in ("cli", "cli.help", "cli.main", "display", "display.streams", "errors")}
     shown = python(program, "--version")
     assert shown.returncode == 0 and shown.stdout
     assert set(shown.stderr.split()) - ours <= {"errno"}
