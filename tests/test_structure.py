@@ -75,7 +75,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "executor": (*LEAVES, *ROOMS, "executor"),
     "engine": (*LEAVES, *ROOMS, "executor", "noop", "engine"),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
-    "cli": (*LEAVES, *ROOMS, "engine", "display", "cli"),
+    "export": (*LEAVES, "record", "engine", "export"),
+    "cli": (*LEAVES, *ROOMS, "engine", "display", "export", "cli"),
     "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal"),
     "__main__": ("errors", "noop", "cli"),
 }

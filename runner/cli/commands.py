@@ -175,6 +175,13 @@ class Commands:
         self._print_faults([fault] if (fault := verified.fault()) else [])
         return verified.exit_code
 
+    def export(self) -> int:
+        """Print a Statement for each run that made what stands, or write them to a file."""
+        from runner.export.statements import BUILDER, export
+
+        run, builder = self._given.get("run"), self._given.get("builder_id", BUILDER)
+        return self._save(f"{line.decode()}\n" for line in export(self._spec, self._options(), run, builder))
+
     def clean(self) -> int:
         """Remove the outputs and the state, and list what was removed."""
         from runner.engine.clean import clean
@@ -241,6 +248,20 @@ class Commands:
 
     def _write(self, lines: Iterable[str]) -> int:
         self._stdout.write("".join(lines))
+        return EXIT_OK
+
+    def _save(self, lines: Iterable[str]) -> int:
+        """Write to the file that -o names, or else to standard output."""
+        from runner.engine.history import open_archive
+        from runner.engine.session import refuse_own_file
+        from runner.record import files
+
+        path = self._given.get("output", "-")
+        if path == "-":
+            return self._write(lines)
+        archive = open_archive(self._spec, self._options())
+        refuse_own_file("-o", path, archive.paths.state_dir, archive.spec)
+        files.create(path, "".join(lines).encode())
         return EXIT_OK
 
     def _print_faults(self, faults: Sequence[Fault]) -> int:

@@ -71,6 +71,13 @@ exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
 example:
   offpipe graph demo.json --format dot | dot -Tsvg > demo.svg
 """,
+    "export": """
+Each line is an in-toto Statement with SLSA Provenance. Without --run, there is
+one for each run that made an output that stands. A damaged record is refused.
+See docs/export.md.
+
+exit codes: 0 done, 2 nothing to attest, or no key to check with, 6 damaged
+""",
 }
 
 

@@ -27,12 +27,13 @@ VERBS = {  # verb -> its arguments, and a summary
     "explain": ("SPEC|DIRECTORY STAGE", "show why one stage runs or not, and what made it"),
     "log": ("SPEC|DIRECTORY [STAGE]", "print a stage's newest log, or a run's events"),
     "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers, outputs"),
+    "export": ("SPEC|DIRECTORY", "attest what runs made, for other tools to check"),
     "validate": ("SPEC", "check a spec and its inputs, and list all faults"),
     "graph": ("SPEC", "print the stages and what each needs"),
     "doctor": ("", "show how well this machine keeps stages offline"),
     "schema": ("", "print the JSON Schema of specs"),
 }
-_WITH_SPEC = "run clean prune plan status runs explain log verify validate graph"
+_WITH_SPEC = "run clean prune plan status runs explain log verify export validate graph"
 _LOADING = "run clean plan status explain log verify validate graph"
 _ALL = " ".join(VERBS)
 ON_FAILURE = "OFFPIPE_ON_FAILURE"  # names the program of --on-failure
@@ -54,13 +55,15 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--exit-code", "", "status", "exit with 3 if a run would have work to do"),
     ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),
     ("--expand", "", "graph", "every instance, instead of a box for all"),
-    ("--run", "ID", "log verify", "this run; default: the last (log), all (verify)"),
+    ("--run", "ID", "log verify export", "this run; default: the last (log), all (others)"),
     ("--attempt", "N", "log", "this attempt of the stage; default: the last"),
     ("--since", "DATE", "runs", "only those after a date (UTC), or in so many days: 7d"),
     ("--failed", "", "runs", "only those that were refused, failed, or did not end"),
     ("--limit", "N", "runs", "at most N"),
     ("--outputs", "", "verify", "also compare the outputs with the record"),
     ("--expect-head", "HEX", "verify", "the ledger must end with this record"),
+    ("--builder-id", "URI", "export", "who you say runs offpipe here"),
+    ("-o --output", "FILE", "export", "write to this file; `-`, the default: standard output"),
     ("--keep", "N", "prune", "keep the newest N invocations of run"),
     ("--before", "DATE", "prune", "remove runs that began before a date (UTC), or so many days ago: 90d"),
     ("--orphans", "", "clean", "only remove outputs that no stage declares any more"),
@@ -77,6 +80,7 @@ _VALUES = {
     _SECONDS: "a number of seconds",
     "ID": "a run id: up to 100 of a-z, A-Z, 0-9, `._-`, the first none of `._-`; not `ledger`, the list of all runs",
     "HEX": "a head: a run prints it as 64 hex digits",
+    "URI": "a URI with a scheme: https://example.org/builders/1",
     "DATE": "a date: 2026-11-24, 2026-11-24T02:00, or 7d for seven days ago",
 }
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
@@ -243,6 +247,9 @@ def _value(kind: str, text: str) -> object:
         return text
     if kind == "HEX" and len(text) == 64 and set(text.lower()) <= set("0123456789abcdef"):
         return text.lower()
+    scheme, _, rest = text.partition(":")
+    if kind == "URI" and scheme[:1].isalpha() and rest and text.isascii() and text.isprintable() and " " not in text:
+        return text
     if kind == "DATE" and is_plain:
         return _time_of(text)
     if kind not in _VALUES and ("|" not in kind or text in kind.split("|")):

@@ -74,8 +74,8 @@ class Session:
         if writes:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
             self._check_noop_record()
-        if options.events and _is_declared(self.spec, os.path.realpath(options.events)):
-            raise UsageError(Fault(f"--events {options.events}", "belongs to the pipeline", "name a file of its own"))
+        if options.events:
+            refuse_own_file("--events", options.events, self.spec.paths.state_dir, self.spec)
         self.events = EventFile(options.events, self.warn) if options.events else None
         self.cache = _load_cache(self.spec.paths, self._note, trust=not options.paranoid)
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
@@ -267,6 +267,13 @@ def read_seal(*inside: str, is_needed: bool = True) -> Seal:
         if is_needed:
             raise
         return PLAIN
+
+
+def refuse_own_file(option: str, path: str, state_dir: str, spec: Spec | None) -> None:
+    """Raise UsageError if an option names a file of the pipeline, which must not be written over."""
+    real = os.path.realpath(path)
+    if f"{real}/".startswith(f"{os.path.realpath(state_dir)}/") or (spec and _is_declared(spec, real)):
+        raise UsageError(Fault(f"{option} {path}", "belongs to the pipeline", "name a file of its own"))
 
 
 def _is_declared(spec: Spec, path: str) -> bool:

@@ -83,13 +83,13 @@ def _check_outputs(options: Options, spec: Spec, verified: Verification) -> None
         verified.findings.notes.append(Remark(os.path.relpath(spec.output_path(former.path)), former.remark()))
     for stage in spec.stages:
         for declared in stage.outputs.values():
-            maker, identity = made.get(declared, ("", None))
+            marker, identity = made.get(declared, (None, None))
             path = spec.output_path(declared)
-            if identity is None or (maker != stage.name and not os.path.lexists(path)):
+            if marker is None or identity is None or (marker.stage != stage.name and not os.path.lexists(path)):
                 continue  # a stage that took it over has not run yet
             verified.outputs += 1
             damage = _damage_of(path, identity)
-            if damage is not None and verified.markers.still_stands(maker):
+            if damage is not None and verified.markers.still_stands(marker.stage):
                 verified.findings.damage.append(damage)
 
 

@@ -189,19 +189,19 @@ class Markers:
             elif fault is not None and self.still_stands(stage):
                 self._findings.damaged(name, 0, *fault)
 
-    def outputs(self) -> dict[str, tuple[str, OutputIdentity]]:
-        """Return, by path, the outputs of the valid markers, each with the stage that made it last.
+    def outputs(self) -> dict[str, tuple[Marker, OutputIdentity]]:
+        """Return, by path, the outputs of the valid markers, each with the marker of the stage that made it last.
 
         An output without a marker may still have the name of its partial; the next run publishes it.
         """
-        newest: dict[str, tuple[Place, str, OutputIdentity]] = {}
+        newest: dict[str, tuple[Place, Marker, OutputIdentity]] = {}
         for stage, on_disk in self._markers.items():
             is_newest = on_disk.fits and on_disk.latest[0] == on_disk.place
             marker = Marker.decode(self._content(stage)) if is_newest and self.still_stands(stage) else None
             for identity in marker.outputs.values() if marker else ():
-                made = (on_disk.place, stage, identity)
-                newest[identity.path] = max(newest.get(identity.path, made), made)
-        return {path: (stage, identity) for path, (_, stage, identity) in newest.items()}
+                if marker and (identity.path not in newest or on_disk.place > newest[identity.path][0]):
+                    newest[identity.path] = (on_disk.place, marker, identity)
+        return {path: (marker, identity) for path, (_, marker, identity) in newest.items()}
 
     def still_stands(self, stage: str) -> bool:
         """Whether the marker is unchanged since it was read; a run may have replaced it."""

@@ -84,7 +84,20 @@ class PipelineBench:
             process.communicate()
 
     def _arguments(self, words: tuple[str, ...]) -> list[str]:
-        verbs = {"run", "plan", "status", "runs", "explain", "validate", "graph", "log", "clean", "prune", "verify"}
+        verbs = {
+            "run",
+            "plan",
+            "export",
+            "status",
+            "runs",
+            "explain",
+            "validate",
+            "graph",
+            "log",
+            "clean",
+            "prune",
+            "verify",
+        }
         verb = words[0] if words and words[0] in verbs else "run"
         return [verb, str(self.spec), *words[words[:1] == (verb,) :]]
 

@@ -1,0 +1,1 @@
+"""What runs made, for programs of others: in-toto Statements with a SLSA Provenance predicate, and their envelopes."""

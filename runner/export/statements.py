@@ -1,0 +1,192 @@
+"""The verb `export`: an in-toto Statement v1 with SLSA Provenance v1 for each run, from the record alone.
+
+The formats are those of https://github.com/in-toto/attestation/tree/main/spec/v1 and https://slsa.dev/provenance/v1.
+docs/export.md says what each field holds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from runner.canonical import canonical
+from runner.engine.history import open_archive
+from runner.engine.verify import verify
+from runner.errors import DamagedRecordError, Fault, UsageError
+from runner.record.events import COMMIT, RunOpened, StageCommit
+from runner.record.ledger import Past, past_invocations
+from runner.results import REFUSED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from runner.engine import Options
+    from runner.engine.history import Archive
+    from runner.record.markers import OutputIdentity
+    from runner.record.verify import Verification
+
+STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
+BUILD_TYPE, BUILDER = "urn:offpipe:run:v1", "urn:offpipe:local"
+TREE = "offpipeTree"  # the digest of a directory: docs/on-disk.md
+_INVOKED = ("argv", "user", "uid", "host", "bootId", "versions")  # of an opening
+
+
+class Commit(NamedTuple):
+    """A commit as the log knows it, or, if that was pruned, the marker: then without record, program and its digest."""
+
+    stage: str
+    record: int | None
+    components: Mapping[str, Any]
+    program: str = ""
+    program_sha256: str | None = None
+
+
+Made = list[tuple["OutputIdentity", Commit]]
+
+
+def export(target: str, options: Options, run: str | None = None, builder: str = BUILDER) -> list[bytes]:
+    """Return a Statement, as JSON, for each run that made an output that stands; or one of all that `run` committed.
+
+    An output that was adopted is in the Statement of the run that made it. Raises UsageError if there is nothing to
+    attest, or if the key of a keyed record is missing; DamagedRecordError if `verify` finds damage.
+    """
+    verified, archive = _intact(target, options), open_archive(target, options)
+    standing = _standing(verified)
+    past = defaultdict[str, list[Past]](list)  # the newest first
+    for each in past_invocations(archive.paths.ledger):
+        past[each.run] += [each] if each.outcome != REFUSED else []
+    statements = []
+    for name in reversed(past):
+        if run == name or (run is None and name in standing):
+            openings, committed = _read_log(archive, name)
+            made = [(output, committed.get(_bare(output), commit)) for output, commit in standing.get(name, ())]
+            if run and openings:
+                made = _newest(committed)
+            if made:
+                statements.append(canonical(_statement(verified.pipeline, made, openings, past[name], builder)))
+    if not statements:
+        what = "there is nothing to attest: no output stands that a run made"
+        if run:
+            what = f'the run "{run}" has no commit on record' if run in past else f'no run "{run}"'
+        raise UsageError(Fault("--run" if run else target, what))
+    return statements
+
+
+def _intact(target: str, options: Options) -> Verification:
+    """Return the finished check of the record. Raises what `export` raises for damage and for a missing key."""
+    verified = verify(target, options)
+    if verified.damage:
+        what = f"{verified.damage[0].what}; nothing was exported"
+        raise DamagedRecordError(Fault(verified.damage[0].place, what, "see `offpipe verify`"))
+    if fault := verified.fault():
+        raise UsageError(fault)
+    return verified
+
+
+def _standing(verified: Verification) -> dict[str, Made]:
+    """Return the outputs that stand, by the run that made them, each with its commit as the marker knows it."""
+    standing = defaultdict[str, Made](list)
+    for marker, output in verified.markers.outputs().values() if verified.head else ():
+        commit = Commit(marker.stage, None if output.run else marker.audit_seq, marker.components)
+        standing[output.run or marker.run].append((output, commit))
+    return standing
+
+
+def _read_log(archive: Archive, run: str) -> tuple[list[Mapping[str, Any]], dict[OutputIdentity, Commit]]:
+    """Return the records that begin parts of a run, and its commits by output, in order; nothing if it was pruned."""
+    openings: list[Mapping[str, Any]] = []
+    committed: dict[OutputIdentity, Commit] = {}
+    for record, event in archive.events(run) if os.path.lexists(archive.paths.audit(run)) else ():
+        if isinstance(event, RunOpened):
+            openings.append(record)
+        elif isinstance(event, StageCommit) and record["ev"] == COMMIT:
+            components, sha256 = event.marker(run, 0).components, record["data"].get("programSha256")
+            commit = Commit(event.stage, record["seq"], components, event.program, sha256)
+            committed.update(dict.fromkeys(event.outputs.values(), commit))
+    return openings, committed
+
+
+def _newest(committed: Mapping[OutputIdentity, Commit]) -> Made:
+    """Return the outputs of each stage's last commit; of several at one path, the last."""
+    last = {commit.stage: commit for commit in committed.values()}
+    pairs = ((made, commit) for made, commit in committed.items() if last[commit.stage] is commit)
+    return [*{made.path: (made, commit) for made, commit in pairs}.values()]
+
+
+def _bare(identity: OutputIdentity) -> OutputIdentity:
+    """Return an identity as its commit has it."""
+    return identity._replace(run="", ctime_ns=None)
+
+
+# ---- the Statement ---------------------------------------------------------------------------------------------------
+
+
+def _statement(
+    pipeline: str, made: Made, openings: Sequence[Mapping[str, Any]], past: Sequence[Past], builder: str
+) -> dict[str, object]:
+    """Return the Statement of the run with these invocations, the newest first."""
+    commits = [*{(commit.stage, commit.record): commit for _, commit in made}.values()]
+    dependencies = {canonical(each): each for each in _dependencies(openings, commits)}
+    invoked = [
+        {"began": each["ts"], "isolation": each["data"]["isolation"]["level"]}
+        | {name: each["data"][name] for name in _INVOKED}
+        for each in openings
+    ]
+    times = {"startedOn": past[-1].began, "finishedOn": past[0].ended}
+    return {
+        "_type": STATEMENT,
+        "subject": [
+            {**_resource(identity.path, identity.sha256), "annotations": _of(commit)} for identity, commit in made
+        ],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"pipeline": pipeline, "stages": [*map(_parameters, commits)]},
+                "internalParameters": {"invocations": invoked},
+                "resolvedDependencies": [*dependencies.values()],
+            },
+            "runDetails": {
+                "builder": {"id": builder, "version": openings[-1]["data"]["versions"] if openings else {}},
+                "metadata": {"invocationId": past[0].run} | {name: time for name, time in times.items() if time},
+            },
+        },
+    }
+
+
+def _of(commit: Commit) -> dict[str, object]:
+    record = {} if commit.record is None else {"record": commit.record}
+    return {"stage": commit.stage, **record}
+
+
+def _parameters(commit: Commit) -> dict[str, object]:
+    """Return what the spec says of a stage; `inputs` are the paths that its entries stood for."""
+    inputs = {name: [path for path, _ in pairs] for name, pairs in commit.components["inputs"].items()}
+    names = ("command", "params", "env", "outputs")
+    return {**_of(commit), "inputs": inputs, **{name: commit.components[name] for name in names}}
+
+
+def _dependencies(openings: Iterable[Mapping[str, Any]], commits: Iterable[Commit]) -> Iterator[dict[str, object]]:
+    for opening in openings:
+        data, spec = opening["data"], _resource("effective spec", opening["data"]["specSha256"])
+        yield spec | ({"annotations": {"gitCommit": data["gitCommit"]}} if data.get("gitCommit") else {})
+    for commit in commits:
+        code = commit.components["code"]
+        for pairs in (*commit.components["inputs"].values(), code.get("files", {}).items()):
+            yield from (_resource(path, sha256) for path, sha256 in pairs)
+        interpreter, _, version = commit.components.get("interpreter", "").rpartition("-")
+        if interpreter:
+            yield {"name": interpreter, "uri": f"pkg:generic/{interpreter}@{version}"}
+        for distribution in sorted(filter(None, code.get("packages", {}).values())):
+            for name, _, version in (each.rpartition(" ") for each in distribution.split(", ")):
+                yield {"name": name, "uri": f"pkg:pypi/{quote(name)}@{quote(version)}"}
+        if commit.program:
+            digest = {"digest": {"sha256": commit.program_sha256}} if commit.program_sha256 else {}
+            path = os.fsencode(commit.program)  # the only name that need not be UTF-8
+            yield {"name": path.decode("utf-8", "backslashreplace"), "uri": f"file://{quote(path)}", **digest}
+
+
+def _resource(path: str, sha256: str) -> dict[str, object]:
+    return {"name": path, "digest": {TREE if path.endswith("/") else "sha256": sha256}}

@@ -1,0 +1,249 @@
+"""What `export` attests is in the published form, and true: by the files on disk and the commits on record."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from attestations import checked, dependencies, digest_on_disk, run_of, statements, subjects, true_statements
+from make_state import unpack
+from pipeline_bench import PipelineBench, shell
+
+from runner.canonical import KEY_VARIABLE
+from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_STAGE_FAILED, EXIT_STATE
+
+COPY = "cat in.txt > $PIPELINE_OUTPUT_OUT"
+TREE = "mkdir -p $PIPELINE_OUTPUT_OUT/deep; echo x > $PIPELINE_OUTPUT_OUT/deep/f; ln -s deep $PIPELINE_OUTPUT_OUT/link"
+FORMATS = sorted((Path(__file__).parents[1] / "formats").glob("v*"))
+
+
+def runs(found) -> list[str]:
+    return [run_of(statement) for statement in found]
+
+
+def only_state(bench, tmp_path_factory) -> PipelineBench:
+    """The state directory alone, copied elsewhere, that nobody may write."""
+    moved = tmp_path_factory.mktemp("auditor") / "copy"
+    shutil.copytree(bench.root / "state", moved)
+    for path in (*moved.rglob("*"), moved):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    auditor = PipelineBench(moved.parent)
+    auditor.spec = moved
+    return auditor
+
+
+@pytest.fixture
+def nights(bench):
+    """Three runs: `a` and `b` in the first, `b` again in the third, and a directory."""
+    bench.write("in.txt", "1")
+    tree = shell("tree", TREE, outputs={"out": "out/tree/"}, inputs={"a": "out/a.txt"})
+    bench.define(shell("a", COPY, inputs={"x": "in.txt"}), tree, shell("b", "date +%N > $PIPELINE_OUTPUT_OUT"))
+    for words in ((), ("-f", "tree"), ("-f", "b")):
+        bench.succeed(*words)
+    return bench
+
+
+def test_each_output_that_stands_is_covered_once_by_the_run_that_made_it(nights):
+    found = true_statements(nights)
+    first, second, third = dict.fromkeys(record["run"] for record in nights.records("stage.commit"))
+    assert {path: run for path, (run, _) in subjects(found).items()} == {
+        "out/a.txt": first, "out/tree/": second, "out/b.txt": third,
+    }  # fmt: skip
+    assert runs(found) == [first, second, third]
+
+
+def test_a_run_that_is_named_attests_all_that_it_committed_and_nothing_else(nights):
+    commits = nights.records("stage.commit")
+    (found,) = statements(nights, "--run", commits[0]["run"])
+    wanted = {
+        output["path"]: (record["run"], output["sha256"])
+        for record in commits
+        for output in record["data"]["outputs"].values()
+        if record["run"] == commits[0]["run"]
+    }
+    assert subjects([found]) == wanted and len(wanted) == 3
+    assert wanted["out/b.txt"][1] != digest_on_disk(nights.root / "out/b.txt")  # a later run made it anew
+
+
+def test_dependencies_are_inputs_code_interpreter_and_programs(bench):
+    bench.write("in.txt", "1")
+    bench.write("dir/x", "1")
+    bench.write("helper.py", "X = 1\n")
+    bench.write("s.py", "import os, helper\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').write('1')\n")
+    bench.define(
+        shell("a", COPY, inputs={"x": ["in.txt"], "d": "dir/"}, params={"y": 0.5}),
+        {"name": "b", "command": ["{python}", "s.py"], "inputs": {"a": "out/a.txt"}, "outputs": {"out": "out/b.txt"}},
+    )
+    bench.succeed()
+    (found,) = true_statements(bench)
+    named = dependencies(found)
+    read = ("in.txt", "dir/", "helper.py", "s.py", "out/a.txt")
+    assert {path: named.pop(path) for path in read} == {path: digest_on_disk(bench.root / path) for path in read}
+    (opening,) = bench.records("run.start")
+    assert named.pop("effective spec") == opening["data"]["specSha256"]
+    assert {os.path.basename(name).rstrip("0123456789.") for name in named} == {"sh", "cpython", "python"}
+    stages = {each["stage"]: each for each in found["predicate"]["buildDefinition"]["externalParameters"]["stages"]}
+    assert stages["a"]["params"] == {"y": 0.5} and stages["a"]["inputs"] == {"x": ["in.txt"], "d": ["dir/"]}
+    assert {each["annotations"]["stage"]: each["annotations"]["record"] for each in found["subject"]} == {
+        record["data"]["stage"]: record["seq"] for record in bench.records("stage.commit")
+    }
+    metadata = found["predicate"]["runDetails"]["metadata"]
+    assert metadata["startedOn"] < opening["ts"] < metadata["finishedOn"]
+
+
+def test_instances_are_covered_like_stages(bench):
+    for name in "abc":
+        bench.write(f"in/{name}.txt", name)
+    copy = {"name": "copy", "each": {"s": "in/*.txt"}, "command": ["cp", "{inputs.x}", "{outputs.out}"]}
+    bench.define({**copy, "inputs": {"x": "in/{each.s}.txt"}, "outputs": {"out": "out/{each.s}.txt"}})
+    bench.succeed()
+    bench.write("in/b.txt", "changed")
+    bench.succeed()
+    first, second = true_statements(bench)
+    assert [each["annotations"]["stage"] for each in first["subject"]] == ["copy@a", "copy@c"]
+    assert [each["annotations"]["stage"] for each in second["subject"]] == ["copy@b"]
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_what_was_adopted_belongs_to_the_run_that_made_it(nights, is_pruned):
+    before = subjects(true_statements(nights))
+    for name in ("renamed", "again"):
+        nights.define(shell(name, COPY, inputs={"x": "in.txt"}, outputs={"out": "out/a.txt"}))
+        nights.succeed()
+    adopted = nights.records("stage.adopted")
+    assert len(adopted) == 2
+    if is_pruned:
+        nights.succeed("prune", "--before", "0d")
+    found = true_statements(nights)
+    assert subjects(found) == before
+    (by,) = (each["annotations"] for each in found[0]["subject"] if each["name"] == "out/a.txt")
+    assert by == ({"stage": "again"} if is_pruned else {"stage": "a", "record": adopted[0]["data"]["adopts"][2]})
+    assert nights.run("export", "--run", adopted[1]["run"]).returncode == (EXIT_INVALID)
+
+
+def test_pruned_runs_are_attested_by_what_the_markers_prove(nights):
+    whole = true_statements(nights)
+    nights.succeed("prune", "--keep", "1")
+    found = true_statements(nights)
+    assert subjects(found) == subjects(whole) and found[2] == whole[2] and found[0] != whole[0]
+    for pruned, before in zip(found, whole, strict=True):
+        assert pruned["predicate"]["runDetails"]["metadata"] == before["predicate"]["runDetails"]["metadata"]
+        lost = {"effective spec", *(name for name in dependencies(before) if name.startswith("/"))}
+        assert dependencies(before).items() - dependencies(pruned).items() <= {
+            (name, dependencies(before)[name]) for name in lost
+        }
+    assert subjects(statements(nights, "--run", runs(found)[0])) == subjects(found[:1])
+
+
+def test_a_state_directory_alone_says_the_same(nights, tmp_path_factory):
+    assert only_state(nights, tmp_path_factory).run("export").stdout == nights.succeed("export").stdout
+
+
+def test_what_a_failed_run_committed_is_attested_and_the_resumed_run_is_one_statement(bench):
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"), shell("b", "test -e ok && echo 2 > $PIPELINE_OUTPUT_OUT"))
+    assert bench.run("-k").returncode == EXIT_STAGE_FAILED
+    (failed,) = true_statements(bench)
+    assert [each["name"] for each in failed["subject"]] == ["out/a.txt"]
+    bench.write("ok", "")
+    bench.succeed("-j", "1")
+    (found,) = true_statements(bench)
+    assert runs([found]) == runs([failed]) and len(found["subject"]) == 2
+    invoked = found["predicate"]["buildDefinition"]["internalParameters"]["invocations"]
+    assert [each["argv"][-1] for each in invoked] == ["-k", "1"]
+    times = [each["predicate"]["runDetails"]["metadata"] for each in (failed, found)]
+    assert times[0]["startedOn"] == times[1]["startedOn"] and times[0]["finishedOn"] < times[1]["finishedOn"]
+
+
+def test_an_output_that_another_stage_made_later_is_covered_once(bench):
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"), shell("b", "echo 1 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    bench.define(shell("a2", "echo 2 > $PIPELINE_OUTPUT_OUT", outputs={"out": "out/a.txt"}))
+    bench.succeed()
+    first, second = true_statements(bench)
+    assert [each["name"] for each in first["subject"]] == ["out/b.txt"]  # an orphan
+    assert [each["annotations"]["stage"] for each in second["subject"]] == ["a2"]
+
+
+@pytest.mark.parametrize("file", ["audit_ledger.jsonl", "audit_RUN.jsonl", "stage_a.json", "metrics_RUN.json"])
+def test_a_damaged_record_is_not_exported(nights, file):
+    path = nights.root / "state" / file.replace("RUN", nights.records("stage.commit")[0]["run"])
+    content = path.read_bytes()
+    at = content.index(b"0")
+    path.write_bytes(content[:at] + b"1" + content[at + 1 :])
+    done = nights.run("export", "-o", str(nights.root / "x.jsonl"))
+    assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "") and "; nothing was exported\nhint: see " in done.stderr
+    assert not nights.exists("x.jsonl")
+
+
+def test_a_keyed_record_needs_its_key(bench, tmp_path_factory):
+    key = tmp_path_factory.mktemp("keys") / "key"
+    key.write_bytes(b"k" * 32)
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed(env={KEY_VARIABLE: str(key)})
+    without = bench.run("export")
+    assert (without.returncode, without.stdout) == (EXIT_INVALID, "") and "without that key" in without.stderr
+    assert checked(bench.succeed("export", env={KEY_VARIABLE: str(key)}).stdout)
+
+
+def test_without_anything_to_attest_it_ends_with_2(bench, tmp_path):
+    bench.define(shell("a", "false"))
+    assert "nothing to attest" in bench.run("export").stderr
+    assert bench.run().returncode == EXIT_STAGE_FAILED
+    (run,) = {record["run"] for record in bench.records()}
+    for words, what in (
+        ((), "nothing to attest"),
+        (("--run", run), "has no commit on record"),
+        (("--run", "x"), 'no run "x"'),
+    ):
+        done = bench.run("export", *words)
+        assert (done.returncode, done.stdout) == (EXIT_INVALID, "") and what in done.stderr
+
+
+def test_it_writes_to_a_file_but_to_none_of_the_pipeline(nights):
+    printed = nights.succeed("export", "-o", "-").stdout
+    target = nights.root / "made.jsonl"
+    target.write_text("x" * 100_000)
+    assert nights.succeed("export", "-o", str(target)).stdout == "" and target.read_text() == printed
+    before = {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()}
+    for own in ("spec.json", "in.txt", "out/a.txt", "out/tree/x", "state/audit_ledger.jsonl", "state/new"):
+        done = nights.run("export", "-o", str(nights.root / own))
+        assert done.returncode == EXIT_INVALID and "belongs to the pipeline" in done.stderr
+    assert {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()} == before
+    assert nights.run("export", "-o", str(nights.root / "none/x")).returncode == EXIT_STATE
+    state = str(nights.root / "state")
+    nights.spec = state
+    assert nights.run("export", "-o", f"{state}/new").returncode == EXIT_INVALID
+
+
+def test_the_builder_is_who_you_say(nights):
+    for statement in statements(nights, "--builder-id", "https://example.org/builders/1"):
+        assert statement["predicate"]["runDetails"]["builder"]["id"] == "https://example.org/builders/1"
+    for bad in ("builder", "", ":x", "https:", "a b:c", "ü:x"):
+        assert nights.run("export", "--builder-id", bad).returncode == EXIT_INVALID
+
+
+def test_names_that_are_not_utf_8_make_valid_json(tmp_path):
+    bench = PipelineBench(tmp_path / os.fsdecode(b"\xff x"))
+    bench.write("ü.sh", f"#!/bin/sh\n{COPY}\n", 0o755)
+    bench.write("in.txt", "1")
+    params = {"t": 'ü"\\udcff\n'}
+    bench.define(
+        {"name": "a", "processor": "ü.sh", "inputs": {"x": "in.txt"}, "outputs": {"out": "o"}, "params": params}
+    )
+    bench.succeed()
+    (found,) = true_statements(bench)
+    named = found["predicate"]["buildDefinition"]["resolvedDependencies"]
+    (program,) = (each for each in named if "uri" in each)
+    assert program["name"].endswith("/\\xff x/ü.sh") and program["uri"].endswith("/%FF%20x/%C3%BC.sh")
+    assert dependencies(found)["ü.sh"] == digest_on_disk(bench.root / "ü.sh")
+    assert found["predicate"]["buildDefinition"]["externalParameters"]["stages"][0]["params"] == params
+
+
+@pytest.mark.parametrize("kept", FORMATS, ids=lambda kept: kept.name)
+def test_what_earlier_releases_recorded_is_attested(kept, tmp_path):
+    bench = PipelineBench(unpack(kept / "finished", tmp_path / "finished"))
+    (found,) = true_statements(bench)
+    assert json.dumps(found).count('"record": ') == 2 * len(found["subject"])
