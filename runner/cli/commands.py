@@ -220,6 +220,12 @@ class Commands:
         """Print the JSON Schema."""
         return self._write([schema_text()])
 
+    def completion(self) -> int:
+        """Print the completion script of a shell."""
+        from runner.cli.completion import completion_text
+
+        return self._write([completion_text(self._arguments.stages[0])])
+
     # ---- shared by verbs ---------------------------------------------------------------------------------------------
 
     def _options(self) -> Options:

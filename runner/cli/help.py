@@ -78,6 +78,10 @@ See docs/export.md.
 
 exit codes: 0 done, 2 nothing to attest, or no key to check with, 6 damaged
 """,
+    "completion": """
+For bash, load what it prints in ~/.bashrc; docs/editors.md says where zsh and
+fish want it. Needs the extra `completion`.
+""",
 }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SECONDS = "[=S]"  # the only value that may be left out
 _STAGES_HINT = "name the stages after the spec"
+SHELLS = "bash|zsh|fish"
 VERBS = {  # verb -> its arguments, and a summary
     "run": ("SPEC [STAGE ...]", "run what is out of date"),
     "clean": ("SPEC", "remove what the stages made, and their state"),
@@ -32,6 +33,7 @@ VERBS = {  # verb -> its arguments, and a summary
     "graph": ("SPEC", "print the stages and what each needs"),
     "doctor": ("", "show how well this machine keeps stages offline"),
     "schema": ("", "print the JSON Schema of specs"),
+    "completion": (SHELLS, "print the script that lets a shell complete commands"),
 }
 _WITH_SPEC = "run clean prune plan status runs explain log verify export validate graph"
 _LOADING = "run clean plan status explain log verify validate graph"
@@ -143,7 +145,7 @@ def parse(words: Sequence[str]) -> Arguments:
         attribute = _attribute(names)
         given[attribute] = [*given.get(attribute, ()), value] if attribute in _REPEATED else value
     spec = given.pop("pipeline", None)
-    if VERBS[verb][0] and spec is None:
+    if "SPEC" in VERBS[verb][0] and spec is None:
         if not operands:
             raise _usage_error(verb, "no spec given")
         spec = operands.pop(0)
@@ -301,7 +303,9 @@ def _refuse_as_spec(spec: str, operands: Sequence[str], *, is_first: bool, force
 
 def _check_stages(verb: str, spec: str, operands: Sequence[str]) -> None:
     words = VERBS[verb][0]
-    if "..." not in words and len(operands) > ("STAGE" in words):
+    if "..." not in words and len(operands) > ("STAGE" in words or words == SHELLS):
         raise _usage_error(verb, f'unexpected argument "{operands[-1]}"')
+    if words == SHELLS and "".join(operands) not in words.split("|"):
+        raise _usage_error(verb, f"name one of the shells {words.replace('|', ', ')}")
     if words.endswith(" STAGE") and not operands:
         raise UsageError(Fault("", "no stage given", f"offpipe plan {spec} lists them"))

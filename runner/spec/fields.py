@@ -145,6 +145,7 @@ def schema_text() -> str:
     """
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:offpipe:spec:v1",
         "title": "offpipe pipeline, version 1",
         **SPEC.schema,
     }

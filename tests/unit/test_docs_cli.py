@@ -19,7 +19,7 @@ OPTIONS = [row for row in ROWS if len(row) == 4]
 
 def documented(verb: str) -> set[str]:
     """The option strings of the rows that name a verb."""
-    everywhere = "all with a spec" if VERBS[verb][0] else verb
+    everywhere = "all with a spec" if "SPEC" in VERBS[verb][0] else verb
     rows = [row for row in OPTIONS if verb in row[1].split(", ") or row[1] in (everywhere, "all")]
     return {word for row in rows for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row[0])}
 

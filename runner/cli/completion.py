@@ -1,0 +1,50 @@
+"""The completion scripts of shells, which shtab makes from the tables of the parser. Needs the extra `completion`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from runner.cli.parser import OPTIONS, VERBS
+from runner.errors import Fault, UsageError
+
+# Shtab knows command lines that argparse can parse. In ours, a spec may stand in the place of the verb.
+_BEFORE = {
+    "bash": "_shtab_offpipe_pos_0_COMPGEN=_shtab_compgen_files",
+    "zsh": "functions -c _shtab_offpipe_commands _offpipe_verbs\n"
+    "_shtab_offpipe_commands() { _alternative 'verbs::_offpipe_verbs' 'specs::_files' }",
+}
+_AFTER = {"fish": "complete -c offpipe -n '_shtab_offpipe_using; and test $_shtab_offpipe_npos -eq 0' -F\n"}
+
+
+def completion_text(shell: str) -> str:
+    """Return the script for `bash`, `zsh` or `fish`. UsageError without shtab."""
+    try:
+        import shtab
+    except ImportError as error:
+        hint = "pip install 'pytest-offpipe[completion]'"
+        raise UsageError(Fault("", f"completion needs the package shtab: {error}", hint)) from error
+    parser = ArgumentParser("offpipe", add_help=False)
+    places: dict[str, Any] = {"FILE": shtab.FILE, "PROGRAM": shtab.FILE, "DIR": shtab.DIRECTORY}
+    _add_options(parser, "run", places)
+    verbs = parser.add_subparsers()
+    for verb, (words, summary) in VERBS.items():
+        of_verb: Any = verbs.add_parser(verb, help=summary, add_help=False)
+        _add_options(of_verb, verb, places)
+        if "SPEC" in words:
+            of_verb.add_argument("spec", help=words).complete = shtab.FILE
+        elif words:
+            of_verb.add_argument("shell", choices=words.split("|"))
+    return f"{shtab.complete(parser, shell, preamble=_BEFORE.get(shell, ''))}\n{_AFTER.get(shell, '')}"
+
+
+def _add_options(parser: ArgumentParser, verb: str, places: dict[str, Any]) -> None:
+    for names, kind, having, text in OPTIONS:
+        if verb in having.split():
+            takes_value = bool(kind) and kind[0] != "["  # else it is optional, behind a `=`
+            takes: dict[str, Any] = {"metavar": kind} if takes_value else {"action": "store_true"}
+            if "|" in kind:
+                takes["choices"] = kind.split("|")
+            option: Any = parser.add_argument(*names.split(), help=text, **takes)
+            if kind in places:
+                option.complete = places[kind]

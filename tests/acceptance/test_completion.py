@@ -1,0 +1,126 @@
+"""What `completion` prints completes command lines in real shells: typed into one, then Tab."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from pipeline_bench import PATIENCE, ROOT
+
+LINES = {
+    "ver": "verify",
+    "dem": "demo.json",
+    "my": "my spec.json",
+    "runs demo.json --fai": "runs demo.json --failed",
+    "verify --outputs dem": "verify --outputs demo.json",
+    "graph demo.json --format mer": "graph demo.json --format mermaid",
+    "run --workspace pla": "run --workspace place",
+    "completion zs": "completion zsh",
+}
+SETUP = {
+    "bash": (["bash", "--norc", "-i"], "source offpipe.script"),
+    "zsh": (["zsh", "-f", "-i"], "fpath=($PWD/functions $fpath); autoload -Uz compinit; compinit -u -D"),
+}
+
+
+def offpipe(*words, **options):
+    command = [sys.executable, "-m", "runner", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(params=["bash", "zsh", "fish"])
+def shell(request, tmp_path):
+    """A shell that is installed, and in `tmp_path` its script and some files."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    script = offpipe("completion", request.param)
+    assert (script.returncode, script.stderr) == (0, "")
+    (tmp_path / "functions").mkdir()
+    for name in ("offpipe.script", "functions/_offpipe"):
+        (tmp_path / name).write_text(script.stdout)
+    for name in ("demo.json", "my spec.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "place").mkdir()
+    return request.param
+
+
+def test_it_completes_verbs_specs_options_and_their_words(shell, tmp_path):
+    complete = fish_completes if shell == "fish" else typed(shell)
+    assert {line: complete(line, tmp_path) for line in LINES} == LINES
+
+
+def test_in_the_first_place_it_offers_every_verb_and_every_file(shell, tmp_path):
+    from runner.cli.parser import VERBS
+
+    if shell == "fish":
+        offered = fish_offers("", tmp_path)
+    else:
+        offered = set(typed(shell)("", tmp_path, "\t\t").replace("\\ ", " ").replace("--", " ").split())
+    assert offered >= {*VERBS, "demo.json"}, offered
+
+
+@pytest.mark.parametrize("words", [(), ("tcsh",), ("bash", "zsh")])
+def test_another_shell_is_refused(words):
+    done = offpipe("completion", *words)
+    assert (done.returncode, done.stdout) == (2, "") and "see offpipe completion --help" in done.stderr
+
+
+def test_without_shtab_it_says_what_to_install(tmp_path):
+    (tmp_path / "shtab.py").write_text("raise ImportError('no shtab')")
+    done = offpipe("completion", "bash", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("no shtab\nhint: pip install 'pytest-offpipe[completion]'\n")
+
+
+# ---- shells ----------------------------------------------------------------------------------------------------------
+
+
+def fish_offers(line, directory):
+    command = ["fish", "--no-config", "-c", "source offpipe.script; complete -C $argv", f"offpipe {line}"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
+    return {offer.partition("\t")[0] for offer in done.stdout.splitlines()}
+
+
+def fish_completes(line, directory):
+    """The line with the one word that fish would put in the place of the last."""
+    last = line.rsplit(maxsplit=1)[-1]
+    (offered,) = (offer for offer in fish_offers(line, directory) if offer.startswith(last))
+    return line.removesuffix(last) + offered.replace("\\ ", " ").rstrip("/")
+
+
+def typed(shell):
+    """A function that types a line into the shell, then Tab, and returns what it stands for then, or what it lists."""
+
+    def complete(line, directory, tabs="\t"):
+        command, setup = SETUP[shell]
+        env = {**os.environ, "TERM": "dumb", "PS1": "> ", "HOME": str(directory), "COLUMNS": "200", "HISTFILE": ""}
+        terminal, inner = pty.openpty()
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), inner)
+        process = subprocess.Popen(["setsid", "--ctty", *command], cwd=directory, env=env, **streams)
+        os.close(inner)
+        try:
+            os.write(terminal, f"{setup}; PROMPT='> '; echo rea''dy\n".encode())
+            read_to(terminal, b"ready\r\n")
+            # Ctrl-A is the begin of the line, Ctrl-E its end: the shell prints what it has made of the words.
+            os.write(terminal, f"offpipe {line}{tabs}\x01echo \"<\"'' \x05 \">\"''\n".encode())
+            shown = read_to(terminal, b" >\r\n").decode()
+        finally:
+            os.close(terminal)  # HUP ends the shell
+            process.wait(PATIENCE)
+        return shown if len(tabs) > 1 else shown.rpartition("\n< offpipe ")[2].partition(" >\r\n")[0].rstrip(" /")
+
+    return complete
+
+
+def read_to(terminal, mark):
+    shown, deadline = b"", time.monotonic() + PATIENCE
+    while mark not in shown:
+        assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], shown
+        shown += os.read(terminal, 1 << 16)
+    return shown
