@@ -1,0 +1,54 @@
+"""An independent library opens the envelope with the public key, and refuses it if any byte was changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import SSlibKey
+
+from runner.export.envelope import envelope
+
+PAYLOAD = '{"_type":"https://in-toto.io/Statement/v1","name":"ü"}'.encode()
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+PUBLIC = SSlibKey.from_crypto(KEY.public_key(), keyid="id")
+
+
+@pytest.fixture
+def made():
+    return json.loads(envelope(PAYLOAD, KEY.sign, "id"))
+
+
+def test_the_public_key_opens_it(made):
+    read = Envelope.from_dict(made)
+    assert read.verify([PUBLIC], 1) == {"id": PUBLIC}
+    assert (read.payload, read.payload_type) == (PAYLOAD, "application/vnd.in-toto+json")
+
+
+def test_another_key_does_not(made):
+    other = SSlibKey.from_crypto(Ed25519PrivateKey.generate().public_key(), keyid="id")
+    with pytest.raises(VerificationError):
+        Envelope.from_dict(made).verify([other], 1)
+
+
+@pytest.mark.parametrize("field", ["payload", "sig", "payloadType"])
+def test_each_changed_byte_is_noticed(made, field):
+    holder = made["signatures"][0] if field == "sig" else made
+    content = holder[field].encode() if field == "payloadType" else base64.b64decode(holder[field])
+    for at in range(len(content)):
+        changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        text = changed.decode() if field == "payloadType" else base64.b64encode(changed).decode()
+        other = json.loads(json.dumps(made))
+        (other["signatures"][0] if field == "sig" else other)[field] = text
+        with pytest.raises(VerificationError):
+            Envelope.from_dict(other).verify([PUBLIC], 1)
+
+
+def test_the_spec_s_own_example_signs_these_bytes():
+    signed = []
+    envelope(b"hello world", lambda message: signed.append(message) or b"", "")
+    assert signed == [b"DSSEv1 28 application/vnd.in-toto+json 11 hello world"]
