@@ -52,9 +52,9 @@ Each line is a stage: its name, the decision, and why. The decision is run,
 skip, adopt, blocked, or depends (on what an earlier stage will make).
 """,
     "runs": """
-DIRECTORY is a state directory, or a copy of one, as for status, explain, log
-and verify. Each line has the begin (UTC), duration, run, outcome, exit code,
-stages by how they ended, and the first fault.
+DIRECTORY is a state directory, or a copy of one, as for status, explain, log,
+verify and export. Each line has the begin (UTC), duration, run, outcome, exit
+code, stages by how they ended, and the first fault.
 
 examples:
   offpipe runs demo.json --since 7d --failed

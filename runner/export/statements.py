@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 BUILD_TYPE, BUILDER = "urn:offpipe:run:v1", "urn:offpipe:local"
 TREE = "offpipeTree"  # the digest of a directory: docs/on-disk.md
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 _INVOKED = ("argv", "user", "uid", "host", "bootId", "versions")  # of an opening
 
 
@@ -57,15 +58,16 @@ def export(target: str, options: Options, run: str | None = None, builder: str =
     past = defaultdict[str, list[Past]](list)  # the newest first
     for each in past_invocations(archive.paths.ledger):
         past[each.run] += [each] if each.outcome != REFUSED else []
+    chosen = [name for name in reversed(past) if run == name or (run is None and name in standing)]
     statements = []
-    for name in reversed(past):
-        if run == name or (run is None and name in standing):
-            openings, committed = _read_log(archive, name)
-            made = [(output, committed.get(_bare(output), commit)) for output, commit in standing.get(name, ())]
-            if run and openings:
-                made = _newest(committed)
+    for name in chosen:
+        openings, made = _made_by(archive, name, standing.get(name, []), is_named=run is not None)
+        try:
             if made:
                 statements.append(canonical(_statement(verified.pipeline, made, openings, past[name], builder)))
+        except _MALFORMED as error:  # `verify` checks no field that no other reader needs
+            what = f"has a record that cannot be understood ({error!r}); nothing was exported"
+            raise DamagedRecordError(Fault(archive.paths.audit(name), what)) from error
     if not statements:
         what = "there is nothing to attest: no output stands that a run made"
         if run:
@@ -94,8 +96,11 @@ def _standing(verified: Verification) -> dict[str, Made]:
     return standing
 
 
-def _read_log(archive: Archive, run: str) -> tuple[list[Mapping[str, Any]], dict[OutputIdentity, Commit]]:
-    """Return the records that begin parts of a run, and its commits by output, in order; nothing if it was pruned."""
+def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> tuple[list[Mapping[str, Any]], Made]:
+    """Return the records that begin parts of a run, and what it made: what stands, or all if the run `is_named`.
+
+    Of a pruned run that is what stands, and no records.
+    """
     openings: list[Mapping[str, Any]] = []
     committed: dict[OutputIdentity, Commit] = {}
     for record, event in archive.events(run) if os.path.lexists(archive.paths.audit(run)) else ():
@@ -105,19 +110,14 @@ def _read_log(archive: Archive, run: str) -> tuple[list[Mapping[str, Any]], dict
             components, sha256 = event.marker(run, 0).components, record["data"].get("programSha256")
             commit = Commit(event.stage, record["seq"], components, event.program, sha256)
             committed.update(dict.fromkeys(event.outputs.values(), commit))
-    return openings, committed
+    if is_named and openings:  # of several commits of a path, the last
+        return openings, [*{output.path: (output, commit) for output, commit in committed.items()}.values()]
+    return openings, [(output, committed.get(_bare(output), commit)) for output, commit in standing]
 
 
-def _newest(committed: Mapping[OutputIdentity, Commit]) -> Made:
-    """Return the outputs of each stage's last commit; of several at one path, the last."""
-    last = {commit.stage: commit for commit in committed.values()}
-    pairs = ((made, commit) for made, commit in committed.items() if last[commit.stage] is commit)
-    return [*{made.path: (made, commit) for made, commit in pairs}.values()]
-
-
-def _bare(identity: OutputIdentity) -> OutputIdentity:
-    """Return an identity as its commit has it."""
-    return identity._replace(run="", ctime_ns=None)
+def _bare(output: OutputIdentity) -> OutputIdentity:
+    """Return an output as its commit has it."""
+    return output._replace(run="", ctime_ns=None)
 
 
 # ---- the Statement ---------------------------------------------------------------------------------------------------
@@ -137,9 +137,7 @@ def _statement(
     times = {"startedOn": past[-1].began, "finishedOn": past[0].ended}
     return {
         "_type": STATEMENT,
-        "subject": [
-            {**_resource(identity.path, identity.sha256), "annotations": _of(commit)} for identity, commit in made
-        ],
+        "subject": [{**_resource(output.path, output.sha256), "annotations": _of(commit)} for output, commit in made],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
@@ -170,22 +168,33 @@ def _parameters(commit: Commit) -> dict[str, object]:
 
 def _dependencies(openings: Iterable[Mapping[str, Any]], commits: Iterable[Commit]) -> Iterator[dict[str, object]]:
     for opening in openings:
-        data, spec = opening["data"], _resource("effective spec", opening["data"]["specSha256"])
-        yield spec | ({"annotations": {"gitCommit": data["gitCommit"]}} if data.get("gitCommit") else {})
+        spec = _resource("effective spec", opening["data"]["specSha256"])
+        if git_commit := opening["data"].get("gitCommit"):
+            spec["annotations"] = {"gitCommit": git_commit}
+        yield spec
     for commit in commits:
         code = commit.components["code"]
-        for pairs in (*commit.components["inputs"].values(), code.get("files", {}).items()):
+        programs = {} if commit.program else commit.components.get("program", {})  # of a pruned run
+        for pairs in (*commit.components["inputs"].values(), code.get("files", {}).items(), programs.items()):
             yield from (_resource(path, sha256) for path, sha256 in pairs)
-        interpreter, _, version = commit.components.get("interpreter", "").rpartition("-")
-        if interpreter:
-            yield {"name": interpreter, "uri": f"pkg:generic/{interpreter}@{version}"}
-        for distribution in sorted(filter(None, code.get("packages", {}).values())):
-            for name, _, version in (each.rpartition(" ") for each in distribution.split(", ")):
-                yield {"name": name, "uri": f"pkg:pypi/{quote(name)}@{quote(version)}"}
-        if commit.program:
-            digest = {"digest": {"sha256": commit.program_sha256}} if commit.program_sha256 else {}
-            path = os.fsencode(commit.program)  # the only name that need not be UTF-8
-            yield {"name": path.decode("utf-8", "backslashreplace"), "uri": f"file://{quote(path)}", **digest}
+        yield from _software(commit)
+
+
+def _software(commit: Commit) -> Iterator[dict[str, object]]:
+    """Yield the interpreter, the packages and the program, by URI: not every digest is on record."""
+    interpreter, _, version = commit.components.get("interpreter", "").rpartition("-")
+    if interpreter:
+        yield {"name": interpreter, "uri": f"pkg:generic/{interpreter}@{version}"}
+    for distributions in sorted(commit.components["code"].get("packages", {}).values()):
+        for distribution in filter(None, distributions.split(", ")):  # none if it is unknown
+            name, _, version = distribution.rpartition(" ")
+            yield {"name": name, "uri": f"pkg:pypi/{quote(name)}@{quote(version)}"}
+    if commit.program:
+        path = os.fsencode(commit.program)  # the only name that need not be UTF-8
+        program: dict[str, object] = {"name": path.decode("utf-8", "backslashreplace"), "uri": f"file://{quote(path)}"}
+        if commit.program_sha256:
+            program["digest"] = {"sha256": commit.program_sha256}
+        yield program
 
 
 def _resource(path: str, sha256: str) -> dict[str, object]:

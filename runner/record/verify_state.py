@@ -198,8 +198,10 @@ class Markers:
         for stage, on_disk in self._markers.items():
             is_newest = on_disk.fits and on_disk.latest[0] == on_disk.place
             marker = Marker.decode(self._content(stage)) if is_newest and self.still_stands(stage) else None
-            for identity in marker.outputs.values() if marker else ():
-                if marker and (identity.path not in newest or on_disk.place > newest[identity.path][0]):
+            if marker is None:
+                continue
+            for identity in marker.outputs.values():
+                if identity.path not in newest or on_disk.place > newest[identity.path][0]:
                     newest[identity.path] = (on_disk.place, marker, identity)
         return {path: (marker, identity) for path, (_, marker, identity) in newest.items()}
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from attestations import checked, dependencies, digest_on_disk, run_of, statements, subjects, true_statements
+from audit_bench import LEDGER, State
 from make_state import unpack
-from pipeline_bench import PipelineBench, shell
+from pipeline_bench import PipelineBench, shell, wait_for
 
 from runner.canonical import KEY_VARIABLE
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_STAGE_FAILED, EXIT_STATE
@@ -22,6 +24,11 @@ FORMATS = sorted((Path(__file__).parents[1] / "formats").glob("v*"))
 
 def runs(found) -> list[str]:
     return [run_of(statement) for statement in found]
+
+
+def named_program(bench, stage) -> str:
+    """The program that the record says a stage started."""
+    return next(each["data"]["program"] for each in bench.records("stage.commit") if each["data"]["stage"] == stage)
 
 
 def only_state(bench, tmp_path_factory) -> PipelineBench:
@@ -68,10 +75,29 @@ def test_a_run_that_is_named_attests_all_that_it_committed_and_nothing_else(nigh
     assert wanted["out/b.txt"][1] != digest_on_disk(nights.root / "out/b.txt")  # a later run made it anew
 
 
+def test_of_a_path_that_a_run_committed_twice_only_the_last_commit_counts(bench):
+    bench.write("in.txt", "1")
+    bench.define(shell("a", COPY, inputs={"x": "in.txt"}), shell("b", "exit 1"))
+    assert bench.run("--run-id", "r").returncode == EXIT_STAGE_FAILED
+    bench.write("in.txt", "2")
+    assert bench.run("--run-id", "r").returncode == EXIT_STAGE_FAILED
+    assert len(bench.records("stage.commit")) == 2
+    assert statements(bench, "--run", "r") == true_statements(bench)
+
+
+def test_a_refused_invocation_with_the_name_of_a_run_is_no_part_of_it(bench):
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("--run-id", "r")
+    before = statements(bench)
+    assert bench.run("--run-id", "r", "-f").returncode == EXIT_INVALID
+    assert {each["outcome"] for each in bench.json("runs")["runs"] if each["run"] == "r"} == {"succeeded", "refused"}
+    assert statements(bench) == before
+
+
 def test_dependencies_are_inputs_code_interpreter_and_programs(bench):
     bench.write("in.txt", "1")
     bench.write("dir/x", "1")
-    bench.write("helper.py", "X = 1\n")
+    bench.write("helper.py", "import pluggy\n")
     bench.write("s.py", "import os, helper\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').write('1')\n")
     bench.define(
         shell("a", COPY, inputs={"x": ["in.txt"], "d": "dir/"}, params={"y": 0.5}),
@@ -82,9 +108,11 @@ def test_dependencies_are_inputs_code_interpreter_and_programs(bench):
     named = dependencies(found)
     read = ("in.txt", "dir/", "helper.py", "s.py", "out/a.txt")
     assert {path: named.pop(path) for path in read} == {path: digest_on_disk(bench.root / path) for path in read}
+    found_by_uri = {each.get("uri") for each in found["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    assert {f"pkg:pypi/pluggy@{version('pluggy')}", f"file://{named_program(bench, 'a')}"} < found_by_uri
     (opening,) = bench.records("run.start")
     assert named.pop("effective spec") == opening["data"]["specSha256"]
-    assert {os.path.basename(name).rstrip("0123456789.") for name in named} == {"sh", "cpython", "python"}
+    assert {os.path.basename(name).rstrip("0123456789.") for name in named} == {"sh", "cpython", "python", "pluggy"}
     stages = {each["stage"]: each for each in found["predicate"]["buildDefinition"]["externalParameters"]["stages"]}
     assert stages["a"]["params"] == {"y": 0.5} and stages["a"]["inputs"] == {"x": ["in.txt"], "d": ["dir/"]}
     assert {each["annotations"]["stage"]: each["annotations"]["record"] for each in found["subject"]} == {
@@ -121,7 +149,7 @@ def test_what_was_adopted_belongs_to_the_run_that_made_it(nights, is_pruned):
     assert subjects(found) == before
     (by,) = (each["annotations"] for each in found[0]["subject"] if each["name"] == "out/a.txt")
     assert by == ({"stage": "again"} if is_pruned else {"stage": "a", "record": adopted[0]["data"]["adopts"][2]})
-    assert nights.run("export", "--run", adopted[1]["run"]).returncode == (EXIT_INVALID)
+    assert nights.run("export", "--run", adopted[1]["run"]).returncode == EXIT_INVALID
 
 
 def test_pruned_runs_are_attested_by_what_the_markers_prove(nights):
@@ -157,6 +185,21 @@ def test_what_a_failed_run_committed_is_attested_and_the_resumed_run_is_one_stat
     assert times[0]["startedOn"] == times[1]["startedOn"] and times[0]["finishedOn"] < times[1]["finishedOn"]
 
 
+def test_a_run_at_work_is_attested_as_far_as_it_got(bench):
+    bench.define(
+        shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"),
+        shell("b", "until test -e go; do sleep 0.01; done; echo 2 > $PIPELINE_OUTPUT_OUT", needs=["a"]),
+    )
+    running = bench.start()
+    wait_for(lambda: bench.exists("state/stage_a.json"))
+    (found,) = true_statements(bench)
+    assert [each["name"] for each in found["subject"]] == ["out/a.txt"]
+    assert "finishedOn" not in found["predicate"]["runDetails"]["metadata"]
+    bench.write("go", "")
+    assert running.wait() == 0
+    assert len(true_statements(bench)[0]["subject"]) == 2
+
+
 def test_an_output_that_another_stage_made_later_is_covered_once(bench):
     bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"), shell("b", "echo 1 > $PIPELINE_OUTPUT_OUT"))
     bench.succeed()
@@ -176,6 +219,21 @@ def test_a_damaged_record_is_not_exported(nights, file):
     done = nights.run("export", "-o", str(nights.root / "x.jsonl"))
     assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "") and "; nothing was exported\nhint: see " in done.stderr
     assert not nights.exists("x.jsonl")
+
+
+@pytest.mark.parametrize("field", ["versions", "isolation", "argv", "specSha256"])
+def test_a_record_that_was_chained_anew_without_a_field_is_refused_too(bench, tmp_path_factory, field):
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("--run-id", "r")
+    state = State(bench.root / "state", tmp_path_factory.mktemp("forged") / "state")
+    state.rewrite("audit_r.jsonl", lambda records: records[0]["data"].pop(field))
+    hashes = [record["hash"] for record in state.records("audit_r.jsonl")]
+    state.rewrite(LEDGER, lambda lines: [line["data"].update(logHash=hashes[line["data"]["logSeq"]]) for line in lines])
+    if field != "specSha256":
+        assert not state.damage()
+    bench.spec = state.path
+    done = bench.run("export")
+    assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "") and "; nothing was exported" in done.stderr
 
 
 def test_a_keyed_record_needs_its_key(bench, tmp_path_factory):

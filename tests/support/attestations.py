@@ -53,7 +53,7 @@ def run_of(statement: Json) -> str:
 def subjects(found: list[Json]) -> dict[str, tuple[str, str]]:
     """Path -> run and digest; none may be there twice."""
     pairs = [
-        (each["name"], (run_of(statement), *each["digest"].values()))
+        (each["name"], (run_of(statement), each["digest"]["offpipeTree" if each["name"].endswith("/") else "sha256"]))
         for statement in found
         for each in statement["subject"]
     ]
