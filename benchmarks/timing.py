@@ -128,7 +128,7 @@ def timed(
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which the runner is what this checkout holds, with its bytecode kept, as installed."""
-    unlike = ("PYTHONDONTWRITEBYTECODE", "OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE")
+    unlike = ("PYTHONDONTWRITEBYTECODE", "OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE", "OFFPIPE_SIGNING_KEY_FILE")
     kept = {name: value for name, value in os.environ.items() if name not in unlike}
     return {**kept, "PYTHONPATH": str(CHECKOUT), **more}
 

@@ -27,6 +27,7 @@ from runner.engine.start import fork_environment
 from runner.errors import EXIT_OK, OffpipeError
 from runner.hookspecs import hookimpl
 from runner.processes import has_ended
+from runner.record.seal import SIGNING_VARIABLE
 from runner.sandbox.client import Launch, Launcher, NetworkReport, Report
 from runner.sandbox.guard import start_guarded
 
@@ -207,7 +208,8 @@ def run_sandbox(
 
 @contextlib.contextmanager
 def unkeyed() -> Iterator[None]:
-    """Hide the audit key of the user: it must not sign the logs of tests."""
+    """Hide the keys of the user: they must not sign the logs of tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(KEY_VARIABLE, raising=False)
+        patch.delenv(SIGNING_VARIABLE, raising=False)
         yield

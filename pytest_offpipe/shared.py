@@ -26,7 +26,7 @@ from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
 from pytest_offpipe.settings import SHARED, given
 from runner.engine.clean import OURS
-from runner.engine.preflight import program_faults
+from runner.engine.programs import program_faults
 from runner.errors import EXIT_STAGE_FAILED, Fault, OffpipeError, UsageError
 from runner.noop import record_path
 from runner.spec.graph import build_graph, name_finder, select, select_names

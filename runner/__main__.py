@@ -17,7 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runner.cli.parser import Arguments
 
-OURS = frozenset({"runner", "pluggy", "rich", "pygments", "markdown_it", "mdurl"})  # packages that need no clean exit
+# Packages that need no clean exit.
+OURS = frozenset(
+    {"runner", "pluggy", "rich", "pygments", "markdown_it", "mdurl", "cryptography", "_cffi_backend", "_openssl"}
+)
 RARELY = (100_000, 50, 50)  # thresholds of the garbage collector: a run keeps nearly all objects that it makes
 
 

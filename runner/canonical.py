@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
-LATER = ("ended", "superseded", "pruned", "stage.adopted")  # events that 0.1 did not know; their records have `v` 2
+SIGNED = "signed"  # in the ledger
+# Events that 0.1 did not know; their records have `v` 2.
+LATER = ("ended", "superseded", "pruned", SIGNED, "stage.adopted")
 KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
 START, END = "run.start", "run.end"  # the first record of a run, and the last record of a run that succeeded
 GENESIS = "0" * 64  # the hash `prev` of a first record

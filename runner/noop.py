@@ -19,13 +19,14 @@ from _operator import attrgetter
 from itertools import accumulate, pairwise, repeat
 
 from runner import __version__
-from runner.canonical import END, GENESIS, KEY_VARIABLE, START, canonical, parsed, spell, stamp
+from runner.canonical import END, GENESIS, KEY_VARIABLE, SIGNED, START, canonical, parsed, spell, stamp
+from runner.errors import UsageError
 from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
 from runner.reading import NotRegularError, is_settled, open_regular, read_small
 from runner.record import files
 from runner.record.locks import has_leftovers, is_held
-from runner.record.seal import PLAIN
+from runner.record.seal import PLAIN, SIGNING_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from runner.plan.fingerprint import Dependencies
     from runner.record.seal import Seal
+    from runner.record.signatures import Signer
     from runner.spec.model import Spec
 
     Stat = Callable[[Any], os.stat_result]
@@ -83,7 +85,7 @@ def answer(spec: str, words: Sequence[str], given: Mapping[str, Any]) -> int | N
         if record is None or not _is_current(record) or is_held(record.paths) or has_leftovers(record.paths):
             return None
         run, head = _write_next_run(record, words, began, began_at, durable=given.get("durability") != "process")
-    except (OSError, NotRegularError, *MALFORMED):
+    except (OSError, NotRegularError, UsageError, *MALFORMED):
         return None
     if "quiet" not in given:
         text = f"{record.pipeline}: nothing to do, {record.stages} up to date (run {run})\nledger head: {head}\n"
@@ -204,7 +206,7 @@ def record_path(spec: str, workspace: str | None) -> str:
 
 
 def conditions_now(spec: str, workspace: str | None, var_sources: Sequence[str | bytes] = ()) -> bytes:
-    """Return a digest of the rest that a plan depends on: release, interpreter, `sys.path`, two variables, the spec.
+    """Return a digest of the rest that a plan depends on: release, interpreter, `sys.path`, three variables, the spec.
 
     `var_sources`: see Options.
     """
@@ -212,7 +214,7 @@ def conditions_now(spec: str, workspace: str | None, var_sources: Sequence[str |
     names = [entry.rpartition("/")[2] for entry in sys.path]
     installed = sys.path[names.index(archive) :] if archive in names else sys.path  # without what the start put first
     around = (__version__, sys.version, sys.executable, installed, env.get("PATH"), env.get("HOME"))
-    places = os.path.abspath(spec), workspace and os.path.abspath(workspace)
+    places = [path and os.path.abspath(path) for path in (spec, workspace, env.get(SIGNING_VARIABLE))]
     return sha256_of(repr((around, places, *var_sources)).encode("utf-8", "backslashreplace")).encode()
 
 
@@ -292,10 +294,11 @@ def _write_next_run(
     paths, pipeline = record.paths, record.pipeline
     if not os.path.exists(paths.ledger):
         raise ValueError(paths.ledger)
+    signer = _signer()
     ledger = files.open_append(paths.ledger)
     try:
         fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        seq, head = ledger_end(paths.ledger, pipeline, record.spec_run)
+        seq, head = ledger_end(paths.ledger, pipeline, record.spec_run, signs=signer is not None)
         first = opening(pipeline, _spec_of(record), ("offpipe", *words), head)
         run = new_run_id(paths)
 
@@ -304,7 +307,12 @@ def _write_next_run(
                 "invocation": invocation(began_at, 0, {"skipped": record.stages}), "keyId": None, "logHash": digest,
                 "logSeq": last, "open": [], "pipeline": pipeline,
             }  # fmt: skip
+            if signer:
+                entry["signer"] = signer.id
             line, new_head = spell(entry, "noop", run, seq + 1, stamp(), head, PLAIN.hash)
+            if signer:
+                signed, new_head = signer.sign_line(entry, run, seq + 2, stamp(), new_head, PLAIN.hash)
+                line += signed
             files.append_line(ledger, line, paths.ledger, sync=durable)
             return new_head
 
@@ -312,6 +320,15 @@ def _write_next_run(
         return run, write_run(paths, run, first, record.stages, seconds, close, durable=durable)
     finally:
         os.close(ledger)
+
+
+def _signer() -> Signer | None:
+    """Return the signer, None without a signing key. A full run has checked the place of that file."""
+    if (path := os.environ.get(SIGNING_VARIABLE)) is None:
+        return None
+    from runner.record.signatures import read_signer  # loads cryptography
+
+    return read_signer(path)
 
 
 def invocation(
@@ -335,21 +352,23 @@ def new_run_id(
             return drawn
 
 
-def ledger_end(path: str, pipeline: str, spec_run: str) -> tuple[int, str]:
+def ledger_end(path: str, pipeline: str, spec_run: str, *, signs: bool = False) -> tuple[int, str]:
     """Return the number and the hash of the ledger's last record.
 
-    Raises one of MALFORMED unless it is a whole, unkeyed record of `pipeline` without open runs, and if a `prune` is
-    about to remove the log of `spec_run`.
+    Raises one of MALFORMED unless it is a whole, unkeyed record of `pipeline` without open runs; if it is signed, and
+    this run `signs` not; and if a `prune` is about to remove the log of `spec_run`.
     """
     with open(open_regular(path), "rb", buffering=0) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
         tail = file.readall()
-    line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+    before, line = [b"", *tail.splitlines(keepends=True)][-2:]
     record = parsed(line)
     data, seq = record["data"], record["seq"]
     expected, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], PLAIN.hash)
     is_usual = (data["keyId"], data["open"], data["pipeline"]) == (None, [], pipeline)
-    if expected != line or not is_usual or spec_run in data.get("runs", ()):
+    is_usual = is_usual and (signs or "signer" not in data)
+    ended = parsed(before)["data"] if record["ev"] == SIGNED else data
+    if expected != line or not is_usual or spec_run in ended.get("runs", ()):
         raise ValueError(path)
     return seq, head
 

@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "export": (*LEAVES, "record", "engine", "export"),
     "cli": (*LEAVES, *ROOMS, "engine", "display", "export", "cli"),
-    "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal"),
+    "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal", "record.signatures"),
     "__main__": ("errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {

@@ -170,7 +170,8 @@ class Commands:
 
         self._warn_of_key(self._warn)
         run, head = self._given.get("run"), self._given.get("expect_head")
-        verified = verify(self._spec, self._options(), run, outputs="outputs" in self._given, expect_head=head)
+        keys, outputs = self._given.get("public_key", ()), "outputs" in self._given
+        verified = verify(self._spec, self._options(), run, outputs=outputs, expect_head=head, public_keys=keys)
         self._print(verified, verified_json, verified_lines)
         self._print_faults([fault] if (fault := verified.fault()) else [])
         return verified.exit_code

@@ -62,8 +62,8 @@ examples:
 """,
     "verify": """
 DIRECTORY is a state directory, or a copy of one. If a whole log was rewritten,
-only --expect-head or the key in OFFPIPE_AUDIT_KEY_FILE shows it: see
-docs/audit.md.
+only --expect-head, --public-key or the key in OFFPIPE_AUDIT_KEY_FILE shows it:
+see docs/audit.md.
 
 exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
 """,

@@ -227,6 +227,9 @@ def _verdict(verified: Verification) -> str:
     if verified.keyed_from is not None:
         since = "" if verified.keyed_from == 1 else f" from line {verified.keyed_from} of the ledger on"
         checked += f", keyed with {printable(verified.key_id)}{since}" if verified.key_id else ", its end not keyed"
+    if verified.signer:
+        lines = f" from line {verified.signed_from} to {verified.signed_line} of the ledger"
+        checked += f", signed with {printable(verified.signer)}{lines if verified.signed_line else ', not checked'}"
     if verified.pruned:
         checked += f", {counted(verified.pruned, 'run')} pruned"
     faults = len(verified.damage) + verified.findings.hidden
@@ -241,7 +244,8 @@ def verified_json(verified: Verification) -> dict[str, object]:
         **fields_json(verified, "exit_code", "directory", "pipeline"),
         "ledgerHead": verified.head,
         "expectedHeadLine": verified.expected_line,
-        **fields_json(verified, "key_id", "keyed_from", "runs", "records", "outputs", "pruned"),
+        **fields_json(verified, "key_id", "keyed_from", "signer", "signed_from", "signed_line"),
+        **fields_json(verified, "runs", "records", "outputs", "pruned"),
         "damage": [damage._asdict() for damage in verified.damage],
         "moreDamage": verified.findings.hidden,
         "incomplete": [remark._asdict() for remark in verified.incomplete],

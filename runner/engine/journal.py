@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from runner import noop
 from runner.canonical import END, START, canonical, stamp
-from runner.engine.session import read_seal, refuse_other_pipeline
+from runner.engine.git import commit_of
+from runner.engine.session import read_seal, read_signer, refuse_other_pipeline
 from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, OffpipeError
 from runner.hashing import sha256_of
 from runner.levels import NONE
@@ -110,11 +111,11 @@ class Invocation:
         if self.part and not os.path.exists(paths.ledger):
             return ""  # the state was taken away while the run was at work
         try:
-            seal = read_seal(spec.workspace, spec.root, paths.state_dir)
+            seal, signer = read_seal(spec.workspace, spec.root, paths.state_dir), read_signer(spec)
             refuse_other_pipeline(spec, read_head(paths.ledger, seal).pipeline)
             files.make_directories(paths.state_dir)
             self.run = self.run or noop.new_run_id(paths)
-            ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal), self.ended(code, fault=fault)
+            ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal, signer), self.ended(code, fault=fault)
             return ledger.append(events.ENDED, self.run, None, sync=self._sync, part=self.part, invocation=ending)
         except OffpipeError:
             return ""  # the error of the invocation is worth more
@@ -155,6 +156,8 @@ class Journal:
         isolation = self._before.get("isolation")
         self.layers = isolation if layers["level"] == NONE and isinstance(isolation, dict) else layers
         record, torn = opening(session, layers, self.log.seal.id), events.Recovered(mine.torn_bytes)
+        if commit := commit_of(session.spec.root):
+            record["gitCommit"] = commit
         if mine.torn_bytes and self.resumed:
             self.log.append(events.RECOVERED, torn)
         position = self.log.append(events.RESUMED if self.resumed else START, record, sync=self.durable)

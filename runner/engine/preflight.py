@@ -7,14 +7,12 @@ in the spec, and files that the run would replace.
 from __future__ import annotations
 
 import os
-import sys
 import time
-from functools import cache
 from typing import TYPE_CHECKING
 
 from runner.engine.open_runs import is_closed
+from runner.engine.programs import program_faults
 from runner.errors import Fault, InputError, InterruptedRunError, SpecError, UsageError
-from runner.plan.code.commands import shebang
 from runner.plan.orphans import Places
 from runner.plan.planner import Skip
 from runner.record.audit import last_record
@@ -22,18 +20,15 @@ from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
 from runner.record.markers import read_marker
 from runner.record.state import read_metrics
-from runner.sandbox.environment import stage_path
-from runner.sandbox.programs import find_program, may_be_made, missing_program
-from runner.spec.kinds import did_you_mean, show
-from runner.spec.placeholders import expand, references, remarks
+from runner.spec.kinds import did_you_mean
+from runner.spec.placeholders import remarks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
 
     from runner.engine.session import Session
     from runner.interrupts import Interrupts
     from runner.plan.planner import Plan
-    from runner.spec.model import Spec, Stage
 
 _SHOWN = 3  # paths in a warning
 LONG_HASHING = 0.5  # seconds of hashing; then it matters whether another run holds the lock
@@ -111,48 +106,6 @@ def refuse_newer(session: Session) -> None:
         read_metrics(paths, run)
     for stage in session.spec.stages if runs else ():
         read_marker(paths, stage.name)
-
-
-def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
-    """Return a fault for each of `stages` whose program is missing.
-
-    A program that a stage makes, or that is an input, is checked when its stage starts.
-    """
-    outputs = frozenset(spec.output_path(path) for stage in spec.stages for path in stage.outputs.values())
-    fault_of = cache(lambda word, path: _program_fault(word, path, spec.root, outputs))  # many stages share a program
-    faults = []
-    for stage in stages:
-        word, field = _program(spec, stage)
-        if word is not None and (fault := fault_of(word, stage_path(stage.env, sys.executable))):
-            faults.append(Fault(f"{spec.shown}#/stages/{stage.index}/{field}", fault.what, fault.hint))
-    return [*dict.fromkeys(faults)]  # each once: instances share a place
-
-
-def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
-    """Return a stage's program and its field in the spec; None if only the start shows it, and for a Python file."""
-    processor = spec.processor_path(stage)
-    if processor is not None:
-        return None if processor.endswith(".py") else processor, "processor"
-    assert stage.command is not None
-    first = stage.command[0]
-    if any(form != "params" for form, _ in references(first)):
-        return None, ""
-    word = expand((first,), inputs={}, lists={}, outputs={}, params=stage.params, python=sys.executable)[0]
-    return word, "command/0"
-
-
-def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) -> Fault | None:
-    program = find_program(word, path, root)
-    if program is None:
-        is_made = may_be_made(word, path, root, outputs)
-        return None if is_made else missing_program(word, path, os.environ.get("PATH", ""), root, "")
-    words = shebang(program)
-    if not words or os.path.exists(os.path.join(root, words[0])):
-        return None
-    shown = os.path.relpath(program, root) if program.startswith(f"{root}/") else program
-    is_windows = words[0].endswith("\r")
-    hint = "convert its Windows line ends, as dos2unix does" if is_windows else "correct its first line (#!)"
-    return Fault("", f'"{shown}" needs the interpreter {show(words[0])}, which does not exist', hint)
 
 
 # ---- warnings ----

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner import results
 from runner.engine.history import Archive, open_archive
-from runner.engine.preflight import program_faults, remark
+from runner.engine.preflight import remark
+from runner.engine.programs import program_faults
 from runner.engine.session import Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
+from runner.engine.programs import find_command
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError, UsageError
 from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
@@ -21,7 +22,7 @@ from runner.record.audit import EventFile
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import Ledger, read_head
 from runner.record.markers import marked_stages, read_marker
-from runner.record.seal import PLAIN, read_key_file
+from runner.record.seal import PLAIN, SIGNING_VARIABLE, read_key_file
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.globs import compile_glob, is_glob
 from runner.spec.graph import build_graph, select, select_names
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from runner.record.ledger import LedgerHead
     from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
+    from runner.record.signatures import Signer
     from runner.record.state import Note
     from runner.spec.model import Spec
 
@@ -73,6 +75,7 @@ class Session:
         self.noop_record = record_path(self.spec.path, options.workspace)
         if writes:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
+            self.require_signer()
             self._check_noop_record()
         if options.events:
             refuse_own_file("--events", options.events, self.spec.paths.state_dir, self.spec)
@@ -106,6 +109,11 @@ class Session:
         head = read_head(self.spec.paths.ledger, self.seal)
         refuse_other_pipeline(self.spec, head.pipeline)
         return head
+
+    def require_signer(self) -> None:
+        """Get ready to sign the ledger, if there is a key. UsageError for a bad key, or if a signed one needs a key."""
+        self.ledger.signer = read_signer(self.spec)
+        self.ledger.refuse_unsigned(self.head)
 
     def marker(self, stage: str) -> Marker | None:
         """Return the marker of a stage. Each is read once for a plan."""
@@ -210,7 +218,7 @@ class Session:
     def new_examiner(self) -> Examiner:
         """Return an examiner, which computes keys from what is on disk now."""
         code = CodeReader(self.spec, self.cache, self._declared, self._parsed, self.bans, self.warn)
-        return Examiner(self.graph, self.cache, code, self.published, self.orphans)
+        return Examiner(self.graph, self.cache, code, self.published, self.orphans, find_command)
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. If the disk refuses them, the next run only takes longer."""
@@ -267,6 +275,19 @@ def read_seal(*inside: str, is_needed: bool = True) -> Seal:
         if is_needed:
             raise
         return PLAIN
+
+
+def read_signer(spec: Spec) -> Signer | None:
+    """Return the signer with the key in the file that OFFPIPE_SIGNING_KEY_FILE names, None without that variable.
+
+    Raises UsageError for a key that cannot be used, for example one in the pipeline's directories.
+    """
+    path = os.environ.get(SIGNING_VARIABLE)
+    if path is None:
+        return None
+    from runner.record import signatures
+
+    return signatures.read_signer(path, (spec.workspace, spec.root, spec.paths.state_dir))
 
 
 def refuse_own_file(option: str, path: str, state_dir: str, spec: Spec | None) -> None:

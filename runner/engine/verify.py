@@ -19,6 +19,8 @@ from runner.record.verify_state import Damage, Remark
 from runner.spec.source import missing_hint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.engine import Options
     from runner.record.markers import OutputIdentity
     from runner.spec.model import Spec
@@ -27,12 +29,14 @@ _OURS = ("audit_", "stage_", "metrics_")
 
 
 def verify(
-    target: str, options: Options, run: str | None = None, *, outputs: bool = False, expect_head: str | None = None
-) -> Verification:
+    target: str, options: Options, run: str | None = None, *, outputs: bool = False, expect_head: str | None = None,
+    public_keys: Sequence[str] = (),
+) -> Verification:  # fmt: skip
     """Check the state of the spec `target`, or a state directory `target`, which may be a copy.
 
-    The result names files from the current directory. Raises UsageError for a `run` that does not exist, for `outputs`
-    without a spec, and for a directory without state. SpecError: the state directory is undamaged, but belongs to a
+    `public_keys` are files; with any, the ledger must be signed. The result names files from the current directory.
+    Raises UsageError for a `run` that does not exist, for `outputs` without a spec, for a file that is no public key,
+    and for a directory without state. SpecError: the state directory is undamaged, but belongs to a
     pipeline of another name. StateError: a file cannot be read, or a newer release wrote it.
     """
     if not os.path.lexists(target):
@@ -42,17 +46,23 @@ def verify(
         if outputs:
             raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
         require_state(target)
+    keys = {}
+    if public_keys:
+        from runner.record.signatures import read_public_key
+
+        keys = dict(map(read_public_key, public_keys))
     directory = target if spec is None else spec.paths.state_dir
     shown = target if spec is None else os.path.relpath(directory)
     if not os.path.lexists(directory):
         if run is not None:
             raise UsageError(Fault("--run", f'no run "{run}"'))
         empty = Verification(directory, PLAIN, shown=shown)
-        if expect_head is not None:
-            empty.findings.damaged(LEDGER, 0, "", "is missing, but a head is expected")
+        if expect_head is not None or keys:
+            what = "a signature" if keys else "a head"
+            empty.findings.damaged(LEDGER, 0, "", f"is missing, but {what} is expected")
         return empty
     seal = read_seal(*((spec.workspace, spec.root) if spec else ()), directory)
-    verified = Verification(directory, seal, run, expect_head, shown)
+    verified = Verification(directory, seal, run, expect_head, shown, keys)
     with files.naming(directory, "read"):
         verified.check()
     if spec is not None and not verified.damage:

@@ -71,6 +71,7 @@ class Job:
         self.tag = ""
         self.log: str | None = None
         self.program = ""
+        self.program_sha256: str | None = None
         self.scratch = ""
         self.partials: dict[str, str] = {}  # by output
         self.before: dict[str, Signature | None] = {}  # of the final paths, when the attempt was prepared

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import VERSION, canonical
-from runner.errors import SpecError
+from runner.errors import InputError, SpecError
 from runner.executor.schedule import enforced
 from runner.paths import partial_path, partial_tag, stdout_path
 from runner.plan.code.modules import sdk_path
@@ -58,6 +59,8 @@ class Preparer:
         environment = self._environment(job, inputs)
         argv = self._command(job, inputs)
         job.program = self._program(job, argv, environment)
+        with suppress(OSError, InputError):  # a program may be executable and not readable
+            job.program_sha256 = self._run.cache.file(job.program).sha256
         self._launched += 1
         job.limits = enforced(stage.resources, self._launched)
         processor = self._spec.processor_path(stage)

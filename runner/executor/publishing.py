@@ -111,7 +111,7 @@ class Publisher:
         fingerprint, former = job.fingerprint, self._run.orphans.former_of(before) if before else ()
         data = StageCommit(
             job.stage.name, fingerprint.key, KEY_VERSION, fingerprint.spelled.decode(), job.tag, job.program, outputs,
-            reasons, replaces, former or None, adopts,
+            reasons, replaces, former or None, adopts, job.program_sha256,
         )  # fmt: skip
         position = self.log.append(ADOPTED if adopts else COMMIT, data)
         return data.marker(self.log.run, position.seq)

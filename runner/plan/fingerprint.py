@@ -20,16 +20,17 @@ from runner.plan.digests import FileDigest, Signature, check_access, check_tree,
 from runner.plan.inputs import InputFile, InputResolver, read_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runner.plan.code.component import CodeReader, StageCode
     from runner.plan.digests import DigestCache
     from runner.plan.orphans import Orphans
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.graph import Graph
-    from runner.spec.model import Stage
+    from runner.spec.model import Spec, Stage
 
 KEY_VERSION = 1
+_BY_NAME = '"programIdentity": "name" needs no read permission'
 INTERPRETER = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -94,14 +95,19 @@ class Examiner:
     """Computes fingerprints. It reads each path once, so a later state of the disk needs a new examiner."""
 
     def __init__(
-        self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity], orphans: Orphans
-    ) -> None:
-        """`published`: the verified identities of outputs, by declared path, which are not hashed again."""
+        self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity],
+        orphans: Orphans, find_command: Callable[[Spec, Stage], tuple[str | None, list[str]]],
+    ) -> None:  # fmt: skip
+        """`published`: the verified identities of outputs, by declared path, which are not hashed again.
+
+        `find_command` returns the program of a stage's command, and the places before it on the PATH.
+        """
         self._spec = graph.spec
         self._producers = graph.outputs.producers
         self._cache = cache
         self._code = code
         self._resolver = InputResolver(graph, orphans)
+        self._find_command = find_command
         self.published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()
@@ -141,14 +147,36 @@ class Examiner:
             raise InputError(*faults)
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
+        program = self._program(stage, fingerprint) if stage.command and stage.program_identity == "content" else None
         fingerprint.standard = code.standard
         self.standard.update(code.standard)
         self._watched.update(fingerprint.watched)
         self._trees.update(fingerprint.trees)
         fingerprint.components = _components(stage, inputs, code)
+        if program is not None:
+            fingerprint.components["program"] = program
         fingerprint.spelled = canonical(fingerprint.components)
         fingerprint.key = sha256_of(fingerprint.spelled)
         return fingerprint
+
+    def _program(self, stage: Stage, fingerprint: Fingerprint) -> dict[str, str]:
+        """Return the digest of the program that a command starts, by the command's first word.
+
+        Empty for a program that is code, an output of a stage, or missing, and for one that only the start shows.
+        """
+        program, places = self._find_command(self._spec, stage)
+        self._watched.update(places)
+        if program is None or os.path.normpath(program) in fingerprint.watched:
+            return {}
+        if self._resolver.is_produced(os.path.relpath(program, self._spec.workspace)):
+            return {}
+        try:
+            fingerprint.watched[program] = digest = self._cache.file(program)
+        except OSError as error:
+            raise_if_system_error(error, program)
+            raise InputError(Fault(program, f"cannot read it: {error.strerror}", _BY_NAME)) from error
+        assert stage.command is not None
+        return {stage.command[0]: digest.sha256}
 
     def code_faults(self, stage: Stage) -> tuple[Fault, ...]:
         """Return the faults of a stage's code, also for a stage that cannot be examined because of its inputs."""

@@ -147,12 +147,13 @@ class InputResolver:
         bases = {self._spec.root: False, self._spec.workspace: True}  # and whether outputs of stages count there
         for base, is_workspace in bases.items():
             for path in self._glob(base, pattern):
-                if len(bases) == 1 or self._is_produced(path) == is_workspace:
+                if len(bases) == 1 or self.is_produced(path) == is_workspace:
                     full = f"{base}/{path}"
                     if not self._orphans.holds(full):
                         yield _checked(path, full, _status(path, full, where), where)
 
-    def _is_produced(self, path: str) -> bool:
+    def is_produced(self, path: str) -> bool:
+        """Whether a path, relative to the workspace, is an output or lies in one."""
         producers = self._graph.outputs.producers
         return path in producers or any(f"{parent}/" in producers for parent in parents(path))
 

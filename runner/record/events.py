@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import END, START, digest, parsed
+from runner.canonical import END, SIGNED, START, digest, parsed
 from runner.paths import PARTIAL_TAG_LENGTH, is_name, is_relative, is_stage
 from runner.record.markers import Marker, OutputIdentity
 
@@ -100,7 +100,7 @@ class StageCommit(NamedTuple):
 
     `components` is JSON as text, because it may hold floats. `replaces`: the commit of the old marker, [run, record].
     `former`: see `Marker`; None for none. In `stage.adopted`, `adopts` is the commit that the stage took over from
-    one that is gone: [stage, run, record].
+    one that is gone: [stage, run, record]. `program_sha256`: of the program that was started; None if it is unreadable.
     """
 
     stage: str
@@ -114,6 +114,7 @@ class StageCommit(NamedTuple):
     replaces: Sequence[Any] | None
     former: Sequence[OutputIdentity] | None = None
     adopts: Sequence[Any] | None = None
+    program_sha256: str | None = None
 
     def marker(self, run: str, seq: int) -> Marker:
         """Return the marker that this commit stands for, as record `seq` of `run`."""
@@ -142,6 +143,7 @@ class LedgerEntry(NamedTuple):
     `part` counts the invocations that worked on the run, up to this one. `invocation` is in the line that ends one (see
     `runner.noop.invocation`). `by`: the run that did the work of a superseded one. `runs` were pruned, and
     `commits` has the commits in their logs that markers refer to: stage -> [run, record, digest of the marker].
+    `signer`: the id of the key that signs the ledger from here on. `signature`: of a record `signed`.
     """
 
     pipeline: str
@@ -154,6 +156,8 @@ class LedgerEntry(NamedTuple):
     by: str | None = None
     runs: Sequence[str] | None = None
     commits: Mapping[str, Sequence[Any]] | None = None
+    signer: str | None = None
+    signature: str | None = None
 
 
 Event = (
@@ -165,7 +169,7 @@ _TYPES: dict[str, type[Event]] = {
     WARNING: RunWarning,
     ATTEMPT_STARTED: AttemptStarted, ATTEMPT_FINISHED: AttemptFinished, NETWORK: NetworkAttempt,
     COMMIT: StageCommit, ADOPTED: StageCommit, SKIPPED: StageSkipped, FINISHED: StageFinished,
-    **dict.fromkeys((OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED), LedgerEntry),
+    **dict.fromkeys((OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED, SIGNED), LedgerEntry),
 }  # fmt: skip
 
 
@@ -317,6 +321,6 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
     LedgerEntry: {
         "pipeline": _is_text, "open": _list_of(is_name), "part": _if_any(_is_number),
         "invocation": _if_any(_is_invocation), "by": _if_any(is_name), "runs": _if_any(_list_of(is_name)),
-        "commits": _if_any(_object_of(_is_commit)),
+        "commits": _if_any(_object_of(_is_commit)), **dict.fromkeys(("signer", "signature"), _if_any(_is_text)),
     },
 }  # fmt: skip

@@ -11,29 +11,31 @@ import os
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.errors import Fault, UsageError
 from runner.paths import is_name
 from runner.record import audit, files
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED, LedgerEntry, decode, is_ledger_entry
-from runner.record.seal import PLAIN
+from runner.record.seal import PLAIN, SIGNING_VARIABLE
 from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.record.seal import Seal
-
+    from runner.record.signatures import Signer
 
 _READ = 1 << 24  # bytes at the end that are searched for the last success: more than 20,000 runs
 SIGNALLED = 128  # exit codes above are a signal's
 
 
 class LedgerHead(NamedTuple):
-    """The last record of the ledger: its position, pipeline, open runs (oldest first) and key id."""
+    """The last record of the ledger: its position, pipeline, open runs (oldest first), and the ids of both keys."""
 
     position: audit.Position = audit.BEGIN
     pipeline: str = ""
     open_runs: tuple[str, ...] = ()
     key_id: str | None = None
+    signer: str | None = None
 
 
 def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
@@ -50,7 +52,8 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
             entry = None
         if not isinstance(entry, LedgerEntry):
             raise audit.damaged(path, record["seq"] + 1)
-        head = LedgerHead(audit.position_of(record), entry.pipeline, tuple(entry.open), audit.key_id_of(record))
+        position, open_runs = audit.position_of(record), tuple(entry.open)
+        head = LedgerHead(position, entry.pipeline, open_runs, audit.key_id_of(record), entry.signer)
     if seal.id and not head.key_id:  # then no record may be keyed: a keyed one is followed by keyed ones only
         for number, line in enumerate(audit.lines_of(path), 1):
             if b'"keyId":"' in line and line.endswith(b"\n"):
@@ -61,11 +64,15 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 class Ledger:
     """Appends to the ledger. A kernel lock on the file, held for one append, lets a no-op run append during a run.
 
-    Once a record is keyed, all later ones have the same key: UsageError for any other.
+    Once a record is keyed, all later ones have the same key, and once records are signed, so are all later ones:
+    UsageError for any others.
     """
 
-    def __init__(self, path: str, pipeline: str, stamp: Callable[[], str], seal: Seal = PLAIN) -> None:
+    def __init__(
+        self, path: str, pipeline: str, stamp: Callable[[], str], seal: Seal = PLAIN, signer: Signer | None = None
+    ) -> None:
         self.path = path
+        self.signer = signer
         self.pipeline = pipeline
         self._stamp = stamp
         self._seal = seal
@@ -73,7 +80,8 @@ class Ledger:
     def append(self, event: str, run: str, log: audit.Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
         """Append an event of `run`, with the end of its log, if it has one; return the new head.
 
-        `fields` are those of `LedgerEntry` from `part` on.
+        `fields` are those of `LedgerEntry` from `part` on. With a signer, the line that ends an invocation and its
+        signature are one write.
 
         StateError if `run` is to be closed and is not open: the ledger was replaced.
         """
@@ -84,17 +92,30 @@ class Ledger:
             audit.cut_torn_line(self.path)
             head = read_head(self.path, self._seal)
             self._seal.refuse_other(head.key_id, self.path)
+            self.refuse_unsigned(head)
             if event == CLOSED and run not in head.open_runs:
                 raise audit.changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
             place = log or (None, None)
             entry = LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, **fields)
+            if self.signer:
+                entry = entry._replace(signer=self.signer.id)
             seq, prev = head.position.seq + 1, head.position.hash
             line, digest = audit.encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
+            if self.signer and entry.invocation:
+                data = {"keyId": entry.key_id, "open": open_runs, "pipeline": self.pipeline}
+                signed, digest = self.signer.sign_line(data, run, seq + 1, self._stamp(), digest, self._seal.hash)
+                line += signed
             files.append_line(descriptor, line, self.path, sync=sync)
         finally:
             os.close(descriptor)
         return digest
+
+    def refuse_unsigned(self, head: LedgerHead) -> None:
+        """Raise UsageError if the ledger is signed, and there is no key to go on with."""
+        if head.signer and not self.signer:
+            hint = f"name the file that holds the signing key in {SIGNING_VARIABLE}"
+            raise UsageError(Fault(self.path, f"is signed with {head.signer}, no signing key is given", hint))
 
 
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:

@@ -16,9 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SIGNING_VARIABLE = "OFFPIPE_SIGNING_KEY_FILE"  # names the file with the private key that signs the ledger
 DOMAIN = b"offpipe audit record v1\n"
 _KEY_DOMAIN = b"offpipe audit key id v1\n"
-_SHORTEST, _LONGEST = 16, 1 << 16
+_SHORTEST, _LONGEST = 16, 1 << 16  # bytes
 _ID_DIGITS = 16
 _RIGHTS = (("its group may", 0, 0o020), ("others may", 0o004, 0o002))  # to read, and to change
 
@@ -62,26 +63,35 @@ PLAIN = Seal()
 def read_key_file(path: str, inside: Sequence[str]) -> Seal:
     """Return the seal with the key in the file at `path`: all of its bytes, unchanged.
 
-    UsageError for a key that is too short, too long, or inside one of the directories `inside`, also by another name:
-    stages write there, or a copy of the log would include the key. StateError if the file cannot be read.
+    Raises what `read_key` raises, and UsageError for a key that is too short or too long.
     """
-    try:
-        with open(open_regular(path), "rb") as file:
-            content, links = file.read(_LONGEST + 1), os.fstat(file.fileno()).st_nlink
-    except OSError as error:
-        raise StateError.from_os(error, path, "read the audit key") from error
+    content, _ = read_key(path, inside, "audit key")
     if not _SHORTEST <= len(content) <= _LONGEST:
         size = f"{len(content)}" if len(content) < _SHORTEST else "more"
         what = f"an audit key has {_SHORTEST} to {_LONGEST:,} bytes, this one has {size}"
         raise UsageError(Fault(path, what, "for example: (umask 077; head -c 32 /dev/urandom > KEYFILE)"))
+    return Seal(content)
+
+
+def read_key(path: str, inside: Sequence[str], name: str) -> tuple[bytes, int]:
+    """Return the content and the mode of the file at `path`, whose key is called `name` in messages.
+
+    UsageError for a key inside one of the directories `inside`, if there are any, also by another name: stages write
+    there, or a copy of the log would include the key. StateError if the file cannot be read.
+    """
+    try:
+        with open(open_regular(path), "rb") as file:
+            content, status = file.read(_LONGEST + 1), os.fstat(file.fileno())
+    except OSError as error:
+        raise StateError.from_os(error, path, f"read the {name}") from error
     hint = "keep it where no stage writes, and where no copy of the workspace takes it along"
     for directory in inside:
         for base in (os.path.abspath(directory), os.path.realpath(directory)):
             if base in (os.path.commonpath((base, place)) for place in (os.path.abspath(path), os.path.realpath(path))):
-                raise UsageError(Fault(path, f"the audit key is inside {directory}", hint))
-    if links > 1:
-        raise UsageError(Fault(path, "the audit key has other names (hard links), which may be anywhere", hint))
-    return Seal(content)
+                raise UsageError(Fault(path, f"the {name} is inside {directory}", hint))
+    if inside and status.st_nlink > 1:
+        raise UsageError(Fault(path, f"the {name} has other names (hard links), which may be anywhere", hint))
+    return content, status.st_mode
 
 
 def warning_about(path: str) -> Fault | None:

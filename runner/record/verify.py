@@ -12,7 +12,7 @@ import re
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from runner.canonical import GENESIS, KEY_VARIABLE
+from runner.canonical import GENESIS, KEY_VARIABLE, SIGNED
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault, StateError
 from runner.paths import is_name
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED
@@ -21,10 +21,15 @@ from runner.record.verify_log import LEDGER, Chain, Reference, RunLog, key_words
 from runner.record.verify_state import Findings, Markers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     from runner.reading import Lines
     from runner.record.audit import Record
     from runner.record.seal import Seal
 
+_SHOWN = 64  # characters of a key id, which anybody can write
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
 
@@ -35,13 +40,19 @@ class Verification(Chain):
     `head`: the hash of the ledger's last record, None before the first run. `keyed_from`: the first keyed line of the
     ledger. `expected_line`: the line with the expected head, if any. `unchecked`: the id of a missing key, without
     which only the form of keyed records was checked. `known`: whether the requested run exists. `outputs`: the number
-    of outputs that were read. `pruned`: the number of runs whose files were removed by `prune`.
+    of outputs that were read. `pruned`: the number of runs whose files were removed by `prune`. `signer`: the id of the
+    key that signs, according to the last record; `signed_from` and `signed_line`: the first and the newest line with a
+    valid signature, if there are keys to check it.
     """
 
     def __init__(
-        self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None, shown: str = ""
-    ) -> None:
-        """With `run`, check only the log of that run, and the whole ledger. `shown` is the directory in messages."""
+        self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None, shown: str = "",
+        public_keys: Mapping[str, Ed25519PublicKey] | None = None,
+    ) -> None:  # fmt: skip
+        """With `run`, check only the log of that run, and the whole ledger. `shown` is the directory in messages.
+
+        With `public_keys`, by id, check signatures, too.
+        """
         super().__init__(directory, "", seal, Findings(shown))
         self.damage, self.incomplete, self.notes = self.findings.damage, self.findings.incomplete, self.findings.notes
         self.directory = shown
@@ -50,8 +61,13 @@ class Verification(Chain):
         self.keyed_from: int | None = None
         self.expected_line: int | None = None
         self.outputs: int | None = None
+        self.signer: str | None = None
+        self.signed_from: int | None = None
+        self.signed_line: int | None = None
         self.known = False
         self.markers: Markers
+        self._public_keys = public_keys
+        self._unsigned = 0  # invocations that ended behind the newest signature
         self._only = run
         self._expected = expect_head
         self._log_key: str | None = None  # a missing key of a log
@@ -109,6 +125,8 @@ class Verification(Chain):
         if not self.line and self.damage and not self.findings.has(LEDGER):
             self.findings.damaged(LEDGER, 0, "", "is missing" if lines is None else "is empty")
         self._check_head()
+        if self._public_keys and not self.findings.has(LEDGER):
+            self._check_signed()
         self.records += self.line
 
     # ---- along the ledger ----
@@ -133,6 +151,8 @@ class Verification(Chain):
         claimed = record["data"].get("open")
         self._claimed = claimed if isinstance(claimed, list) else None
         self._heads.add(hash(record["hash"]))
+        if self.intact:
+            self._check_signature(record)
         if not is_name(run):
             return
         if event == OPENED:
@@ -159,7 +179,7 @@ class Verification(Chain):
         """Check the fields of a record of the ledger; return its reference to a log, if that is reliable."""
         data, event, run = record["data"], record["ev"], record["run"]
         before = self._claimed if self.sound else None
-        if event not in {OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED}:
+        if event not in {OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED, SIGNED}:
             self.damaged("ev", "is no event of the ledger")
         if not is_name(run) or run.lower() == "ledger":
             self.damaged("run", "cannot be the name of a run")
@@ -171,12 +191,48 @@ class Verification(Chain):
         else:
             self.pipeline = pipeline
         seq, digest = data.get("logSeq"), data.get("logHash")
-        if event in {ENDED, PRUNED} and seq is digest is None:
+        if event in {ENDED, PRUNED, SIGNED} and seq is digest is None:
             return None  # a refusal has no log
         if type(seq) is not int or not isinstance(digest, str):
             self.damaged("data.logSeq", "and logHash do not name a record")
             return None
         return Reference(self.line, event, seq, digest, self.key_id)
+
+    # ---- signatures ----
+
+    def _check_signature(self, record: Record) -> None:
+        """Check the signer in a record of the ledger; with public keys, check the signature of a record `signed`."""
+        event, data = record["ev"], record["data"]
+        before, self.signer = self.signer, data.get("signer") and str(data["signer"])[:_SHOWN]
+        if event in {ENDED, NOOP, PRUNED} or data.get("invocation"):  # a killed one may be closed by the next
+            self._unsigned += 1
+        if before and not self.signer:
+            self.damaged("data.signer", f"is missing, and the records before it are signed with {before}")
+        if not (self._public_keys and self.signer):
+            return
+        from runner.record.signatures import is_signed_by
+
+        key = self._public_keys.get(self.signer)
+        if key is None and self.signer != before:
+            self.damaged("data.signer", f"is {self.signer}, a key that was not given")
+        elif key and event == SIGNED and is_signed_by(record, key):
+            if self.signed_from and self._unsigned > 2:  # one was just signed, and one may have been killed
+                self.damaged("data.signature", f"{self._unsigned - 1} invocations ended before it without one")
+            self.signed_from = self.signed_from or self.line
+            self.signed_line, self._unsigned = self.line, 0
+        elif key and event == SIGNED:
+            self.damaged("data.signature", "does not fit: this record or one before it was changed")
+
+    def _check_signed(self) -> None:
+        """Check that a signature covers the ledger, up to what a kill leaves."""
+        if not self.signed_line:
+            self.findings.damaged(LEDGER, 0, "", "has no signature")
+        elif self._unsigned > 1:
+            what = f"{self._unsigned} invocations ended after it without one"
+            self.findings.damaged(LEDGER, self.signed_line, "data.signature", what)
+        elif self.line > self.signed_line:
+            what = f"no signature covers the lines after line {self.signed_line}: a run is at work, or was killed"
+            self.findings.unfinished(LEDGER, f"{what}; the next one signs them")
 
     # ---- the logs ----
 

@@ -35,6 +35,8 @@ DELAY = number(0, DAY, unit=" seconds (a day)")
 SECONDS = number(0, YEAR, above=True, unit=" seconds (a year)")
 ON_ATTEMPT = Field(choice("fail", "record"), "What an attempt to reach the network does to a stage.", "fail")
 
+PROGRAM_IDENTITY = Field(choice("name", "content"), "Whether a new version of a command's program re-runs a stage.")
+
 RETRY = record(
     attempts=Field(number(1, 1000, whole=True), "How often a stage is started at most.", 1),
     delaySeconds=Field(
@@ -112,6 +114,7 @@ STAGE = record(
     stdin=Field(LABEL, "Name of the input, one file, that is connected to standard input."),
     stdout=Field(LABEL, "Name of the output, no directory, that standard output goes to."),
     offline=Field(record(onAttempt=ON_ATTEMPT), "The spec's onAttempt, for this stage."),
+    programIdentity=PROGRAM_IDENTITY,
     **_SHARED,
 )
 OFFLINE = record(
@@ -130,6 +133,7 @@ SPEC = record(
     stateDir=Field(PATH, "Where state is kept, below the workspace.", "state"),
     locksDir=Field(PATH, "Where locks are; `<stateDir>/locks` if stateDir is given, else `locks`."),
     processorIdentity=Field(choice("mtime", "content"), "Whether touching a processor re-runs its stage.", "mtime"),
+    programIdentity=PROGRAM_IDENTITY._replace(default="name"),
     offline=Field(OFFLINE, "What the offline guard refuses.", {}),
     vars=Field(VARS, "Name to value, for {vars.NAME}; --var and --vars override them."),
     defaults=Field(DEFAULTS, "What stages say unless they say otherwise, merged field by field.", {}),

@@ -210,6 +210,7 @@ class SpecBuilder:
         del values["$schema"], values["each"], values["offline"]
         values |= {name: self._section(name, given) for name in _SECTIONS}
         values["retry_on_timeout"] = _retry_on_timeout(given, self._defaults)
+        values["program_identity"] = given.get("programIdentity", self._top["programIdentity"])
         on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
         return {**values, "index": index, "on_attempt": on_attempt, "extensions": _extensions(given)}
 

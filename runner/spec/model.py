@@ -81,6 +81,7 @@ class Stage(NamedTuple):
     retry_on_timeout: bool = False
     fresh_interpreter: bool = False
     on_attempt: Literal["fail", "record"] = "fail"
+    program_identity: Literal["name", "content"] = "name"
     description: str = ""
     extensions: dict[str, object] = _NOTHING
     values: Mapping[str, object] = _NOTHING

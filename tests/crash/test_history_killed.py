@@ -13,6 +13,7 @@ import pytest
 from call_tracer import trace, why_not
 from crash_sweep import sample
 from pipeline_bench import ROOT, PipelineBench, shell
+from signing_keys import make_keys
 from suites import full_but
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"cannot trace: {why_not()}")
 REMARKS = ("it is at work, or the next run resumes it", "is not in the ledger", "the next run cuts them off",
-           "was killed after its end", "died before it did any work")  # fmt: skip
+           "was killed after its end", "died before it did any work", "no signature covers the lines")  # fmt: skip
 
 
 def stages(*, a: str = "cat in.txt > $PIPELINE_OUTPUT_OUT", b: str = "echo b > $PIPELINE_OUTPUT_OUT"):
@@ -82,6 +83,8 @@ SCENARIOS: dict[str, tuple[Callable[[PipelineBench], None], tuple[str, ...], int
     "prune": (has_run, ("prune", "--keep", "1"), 0),
 }
 
+SIGNED = ("a run that supersedes two", "a run that is refused", "clean", "prune")  # these have history: signatures
+
 
 def history(bench: PipelineBench) -> list[tuple[object, ...]]:
     """What every later answer about an ended invocation depends on, the oldest first."""
@@ -98,14 +101,28 @@ def test_killed_at_its_lines_an_invocation_loses_nothing_and_the_next_goes_on(sc
     assert_mended(scenario, tmp_path, is_of_ledger, most=sys.maxsize)
 
 
+@pytest.mark.parametrize("scenario", full_but(SIGNED, ("a run that is refused", "prune")))
+def test_killed_at_its_lines_a_signed_invocation_is_signed_by_the_next(
+    scenario, tmp_path, tmp_path_factory, monkeypatch
+):
+    keys = make_keys(tmp_path_factory.mktemp("keys"))
+    monkeypatch.setenv(*keys.env.popitem())
+    assert_mended(scenario, tmp_path, is_of_ledger, most=sys.maxsize, checks=keys.words)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_killed_at_any_call_an_invocation_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
     assert_mended(scenario, tmp_path, lambda _: True, most=12)
 
 
-def assert_mended(scenario: str, tmp_path: Path, is_meant: Callable[[Call], bool], most: int) -> None:
-    """Kill at `most` of the runner's calls that are meant: before the call, then in the middle of those that write."""
+def assert_mended(
+    scenario: str, tmp_path: Path, is_meant: Callable[[Call], bool], most: int, checks: tuple[str, ...] = ()
+) -> None:
+    """Kill at `most` of the runner's calls that are meant: before the call, then in the middle of those that write.
+
+    `checks` are options of `verify`.
+    """
     prepare, words, code = SCENARIOS[scenario]
     template = PipelineBench(tmp_path / "template")
     template.write("in.txt", "text\n")
@@ -133,15 +150,16 @@ def assert_mended(scenario: str, tmp_path: Path, is_meant: Callable[[Call], bool
             kills += 1
             reached += bool(killed.victims)
             if killed.victims:
-                assert_goes_on(bench, words, code, before, f"{'in' if torn else 'before'} {killed.calls[-1]}")
+                assert_goes_on(bench, words, code, before, f"{'in' if torn else 'before'} {killed.calls[-1]}", checks)
             shutil.rmtree(bench.root)
     assert reached >= 0.7 * kills, "two runs are not call for call the same, but nearly"
 
 
 def assert_goes_on(
-    bench: PipelineBench, words: tuple[str, ...], code: int, before: list[tuple[object, ...]], call: str
-) -> None:
-    verified = bench.run("verify")
+    bench: PipelineBench, words: tuple[str, ...], code: int, before: list[tuple[object, ...]], call: str,
+    checks: tuple[str, ...],
+) -> None:  # fmt: skip
+    verified = bench.run("verify", *checks)
     assert verified.returncode in (0, 3), f"{call}: {verified.stdout}"
     remarks = verified.stdout.splitlines()[:-2] if verified.returncode == 3 else ()
     assert all(any(text in remark for text in REMARKS) for remark in remarks), f"{call}: {verified.stdout}"
@@ -151,6 +169,6 @@ def assert_goes_on(
     bench.define(*stages())
     bench.succeed()
     assert bench.read("out/a.txt") + bench.read("out/b.txt") == b"mended\nb\n", call
-    assert bench.succeed("verify", "--outputs").stdout.count("intact") == 1, call
+    assert bench.succeed("verify", "--outputs", *checks).stdout.count("intact") == 1, call
     assert bench.json("status")["openRuns"] == [], call
     assert not bench.leftovers(), call

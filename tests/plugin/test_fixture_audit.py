@@ -19,6 +19,7 @@ AUDIT = r"""
     def test_an_intact_record_is_verified(offpipe, offpipe_audit, monkeypatch, tmp_path):
         (tmp_path / "key").write_bytes(b"k" * 32)
         monkeypatch.setenv("OFFPIPE_AUDIT_KEY_FILE", str(tmp_path / "key"))  # which tests leave alone
+        monkeypatch.setenv("OFFPIPE_SIGNING_KEY_FILE", "nowhere")  # the same
         report = offpipe.run(SPEC)
         for given in (report, None):
             found = offpipe_audit.verify(given)

@@ -99,7 +99,7 @@ def look(spec: Path | str, words: tuple[str, ...]) -> Answer:
 
 FULL = {
     "specVersion": 1, "name": "fuzz", "root": ".", "stateDir": "state", "locksDir": "locks",
-    "processorIdentity": "mtime",
+    "processorIdentity": "mtime", "programIdentity": "content",
     "description": "all fields", "x-own": {"a": [1, None]},
     "offline": {"bannedImports": ["paramiko"], "allowImports": ["json"], "onAttempt": "fail"},
     "vars": {"tag": "x", "number": 1.50},

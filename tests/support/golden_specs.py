@@ -29,12 +29,13 @@ SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, 
 FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "processor": "run.sh",
          "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt"}, "outputs": {"text": "out/first.txt"},
          "needs": [], "params": {"p": 1},
-         "stdin": "text", "stdout": "text", "offline": {"onAttempt": "fail"}, **SHARED}  # fmt: skip
+         "stdin": "text", "stdout": "text", "offline": {"onAttempt": "fail"},
+         "programIdentity": "name", **SHARED}  # fmt: skip
 SECOND = {"name": "second", "command": ["sort", "{inputs.first}"], "inputs": ["out/first.txt"], "needs": ["first"],
           "outputs": ["out/second.txt"]}  # fmt: skip
 FULL: Spec = {
     "$schema": "x", "specVersion": 1, "name": "full", "description": "every field", "root": ".", "stateDir": "st",
-    "locksDir": "lk", "processorIdentity": "content",
+    "locksDir": "lk", "processorIdentity": "content", "programIdentity": "content",
     "offline": {"bannedImports": ["a.b"], "allowImports": ["http"], "onAttempt": "record"},
     "vars": {}, "defaults": SHARED, "stages": [FIRST, SECOND],
 }  # fmt: skip

@@ -111,7 +111,7 @@ class Tokens:
             return self.name(value, f"{name} {stage}")
         if name == "program" and value.startswith("python"):
             return "<python>"
-        if name.startswith("offpipe:") and HEX.fullmatch(value):
+        if name == "programSha256" or (name.startswith("offpipe:") and HEX.fullmatch(value)):
             return "<sha256>"
         return self._spelled(name, value, stage) if name in SPELLED else self.text(value)
 

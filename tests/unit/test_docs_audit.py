@@ -9,24 +9,27 @@ import sys
 import pytest
 from audit_bench import LEDGER, State, tell_story
 from pipeline_bench import ROOT, PipelineBench
+from signing_keys import make_keys
 
 from runner.canonical import KEY_VARIABLE
 
 KEY = b"k" * 40
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "keyed"])
+@pytest.fixture(scope="module", params=["plain", "keyed", "signed"])
 def told(request, tmp_path_factory):
     base = tmp_path_factory.mktemp("docs")
     (base / "key").write_bytes(KEY)
     (base / "work").mkdir()
     bench = PipelineBench(base / "work")
     with pytest.MonkeyPatch.context() as patch:
-        if request.param:
+        if request.param == "keyed":
             patch.setenv(KEY_VARIABLE, str(base / "key"))
+        if request.param == "signed":
+            patch.setenv(*make_keys(base, "sign").env.popitem())
         tell_story(bench)
     bench.close()
-    return base, request.param
+    return base, request.param == "keyed"
 
 
 @pytest.fixture

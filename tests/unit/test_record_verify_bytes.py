@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from audit_bench import INSTANCE, A, State
 from pipeline_bench import PipelineBench
+from signing_keys import make_keys
 
 from runner.record.seal import Seal
 
@@ -14,7 +15,7 @@ OTHERS = b'\n \0"0}1x\xff9'
 KEY = Seal(b"a key of some length")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "keyed"])
+@pytest.fixture(scope="module", params=["plain", "keyed", "signed"])
 def sealed(request, tmp_path_factory):
     """A small state directory: a stage and an instance, one run with work and one without."""
     base = tmp_path_factory.mktemp("bytes")
@@ -23,11 +24,12 @@ def sealed(request, tmp_path_factory):
     bench.write("in.txt", "one\n")
     bench.define(A, INSTANCE)
     (base / "key").write_bytes(b"a key of some length")
-    env = {"OFFPIPE_AUDIT_KEY_FILE": str(base / "key")} if request.param else {}
+    keyed = {"OFFPIPE_AUDIT_KEY_FILE": str(base / "key")}
+    env = {"plain": {}, "keyed": keyed, "signed": make_keys(base, "sign").env}[request.param]
     bench.succeed(env=env)
     bench.succeed(env=env)
     bench.close()
-    return bench.root / "state", KEY if request.param else Seal()
+    return bench.root / "state", KEY if request.param == "keyed" else Seal()
 
 
 def files_of(directory):

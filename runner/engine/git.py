@@ -1,0 +1,46 @@
+"""The git commit that a directory is at, read without git: that may be missing, and takes milliseconds to start."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from runner.errors import StateError
+from runner.reading import read_small
+
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}").fullmatch  # SHA-1 or SHA-256
+_LINKS = 5  # from HEAD; git's own limit
+_MOST = 1 << 24  # bytes of packed-refs
+
+
+def commit_of(directory: str) -> str | None:
+    """Return the commit of the checkout around a directory. None outside one, before its first commit, or if broken."""
+    while not os.path.lexists(git := os.path.join(directory, ".git")):
+        if directory == (directory := os.path.dirname(directory)):
+            return None
+    try:
+        if os.path.isfile(git):  # a worktree or a submodule
+            git = os.path.join(directory, _text(git).removeprefix("gitdir: "))
+        shared = os.path.join(git, "commondir")
+        common = os.path.join(git, _text(shared)) if os.path.lexists(shared) else git
+        value = _text(os.path.join(git, "HEAD"))
+        for _ in range(_LINKS):
+            if not value.startswith("ref: refs/") or ".." in value:
+                break
+            value = _reference(git, common, value.removeprefix("ref: "))
+    except (OSError, StateError, ValueError):
+        return None
+    return value if _HASH(value) else None
+
+
+def _reference(git: str, common: str, name: str) -> str:
+    """Return the value of a reference, "" if it has none. A loose one is newer than a packed one."""
+    for directory in (git, common):
+        if os.path.isfile(path := os.path.join(directory, name)):
+            return _text(path)
+    packed = _text(os.path.join(common, "packed-refs"))
+    return next((line[: -len(name) - 1] for line in packed.split("\n") if line.endswith(f" {name}")), "")
+
+
+def _text(path: str) -> str:
+    return read_small(path, _MOST).decode().rstrip("\n")

@@ -1,0 +1,422 @@
+"""Signatures of the ledger: every invocation signs, nobody forges without the key, and no run goes on unsigned."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import noop_words as quick
+import pytest
+from audit_bench import FAIL_ONCE, LEDGER, State
+from pipeline_bench import ROOT, PipelineBench, shell, wait_for
+from signing_keys import OPENSSL, make_keys, openssl
+
+from runner.canonical import KEY_VARIABLE, canonical
+from runner.record.seal import SIGNING_VARIABLE
+from runner.record.signatures import read_public_key
+
+A = shell("a", "cat in.txt > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"})
+
+
+@pytest.fixture
+def keys(tmp_path_factory):
+    return make_keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def others(tmp_path_factory):
+    return make_keys(tmp_path_factory.mktemp("keys"), "other")
+
+
+@pytest.fixture
+def signed(bench, keys, monkeypatch):
+    """A pipeline that ran once, signed, and then was refused three times: such lines have no log."""
+    bench.write("in.txt", "one\n")
+    bench.define(A)
+    monkeypatch.setenv(SIGNING_VARIABLE, str(keys.private))
+    bench.succeed()
+    for _ in range(3):
+        assert bench.run("nope").returncode == 2
+    monkeypatch.delenv(SIGNING_VARIABLE)
+    return bench
+
+
+def ledger(bench):
+    return [json.loads(line) for line in bench.read(f"state/{LEDGER}").splitlines()]
+
+
+def files(bench):
+    return {path: path.stat().st_mtime_ns for path in bench.root.rglob("*")}
+
+
+def events(records):
+    return [record["ev"] for record in records]
+
+
+# ---- signing ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_invocation_ends_with_a_signature_and_its_head_is_printed(bench, keys):
+    bench.write("in.txt", "one\n")
+    bench.define(A, shell("c", FAIL_ONCE))
+    for words, code, event in (
+        (("run",), 1, "ended"), (("run",), 0, "closed"), (("run",), 0, "noop"), (("run", "nope"), 2, "ended"),
+        (("prune", "--keep", "1"), 0, "pruned"), (("clean",), 0, "ended"),
+    ):  # fmt: skip
+        done = bench.run(*words, env=keys.env)
+        last = ledger(bench)[-1]
+        assert (done.returncode, last["ev"], last["v"], ledger(bench)[-2]["ev"]) == (code, "signed", 2, event)
+        assert last["data"]["signer"] == keys.id
+        if code == 0 and words != ("clean",):
+            assert done.stdout.splitlines()[-1] == f"ledger head: {last['hash']}"
+        verified = bench.run("verify", *keys.words)
+        assert verified.returncode == (3 if code == 1 else 0), verified.stdout
+        assert f"signed with {keys.id} from line 3 to {len(ledger(bench))} of the ledger" in verified.stdout
+
+
+def test_a_run_with_nothing_to_do_signs_without_a_plan(bench, keys, monkeypatch):
+    bench.write("in.txt", "one\n")
+    bench.define(A)
+    bench.succeed(env=keys.env)
+    assert quick.answer([str(bench.spec), "-q"]) is None, "another key, another record"
+    monkeypatch.setenv(SIGNING_VARIABLE, str(keys.private))
+    wait_for_quick_answer(bench)
+    assert events(ledger(bench))[-2:] == ["noop", "signed"]
+    bench.succeed("verify", *keys.words)
+    keys.private.chmod(0o644)
+    assert quick.answer([str(bench.spec), "-q"]) is None
+    assert bench.run().returncode == 2
+
+
+def wait_for_quick_answer(bench):
+    wait_for(lambda: quick.answer([str(bench.spec), "-q"]) == 0 or (bench.run() and False))
+
+
+def test_a_run_without_a_key_loads_no_cryptography(bench):
+    bench.write("in.txt", "one\n")
+    bench.define(A)
+    for words in (("run",), ("run",), ("run", "-f"), ("verify",), ("prune", "--keep", "1"), ("clean",)):
+        done = bench.succeed(*words, env={"PYTHONPROFILEIMPORTTIME": "1"})
+        assert "runner.noop" in done.stderr and "cryptography" not in done.stderr
+        assert "runner.record.signatures" not in done.stderr
+
+
+@pytest.mark.skipif(not OPENSSL, reason="openssl is not installed")
+def test_openssl_alone_checks_a_signature_and_the_name_of_the_key(signed, keys, tmp_path):
+    record = ledger(signed)[-1]
+    signature = bytes.fromhex(record["data"].pop("signature"))
+    del record["hash"]
+    (tmp_path / "text").write_bytes(b"offpipe audit signature v1\n" + canonical(record))
+    (tmp_path / "signature").write_bytes(signature)
+    check = ("pkeyutl", "-verify", "-pubin", "-inkey", keys.public, "-rawin", "-in", tmp_path / "text")
+    assert "Verified Successfully" in openssl(*check, "-sigfile", tmp_path / "signature")
+    openssl("pkey", "-pubin", "-in", keys.public, "-outform", "DER", "-out", tmp_path / "der")
+    assert record["data"]["signer"] in openssl("dgst", "-sha256", tmp_path / "der")
+
+
+def test_no_stage_gets_the_key(bench, keys):
+    bench.define(shell("env", "env > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed(env=keys.env)
+    assert SIGNING_VARIABLE.encode() not in bench.read("out/env.txt")
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_once_signed_nothing_is_written_without_a_key(signed, keys, monkeypatch):
+    wait_for_quick_answer(copy := unsigned_copy(signed))
+    shutil.copy(signed.root / "state" / LEDGER, copy.root / "state" / LEDGER)  # as if another process had signed
+    for bench in (signed, copy):
+        before = files(bench)
+        assert bench.run("nope").returncode == 2
+        for words in ((), ("-f",), ("clean",), ("clean", "--state"), ("prune", "--keep", "1")):
+            done = bench.run(*words)
+            assert done.returncode == 2 and f"is signed with {keys.id}, no signing key is given" in done.stderr
+        assert files(bench) == before
+    for words in (("plan",), ("status",), ("log",), ("runs",), ("verify",), ("clean", "-n")):
+        signed.succeed(*words)
+    signed.succeed(env=keys.env)
+
+
+def unsigned_copy(bench):
+    """The same pipeline beside it, never signed."""
+    copy = PipelineBench(bench.root / "copy")
+    copy.write("in.txt", "one\n")
+    copy.define(A)
+    copy.succeed()
+    return copy
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["missing", "empty", "readable by others", "public", "rsa", "encrypted", "cut", "a directory", "in the workspace",
+     "in the state directory", "a hard link", "no cryptography"],
+)  # fmt: skip
+def test_a_key_that_cannot_be_used_is_refused_and_nothing_is_written(bench, keys, tmp_path_factory, fault):
+    bench.write("in.txt", "one\n")
+    bench.define(A)
+    path, env, key = keys.private, {}, keys.private.read_bytes()
+    if fault == "missing":
+        path.unlink()
+    elif fault == "readable by others":
+        path.chmod(0o640)
+    elif fault == "public":
+        path.write_bytes(keys.public.read_bytes())
+    elif fault in ("rsa", "encrypted"):
+        path.write_bytes(other_key(encrypted=fault == "encrypted"))
+    elif fault == "cut":
+        path.write_bytes(key[:-8])
+    elif fault == "a directory":
+        path = path.parent
+    elif fault == "in the workspace":
+        path = bench.write("key.pem", key, 0o600)
+    elif fault == "in the state directory":
+        path = bench.write("state/key.pem", key, 0o600)
+    elif fault == "a hard link":
+        os.link(path, bench.root / "link.pem")
+    elif fault == "no cryptography":
+        shadow = tmp_path_factory.mktemp("shadow")
+        (shadow / "cryptography.py").write_text("raise ImportError('no such package')\n")
+        env = {"PYTHONPATH": f"{shadow}:{os.environ.get('PYTHONPATH', '')}"}
+    before = files(bench)
+    for words in ((), ("clean",), ("prune", "--keep", "1")):
+        done = bench.run(*words, env={**env, SIGNING_VARIABLE: "" if fault == "empty" else str(path)})
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert "pytest-offpipe[sign]" in done.stderr or fault != "no cryptography"
+    assert files(bench) == before
+
+
+def other_key(*, encrypted: bool) -> bytes:
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+    key = ed25519.Ed25519PrivateKey.generate() if encrypted else rsa.generate_private_key(65537, 2048)
+    hidden = form.BestAvailableEncryption(b"word") if encrypted else form.NoEncryption()
+    return key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, hidden)
+
+
+@pytest.mark.parametrize("fault", ["missing", "private", "text"])
+def test_a_file_that_is_no_public_key_is_refused_by_verify(signed, keys, fault):
+    if fault == "missing":
+        keys.public.unlink()
+    else:
+        keys.public.write_bytes(keys.private.read_bytes() if fault == "private" else b"key\n")
+    assert signed.run("verify", *keys.words).returncode == 2
+
+
+# ---- what verify finds -----------------------------------------------------------------------------------------------
+
+
+def forged(bench, change) -> State:
+    """A copy of the state in which the ledger was changed, and chained anew as its author would have."""
+    state = State(bench.root / "state", bench.root.parent / f"{bench.root.name}-forged")
+    state.rewrite(LEDGER, change)
+    return state
+
+
+def verify(state, *words):
+    command = [sys.executable, "-m", "runner", "verify", str(state.path), *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def assert_found(state, keys, where, *, code=6):
+    """Without the key the forgery is perfect."""
+    plain = state.verify()
+    assert not (plain.exit_code or plain.damage or plain.incomplete)
+    verified = state.verify(public_keys=dict([read_public_key(str(keys.public))]))
+    assert verified.exit_code == code
+    assert where in [damage.field for damage in verified.damage] if code == 6 else verified.incomplete
+
+
+def test_rewriting_everything_without_the_key_is_found(signed, keys):
+    (log,) = [path.name for path in (signed.root / "state").glob("audit_2*.jsonl")]
+
+    def refer(records):
+        of_log = state.records(log)
+        for record in records:
+            if "logHash" in record["data"]:
+                record["data"]["logHash"] = of_log[record["data"]["logSeq"]]["hash"]
+
+    state = State(signed.root / "state", signed.root.parent / "rewritten")
+    state.rewrite(log, lambda records: [record["data"].update(user="nobody") for record in records[:1]])
+    state.rewrite(LEDGER, refer)
+    (state.path / "stage_a.json").unlink()  # as `clean` does
+    assert_found(state, keys, "data.signature")
+
+
+def test_two_runs_that_were_swapped_are_found(signed, keys):
+    def swap(records):
+        records[-4:] = [*records[-2:], *records[-4:-2]]
+
+    assert_found(forged(signed, swap), keys, "data.signature")
+
+
+def test_the_newest_signature_may_be_missing_as_after_a_kill_and_two_may_not(signed, keys):
+    def drop(count):
+        def change(records):
+            for record in [each for each in records if each["ev"] == "signed"][-count:]:
+                records.remove(record)
+
+        return change
+
+    assert_found(forged(signed, drop(1)), keys, "", code=3)
+    shutil.rmtree(signed.root.parent / f"{signed.root.name}-forged")
+    assert_found(forged(signed, drop(2)), keys, "data.signature")
+
+
+def test_invocations_cannot_be_hidden_from_the_count(signed, keys):
+    def hide(records):
+        for record in [each for each in records if each["ev"] == "signed"][-2:]:
+            records.remove(record)
+        for record in records[-2:]:
+            del record["data"]["invocation"]
+
+    assert_found(forged(signed, hide), keys, "data.signature")
+
+
+def test_missing_signatures_are_found_also_after_the_next_run_has_signed(signed, keys):
+    forged(signed, lambda records: [records.pop(at) for at in (-1, -2)])
+    copy = signed.root.parent / f"{signed.root.name}-forged" / LEDGER
+    shutil.copy(copy, signed.root / "state" / LEDGER)
+    assert events(ledger(signed))[-2:] == ["ended", "ended"]
+    signed.succeed(env=keys.env)
+    verified = signed.run("verify", *keys.words)
+    assert verified.returncode == 6 and "2 invocations ended before it without one" in verified.stdout
+    assert signed.run("verify").returncode == 0
+
+
+def test_dropping_all_signatures_is_found(signed, keys):
+    def drop(records):
+        records[:] = [record for record in records if record["ev"] != "signed"]
+        for record in records:
+            del record["data"]["signer"]
+
+    state = forged(signed, drop)
+    assert_found(state, keys, "")
+    assert "audit_ledger.jsonl: has no signature" in verify(state, *keys.words).stdout
+
+
+def test_unsigned_lines_behind_signed_ones_are_damage_even_without_the_public_key(signed):
+    def drop(records):
+        del records[-2:]
+        del records[-1]["data"]["signer"], records[-1]["data"]["signature"]
+
+    assert [damage.field for damage in forged(signed, drop).verify().damage] == ["data.signer"]
+
+
+def test_a_signature_in_another_spelling_is_found(signed, keys):
+    def spell(records):
+        records[-1]["data"]["signature"] = records[-1]["data"]["signature"].upper()
+
+    assert_found(forged(signed, spell), keys, "data.signature")
+
+
+@pytest.mark.parametrize("field", ["signer", "signature"])
+@pytest.mark.parametrize("value", [None, 1, [], {"a": 1}, "", "\u00fc", "ff", "00" * 64, "\udc80"], ids=repr)
+def test_a_signature_of_another_form_is_damage(signed, keys, field, value):
+    state = forged(signed, lambda records: records[-1]["data"].update({field: value}))
+    verified = state.verify(public_keys=dict([read_public_key(str(keys.public))]))
+    assert verified.exit_code == 6 and f"data.{field}" in [damage.field for damage in verified.damage]
+
+
+def test_history_that_began_unsigned_is_covered_by_the_first_signature(bench, keys):
+    bench.write("in.txt", "one\n")
+    bench.define(A)
+    bench.succeed()
+    assert bench.run("nope").returncode == 2
+    assert bench.run("verify", *keys.words).returncode == 6
+    bench.succeed("run", "--run-id", "signed", env=keys.env)
+    bench.succeed("verify", *keys.words)
+
+    def change(records):
+        records[2]["data"]["invocation"]["exitCode"] = 1
+        records[3]["data"]["logHash"] = log[-1]["hash"]
+
+    state = State(bench.root / "state", bench.root.parent / "forged")
+    newest = "audit_signed.jsonl"
+    state.rewrite(LEDGER, lambda records: records[2]["data"]["invocation"].update(exitCode=1))
+    state.rewrite(newest, lambda records: records[0]["data"].update(ledgerHead=state.records(LEDGER)[2]["hash"]))
+    log = state.records(newest)
+    state.rewrite(LEDGER, change)
+    assert_found(state, keys, "data.signature")
+
+
+def test_after_a_change_of_keys_the_auditor_names_both(signed, keys, others):
+    signed.succeed(env=others.env)
+    signed.succeed("verify", *keys.words, *others.words)
+    for given in (keys, others):
+        verified = signed.run("verify", *given.words)
+        assert verified.returncode == 6 and "a key that was not given" in verified.stdout
+        assert verified.stdout.count("data.signer") == 1
+
+
+def test_a_roll_back_is_found_with_the_expected_head_only(signed, keys):
+    state = State(signed.root / "state", signed.root.parent / "earlier")
+    signed.succeed(env=keys.env)
+    head = ledger(signed)[-1]["hash"]
+    assert verify(state, *keys.words).returncode == 0
+    assert verify(state, *keys.words, "--expect-head", head).returncode == 6
+    signed.succeed("verify", *keys.words, "--expect-head", head)
+
+
+def test_without_a_state_directory_there_is_no_signature(bench, keys):
+    bench.define(A)
+    verified = bench.run("verify", *keys.words)
+    assert verified.returncode == 6 and "is missing, but a signature is expected" in verified.stdout
+
+
+def test_keys_and_signatures_go_together(bench, keys, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("secret") / "key"
+    secret.write_bytes(b"k" * 40)
+    secret.chmod(0o600)
+    keyed = {KEY_VARIABLE: str(secret)}
+    bench.write("in.txt", "one\n")
+    bench.define(A)
+    bench.succeed(env={**keyed, **keys.env})
+    bench.succeed(env={**keyed, **keys.env})
+    assert bench.run(env=keyed).returncode == bench.run(env=keys.env).returncode == 2
+    bench.succeed("verify", *keys.words, env=keyed)
+    assert bench.run("verify", *keys.words).returncode == 2, "without the secret, only the form is checked"
+
+
+def test_a_summary_names_the_signer_and_the_line(signed, keys):
+    named = json.loads(signed.run("verify", "--json", *keys.words).stdout)
+    lines = (named["signedFrom"], named["signedLine"])
+    assert (named["signer"], *lines) == (keys.id, 3, len(ledger(signed)))
+    named = json.loads(signed.run("verify", "--json").stdout)
+    assert (named["signer"], named["signedLine"]) == (keys.id, None)
+
+
+# ---- kills -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_torn_at_any_byte_leaves_at_most_incomplete_and_the_next_run_signs(signed, keys):
+    state = State(signed.root / "state", signed.root.parent / "torn")
+    lines = state.lines(LEDGER)
+    public, whole = dict([read_public_key(str(keys.public))]), b"".join(lines)
+    ends = [len(whole) - len(lines[-1]) - len(lines[-2]), len(whole) - len(lines[-1]), len(whole)]
+    for end in range(ends[0] + 1, ends[2]):
+        state.file(LEDGER).write_bytes(whole[:end])
+        verified = state.verify(public_keys=public)
+        assert verified.exit_code == 3 and not verified.damage, end
+    for end in (ends[0] + 1, ends[1] - 1, ends[1], ends[1] + 1, ends[2] - 1):
+        (signed.root / "state" / LEDGER).write_bytes(whole[:end])
+        signed.succeed(env=keys.env)
+        signed.succeed("verify", *keys.words)
+
+
+def test_a_run_that_was_killed_is_covered_by_the_next_one(bench, keys):
+    bench.define(shell("a", "test -e again || { touch again; kill -9 $PPID; }; date > $PIPELINE_OUTPUT_OUT"))
+    bench.write("spec2.json", "{}")
+    (bench.root / "slow").mkdir()
+    run = bench.start(env=keys.env)
+    wait_for(lambda: bench.records("attempt.started"))
+    run.kill()
+    run.communicate()
+    verified = bench.run("verify", *keys.words)
+    assert verified.returncode in (3, 6), "6: there was no signature yet"
+    bench.succeed(env=keys.env)
+    bench.succeed("verify", *keys.words)
