@@ -181,7 +181,9 @@ class Commands:
         from runner.export.statements import BUILDER, export
 
         run, builder = self._given.get("run"), self._given.get("builder_id", BUILDER)
-        return self._save(f"{line.decode()}\n" for line in export(self._spec, self._options(), run, builder))
+        keys = self._given.get("public_key", ())
+        lines = export(self._spec, self._options(), run, builder=builder, public_keys=keys)
+        return self._save(f"{line.decode()}\n" for line in lines)
 
     def clean(self) -> int:
         """Remove the outputs and the state, and list what was removed."""

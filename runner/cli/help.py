@@ -72,9 +72,10 @@ example:
   offpipe graph demo.json --format dot | dot -Tsvg > demo.svg
 """,
     "export": """
-Each line is an in-toto Statement with SLSA Provenance. Without --run, there is
-one for each run that made an output that stands. A damaged record is refused.
-See docs/export.md.
+Each line is an in-toto Statement with SLSA Provenance, in a signed envelope if
+OFFPIPE_SIGNING_KEY_FILE names a key. Without --run, there is one for each run
+that made an output that stands. A damaged record is refused. See
+docs/export.md.
 
 exit codes: 0 done, 2 nothing to attest, or no key to check with, 6 damaged
 """,

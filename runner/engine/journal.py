@@ -111,7 +111,8 @@ class Invocation:
         if self.part and not os.path.exists(paths.ledger):
             return ""  # the state was taken away while the run was at work
         try:
-            seal, signer = read_seal(spec.workspace, spec.root, paths.state_dir), read_signer(spec)
+            places = spec.workspace, spec.root, paths.state_dir
+            seal, signer = read_seal(*places), read_signer(*places)
             refuse_other_pipeline(spec, read_head(paths.ledger, seal).pipeline)
             files.make_directories(paths.state_dir)
             self.run = self.run or noop.new_run_id(paths)

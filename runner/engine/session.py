@@ -112,7 +112,7 @@ class Session:
 
     def require_signer(self) -> None:
         """Get ready to sign the ledger, if there is a key. UsageError for a bad key, or if a signed one needs a key."""
-        self.ledger.signer = read_signer(self.spec)
+        self.ledger.signer = read_signer(self.spec.workspace, self.spec.root, self.spec.paths.state_dir)
         self.ledger.refuse_unsigned(self.head)
 
     def marker(self, stage: str) -> Marker | None:
@@ -277,17 +277,17 @@ def read_seal(*inside: str, is_needed: bool = True) -> Seal:
         return PLAIN
 
 
-def read_signer(spec: Spec) -> Signer | None:
+def read_signer(*inside: str) -> Signer | None:
     """Return the signer with the key in the file that OFFPIPE_SIGNING_KEY_FILE names, None without that variable.
 
-    Raises UsageError for a key that cannot be used, for example one in the pipeline's directories.
+    Raises UsageError for a key that cannot be used, for example one in the pipeline's directories, `inside`.
     """
     path = os.environ.get(SIGNING_VARIABLE)
     if path is None:
         return None
     from runner.record import signatures
 
-    return signatures.read_signer(path, (spec.workspace, spec.root, spec.paths.state_dir))
+    return signatures.read_signer(path, inside)
 
 
 def refuse_own_file(option: str, path: str, state_dir: str, spec: Spec | None) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.record.markers import OutputIdentity
+    from runner.record.signatures import Signer
     from runner.spec.model import Spec
 
 _OURS = ("audit_", "stage_", "metrics_")
@@ -30,14 +31,14 @@ _OURS = ("audit_", "stage_", "metrics_")
 
 def verify(
     target: str, options: Options, run: str | None = None, *, outputs: bool = False, expect_head: str | None = None,
-    public_keys: Sequence[str] = (),
+    public_keys: Sequence[str] = (), signer: Signer | None = None,
 ) -> Verification:  # fmt: skip
     """Check the state of the spec `target`, or a state directory `target`, which may be a copy.
 
-    `public_keys` are files; with any, the ledger must be signed. The result names files from the current directory.
-    Raises UsageError for a `run` that does not exist, for `outputs` without a spec, for a file that is no public key,
-    and for a directory without state. SpecError: the state directory is undamaged, but belongs to a
-    pipeline of another name. StateError: a file cannot be read, or a newer release wrote it.
+    `public_keys` are files; with any, or with a `signer`, the ledger must be signed with these keys. The result names
+    files from the current directory. Raises UsageError for a `run` that does not exist, for `outputs` without a spec,
+    for a file that is no public key, and for a directory without state. SpecError: the state directory is undamaged,
+    but belongs to a pipeline of another name. StateError: a file cannot be read, or a newer release wrote it.
     """
     if not os.path.lexists(target):
         raise UsageError(Fault(target, "no such spec file, and no such state directory", missing_hint(target)))
@@ -46,11 +47,11 @@ def verify(
         if outputs:
             raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
         require_state(target)
-    keys = {}
+    keys = {signer.id: signer.public_key} if signer else {}
     if public_keys:
         from runner.record.signatures import read_public_key
 
-        keys = dict(map(read_public_key, public_keys))
+        keys.update(map(read_public_key, public_keys))
     directory = target if spec is None else spec.paths.state_dir
     shown = target if spec is None else os.path.relpath(directory)
     if not os.path.lexists(directory):

@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 from runner.canonical import canonical
 from runner.engine.history import open_archive
+from runner.engine.session import read_signer
 from runner.engine.verify import verify
 from runner.errors import DamagedRecordError, Fault, UsageError
+from runner.export.envelope import envelope
 from runner.record.events import COMMIT, RunOpened, StageCommit
 from runner.record.ledger import Past, past_invocations
 from runner.results import REFUSED
@@ -47,16 +49,22 @@ class Commit(NamedTuple):
 Made = list[tuple["OutputIdentity", Commit]]
 
 
-def export(target: str, options: Options, run: str | None = None, builder: str = BUILDER) -> list[bytes]:
+def export(
+    target: str, options: Options, run: str | None = None, *, builder: str = BUILDER, public_keys: Sequence[str] = ()
+) -> list[bytes]:
     """Return a Statement, as JSON, for each run that made an output that stands; or one of all that `run` committed.
 
-    An output that was adopted is in the Statement of the run that made it. Raises UsageError if there is nothing to
-    attest, or if the key of a keyed record is missing; DamagedRecordError if `verify` finds damage.
+    An output that was adopted is in the Statement of the run that made it. With a signing key, each is in a signed
+    envelope, and the record must be signed with that key or one of `public_keys`. Raises UsageError if there is
+    nothing to attest, or if a key is missing or cannot be used; DamagedRecordError if `verify` finds damage.
     """
-    verified, archive = _intact(target, options), open_archive(target, options)
+    archive = open_archive(target, options)
+    spec, paths = archive.spec, archive.paths
+    signer = read_signer(*((spec.workspace, spec.root) if spec else ()), paths.state_dir)
+    verified = _intact(verify(target, options, public_keys=public_keys, signer=signer))
     standing = _standing(verified)
     past = defaultdict[str, list[Past]](list)  # the newest first
-    for each in past_invocations(archive.paths.ledger):
+    for each in past_invocations(paths.ledger):
         past[each.run] += [each] if each.outcome != REFUSED else []
     chosen = [name for name in reversed(past) if run == name or (run is None and name in standing)]
     statements = []
@@ -67,18 +75,17 @@ def export(target: str, options: Options, run: str | None = None, builder: str =
                 statements.append(canonical(_statement(verified.pipeline, made, openings, past[name], builder)))
         except _MALFORMED as error:  # `verify` checks no field that no other reader needs
             what = f"has a record that cannot be understood ({error!r}); nothing was exported"
-            raise DamagedRecordError(Fault(archive.paths.audit(name), what)) from error
+            raise DamagedRecordError(Fault(paths.audit(name), what)) from error
     if not statements:
         what = "there is nothing to attest: no output stands that a run made"
         if run:
             what = f'the run "{run}" has no commit on record' if run in past else f'no run "{run}"'
         raise UsageError(Fault("--run" if run else target, what))
-    return statements
+    return [envelope(statement, signer.sign, signer.id) for statement in statements] if signer else statements
 
 
-def _intact(target: str, options: Options) -> Verification:
-    """Return the finished check of the record. Raises what `export` raises for damage and for a missing key."""
-    verified = verify(target, options)
+def _intact(verified: Verification) -> Verification:
+    """Return the check of a record. Raises what `export` raises for damage and for a missing audit key."""
     if verified.damage:
         what = f"{verified.damage[0].what}; nothing was exported"
         raise DamagedRecordError(Fault(verified.damage[0].place, what, "see `offpipe verify`"))

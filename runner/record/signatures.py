@@ -45,6 +45,10 @@ class Signer:
         self._key: Ed25519PrivateKey = _ed25519().Ed25519PrivateKey.from_private_bytes(key)
         self.id = key_id(self._key.public_key().public_bytes_raw())
 
+    @property
+    def public_key(self) -> Ed25519PublicKey:
+        return self._key.public_key()
+
     def sign(self, message: bytes) -> bytes:
         """Return the signature of a message, 64 bytes."""
         return self._key.sign(message)

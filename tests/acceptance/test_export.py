@@ -94,6 +94,19 @@ def test_a_refused_invocation_with_the_name_of_a_run_is_no_part_of_it(bench):
     assert statements(bench) == before
 
 
+def test_the_git_commit_is_an_annotation_and_the_program_has_its_digest(bench):
+    bench.write(".git/HEAD", f"{'5eed' * 10}\n")
+    (bench.root / ".git/objects").mkdir()
+    (bench.root / ".git/refs").mkdir()
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    (found,) = true_statements(bench)
+    spec, *others = found["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert spec["annotations"] == {"gitCommit": "5eed" * 10} and list(spec["digest"]) == ["sha256"]
+    program = named_program(bench, "a")
+    assert [(each["name"], each["digest"]["sha256"]) for each in others] == [(program, digest_on_disk(Path(program)))]
+
+
 def test_dependencies_are_inputs_code_interpreter_and_programs(bench):
     bench.write("in.txt", "1")
     bench.write("dir/x", "1")

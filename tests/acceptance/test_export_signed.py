@@ -1,0 +1,84 @@
+"""With a signing key, Statements are in envelopes that an independent library opens, and only of a signed record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from attestations import checked
+from audit_bench import LEDGER, State
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pipeline_bench import shell
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
+from signing_keys import make_keys
+
+from runner.errors import EXIT_DAMAGED, EXIT_INVALID
+
+
+@pytest.fixture
+def keys(tmp_path_factory):
+    return make_keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def signed(bench, keys):
+    """A pipeline whose runs were signed."""
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"), shell("b", "echo 2 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("a", env=keys.env)
+    bench.succeed(env=keys.env)
+    return bench
+
+
+def opened(text: str, keys) -> list[bytes]:
+    """The payloads of envelopes, once their signatures were checked with the public key."""
+    public = SSlibKey.from_crypto(load_pem_public_key(keys.public.read_bytes()), keyid=keys.id)
+    envelopes = [Envelope.from_dict(json.loads(line)) for line in text.splitlines()]
+    assert all(envelope.verify([public], 1) for envelope in envelopes)
+    return [envelope.payload for envelope in envelopes]
+
+
+def test_each_line_is_an_envelope_around_what_is_printed_without_a_key(signed, keys):
+    payloads = opened(signed.succeed("export", env=keys.env).stdout, keys)
+    assert payloads == signed.succeed("export").stdout.encode().splitlines() and len(payloads) == 2
+    assert all(map(checked, payloads))
+
+
+def test_a_state_directory_alone_is_enough(signed, keys, tmp_path_factory):
+    printed = signed.succeed("export", env=keys.env).stdout
+    signed.spec = shutil.copytree(signed.root / "state", tmp_path_factory.mktemp("copy") / "state")
+    assert signed.succeed("export", env=keys.env).stdout == printed
+
+
+def test_a_record_that_is_not_signed_gets_no_signature(bench, keys):
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    done = bench.run("export", env=keys.env)
+    assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "") and "has no signature; nothing was exp" in done.stderr
+    bench.succeed(env=keys.env)
+    assert opened(bench.succeed("export", env=keys.env).stdout, keys)
+
+
+def test_nor_does_one_that_was_rewritten_without_the_key(signed, keys, tmp_path_factory):
+    state = State(signed.root / "state", tmp_path_factory.mktemp("forged") / "state")
+    state.rewrite(LEDGER, lambda lines: lines[-2]["data"]["invocation"].update(exitCode=1))
+    signed.spec = state.path
+    assert signed.run("verify").returncode == 0
+    done = signed.run("export", env=keys.env)
+    assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "") and "does not fit" in done.stderr
+
+
+def test_after_a_change_of_keys_the_older_is_named(signed, keys, tmp_path_factory):
+    newer = make_keys(tmp_path_factory.mktemp("newer"))
+    signed.succeed("-f", env=newer.env)
+    assert signed.run("export", env=newer.env).returncode == EXIT_DAMAGED
+    assert opened(signed.succeed("export", *keys.words, env=newer.env).stdout, newer)
+
+
+def test_a_key_that_cannot_be_used_exports_nothing(signed, keys):
+    shutil.copy(keys.private, signed.root / "key.pem")
+    inside = signed.run("export", env=keys._replace(private=signed.root / "key.pem").env)
+    keys.private.chmod(0o644)
+    for done in (inside, signed.run("export", env=keys.env)):
+        assert (done.returncode, done.stdout) == (EXIT_INVALID, "") and "key.pem: " in done.stderr
