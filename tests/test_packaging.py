@@ -51,10 +51,12 @@ def test_wheel_holds_the_packages_the_ready_made_stages_and_no_tests(built) -> N
     assert {top for top in tops if not top.endswith(".dist-info")} == packages
     stages = {f"runner/stages/{path.name}" for path in (ROOT / "stages").glob("*.py")}
     sources = {
-        path.relative_to(ROOT).as_posix() for path in (ROOT / "runner").rglob("*") if path.suffix in {".py", ".typed"}
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "runner").rglob("*")
+        if path.suffix in {".py", ".typed", ".html", ".css", ".svg"}
     }
     assert {name for name in names if name.startswith("runner/")} == stages | sources
-    assert "runner/py.typed" in names
+    assert {"runner/py.typed", "runner/report/templates/page.html"} <= {*names}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 

@@ -76,7 +76,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine": (*LEAVES, *ROOMS, "executor", "noop", "engine"),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "export": (*LEAVES, "record", "engine", "export"),
-    "cli": (*LEAVES, *ROOMS, "engine", "display", "export", "cli"),
+    "report": (*LEAVES, *ROOMS, "engine", "display", "report"),
+    "cli": (*LEAVES, *ROOMS, "engine", "display", "export", "report", "cli"),
     "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal", "record.signatures"),
     "__main__": ("errors", "noop", "cli"),
 }

@@ -185,6 +185,23 @@ class Commands:
         lines = export(self._spec, self._options(), run, builder=builder, public_keys=keys)
         return self._save(f"{line.decode()}\n" for line in lines)
 
+    def report(self) -> int:
+        """Write the report of a run, and print its path."""
+        try:
+            from runner.report.page import make_page
+        except ModuleNotFoundError as error:
+            hint = 'install offpipe with the extra "report", or: pip install jinja2 graphlay'
+            raise UsageError(Fault("", f"report needs {error.name}, which is not installed", hint)) from error
+        self._warn_of_key(self._warn)
+        page = make_page(self._spec, self._options(), self._given.get("run"))
+        path = self._given.get("output", f"{page.pipeline}-report.html")
+        if path == "-":
+            self._write([page.html])
+        else:
+            page.write(path)
+            self._write([f"{text.printable(path)}\n"])
+        return page.exit_code
+
     def clean(self) -> int:
         """Remove the outputs and the state, and list what was removed."""
         from runner.engine.clean import clean

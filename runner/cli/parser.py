@@ -28,6 +28,7 @@ VERBS = {  # verb -> its arguments, and a summary
     "explain": ("SPEC|DIRECTORY STAGE", "show why one stage runs or not, and what made it"),
     "log": ("SPEC|DIRECTORY [STAGE]", "print a stage's newest log, or a run's events"),
     "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers, outputs"),
+    "report": ("SPEC|DIRECTORY", "write what the record says of a run as an HTML page"),
     "export": ("SPEC|DIRECTORY", "attest what runs made, for other tools to check"),
     "validate": ("SPEC", "check a spec and its inputs, and list all faults"),
     "graph": ("SPEC", "print the stages and what each needs"),
@@ -35,8 +36,8 @@ VERBS = {  # verb -> its arguments, and a summary
     "schema": ("", "print the JSON Schema of specs"),
     "completion": (SHELLS, "print the script that lets a shell complete commands"),
 }
-_WITH_SPEC = "run clean prune plan status runs explain log verify export validate graph"
-_LOADING = "run clean plan status explain log verify validate graph"
+_WITH_SPEC = "run clean prune plan status runs explain log verify report export validate graph"
+_LOADING = "run clean plan status explain log verify report validate graph"
 _ALL = " ".join(VERBS)
 ON_FAILURE = "OFFPIPE_ON_FAILURE"  # names the program of --on-failure
 OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verbs, help
@@ -57,7 +58,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--exit-code", "", "status", "exit with 3 if a run would have work to do"),
     ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),
     ("--expand", "", "graph", "every instance, instead of a box for all"),
-    ("--run", "ID", "log verify export", "this run; default: the last (log), all (others)"),
+    ("--run", "ID", "log verify report export", "this run; default: the last (log, report), all (others)"),
     ("--attempt", "N", "log", "this attempt of the stage; default: the last"),
     ("--since", "DATE", "runs", "only those after a date (UTC), or in so many days: 7d"),
     ("--failed", "", "runs", "only those that were refused, failed, or did not end"),
@@ -66,7 +67,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--expect-head", "HEX", "verify", "the ledger must end with this record"),
     ("--public-key", "FILE", "verify export", "the ledger must be signed with this key (repeatable)"),
     ("--builder-id", "URI", "export", "who you say runs offpipe here"),
-    ("-o --output", "FILE", "export", "write to this file; `-`, the default: standard output"),
+    ("-o --output", "FILE", "report export", "write to this file; `-` is standard output"),
     ("--keep", "N", "prune", "keep the newest N invocations of run"),
     ("--before", "DATE", "prune", "remove runs that began before a date (UTC), or so many days ago: 90d"),
     ("--orphans", "", "clean", "only remove outputs that no stage declares any more"),

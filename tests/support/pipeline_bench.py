@@ -97,6 +97,7 @@ class PipelineBench:
             "clean",
             "prune",
             "verify",
+            "report",
         }
         verb = words[0] if words and words[0] in verbs else "run"
         return [verb, str(self.spec), *words[words[:1] == (verb,) :]]

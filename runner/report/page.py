@@ -1,0 +1,119 @@
+"""The page: what `verify` and the record say of one run, put into the templates."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from runner import __version__
+from runner.display import text
+from runner.engine.history import calls_of, open_archive
+from runner.engine.session import refuse_other_pipeline
+from runner.engine.verify import verify
+from runner.errors import EXIT_DAMAGED, EXIT_OK, Fault, StateError, UsageError
+from runner.paths import is_name
+from runner.reading import open_regular
+from runner.record import files
+from runner.record.ledger import KILLED, last_run, past_invocations
+from runner.record.locks import is_held
+from runner.report import shapes, tables
+from runner.report.run_record import UNENDED, RunRecord, find_graph, seconds_of
+from runner.results import FAILED, INTERRUPTED, SKIPPED
+
+if TYPE_CHECKING:
+    from runner.engine import Options
+    from runner.record.ledger import Past
+
+_MARK = b"<!doctype html><!-- offpipe report -->"  # begins every report
+_HISTORY, _LISTED = 50, 100  # invocations in the chart; most rows of what may be very many
+
+
+class Page(NamedTuple):
+    """The report of a run: its HTML, the name of its pipeline, and the exit code."""
+
+    html: str
+    pipeline: str
+    exit_code: int
+
+    def write(self, path: str) -> None:
+        """Write the file at `path`, in one step. UsageError if something else than a report is there."""
+        try:
+            with open(open_regular(path), "rb") as file:
+                is_ours = _MARK.startswith(file.read(len(_MARK)))
+        except FileNotFoundError:
+            is_ours = True
+        except StateError:  # no regular file
+            is_ours = False
+        if not is_ours:
+            raise UsageError(Fault(path, "is no report, so it is not replaced", "name another file with -o"))
+        files.replace(path, self.html.encode(), temporary=f"{path}.{os.getpid()}.tmp")
+
+
+def make_page(target: str, options: Options, run: str | None) -> Page:
+    """Return the report of a run (default: the last that has a log) of a spec, or of a state directory.
+
+    Raises UsageError for an unknown run, and if there is none yet, unless the record is damaged.
+    """
+    archive = open_archive(target, options)
+    paths = archive.paths
+    if not os.path.lexists(paths.state_dir):
+        raise UsageError(Fault("", "no run yet"))
+    verified = verify(os.path.relpath(paths.state_dir), options)  # not of the spec, which would be loaded twice
+    if archive.spec and not verified.damage:
+        refuse_other_pipeline(archive.spec, verified.pipeline)
+    past, last = list(past_invocations(paths.ledger, is_running=is_held(paths))), last_run(paths.ledger)
+    newest = last["run"] if last else past[0].run if past else ""
+    record = RunRecord(archive, run or newest)
+    mine = [each for each in past if each.run == record.run]
+    if not (mine or record.parts or verified.damage):
+        raise UsageError(Fault("--run" if run else "", f'no run "{run}"' if run else "no run yet"))
+    graph = find_graph(archive, record.opening, (each.run for each in past[:_HISTORY]))
+    has_no_work = record.ended and not record.status and [*record.ended.stages] == [SKIPPED]
+    groups = tables.group_stages(record, graph, SKIPPED if has_no_work else tables.NOT_STARTED)
+    name = archive.spec.name if archive.spec else verified.pipeline
+    work: dict[str, list[float]] = defaultdict(list)
+    for attempt in record.attempts.values():
+        work[attempt.stage.partition("@")[0]].append(attempt.took)
+    html = _environment().get_template("page.html").render(
+        pipeline=name or "offpipe", record=record, mine=mine, verified=verified, groups=groups, has_graph=bool(graph),
+        outcome=mine[0].outcome if mine else record.ended.status if record.ended else KILLED,
+        files=[tables.files_of(record, group, paths, is_newest=record.run == newest) for group in groups],
+        drawing=shapes.draw_graph(groups) if graph else None, history=past[:_HISTORY], words=tables.WORDS,
+        timeline=shapes.Timeline(record.attempts.values(), record.parts), most=_LISTED, version=__version__,
+        failed=[name for name, status in record.status.items() if status in (FAILED, INTERRUPTED, UNENDED)],
+        numbers=dict(record.attempts.keys()), work=work,
+    )  # fmt: skip
+    code = EXIT_DAMAGED if verified.damage else EXIT_OK
+    return Page(_MARK.decode() + html, name if is_name(name) else "offpipe", code)
+
+
+def _environment() -> Environment:
+    """Return the environment of the templates. Every value is made printable, so no name can change what is read."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(os.path.join(os.path.dirname(__file__), "templates")), finalize=_printable,
+    )  # fmt: skip
+    for function in (calls_of, text.counted, text.seconds, text.size, tables.reasons_of, shapes.short, _took, _clock):
+        environment.globals[function.__name__.lstrip("_")] = function
+    environment.globals |= {"width": shapes.WIDTH, "box_height": shapes.HEIGHT}
+    environment.filters |= {"printable": text.printable, "took": _took}
+    return environment
+
+
+def _printable(value: object) -> object:
+    return text.printable(value) if type(value) is str else value
+
+
+def _took(past: Past) -> float:
+    """Return the seconds that an invocation took, 0 if that is not known."""
+    began, ended = seconds_of(past.began), seconds_of(past.ended)
+    return max(0.0, ended - began) if began and ended else 0.0
+
+
+def _clock(time: float) -> str:
+    """Return a time as `02:00:03`, in UTC."""
+    return f"{datetime.fromtimestamp(time, UTC):%H:%M:%S}"

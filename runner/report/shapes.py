@@ -1,0 +1,121 @@
+"""Where the graph and the timeline are drawn, in px. A library lays out the graph; the templates hold the SVG."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import graphlay
+
+from runner.report.tables import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from runner.report.run_record import Attempt
+
+WIDTH, LABELS = 960, 200  # of the timeline, and of the names in it
+HEIGHT, _LETTER, _LONGEST = 44, 7.2, 28  # of a box, and of a letter; characters of a name
+_BOXES, _ARROWS, _ROWS, _BARS = 100, 400, 40, 50  # most that can be read; the graph is then laid out within a second
+_GAP, _STEP = 16, 4  # between two parts of a run, and of an area
+FOLDS: tuple[Callable[[str], str], ...] = (  # give stages that are too many to be shown a name in common
+    str,
+    lambda name: name.partition("@")[0],
+    lambda name: re.sub(r"\d+(?=\D*$)", "#", name.partition("@")[0]),
+    lambda name: re.sub(r"\d+", "#", name.partition("@")[0]),
+    lambda _: "all stages",
+)
+
+
+class Drawing(NamedTuple):
+    """Boxes and arrows as graphlay places them, in an area with `bounds`. `groups` are in the order of the boxes.
+
+    `is_folded`: stages whose names differ in numbers only share a box.
+    """
+
+    bounds: Any
+    groups: list[Group]
+    boxes: Any
+    arrows: Any
+    is_folded: bool
+
+
+class Row(NamedTuple):
+    """Attempts under one name. Those of many stages have an `area`: x -> how many were at work, of at most 1.0."""
+
+    name: str
+    attempts: Sequence[Attempt]
+    stages: int
+    area: dict[float, float]
+
+
+def short(name: str) -> str:
+    """Return a name as it fits into a box."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def draw_graph(groups: Sequence[Group]) -> Drawing | None:
+    """Return the drawing; None if it would have too many boxes or arrows to be read."""
+    for fold in FOLDS[1:-1]:
+        members: dict[str, list[Group]] = defaultdict(list)
+        for group in groups:
+            members[fold(group.name)].append(group)
+        folded = [_merged(name, each, fold) for name, each in members.items()]
+        if 0 < len(folded) <= _BOXES and sum(len(group.needs) for group in folded) <= _ARROWS:
+            break
+    else:
+        return None
+    plan = graphlay.Graph()
+    for group in folded:
+        letters = max(len(short(group.name)) + 6 * group.is_many, 0.85 * len(group.outcome))
+        plan.node(group.name, width=max(100, 28 + _LETTER * letters), height=HEIGHT)
+    for group in folded:
+        for need in group.needs:
+            plan.edge(need, group.name)
+    options = {"effort": "fast", "routing": {"style": "diagonal"}}
+    placed = graphlay.layout(plan, preset="layered", options=options)
+    return Drawing(placed.bounds, folded, placed.nodes, placed.edges, len(folded) < len(groups))
+
+
+def _merged(name: str, groups: Sequence[Group], fold: Callable[[str], str]) -> Group:
+    stages = [stage for group in groups for stage in group.stages]
+    needs = dict.fromkeys(fold(need) for group in groups for need in group.needs)
+    needs.pop(name, None)
+    return Group(name, stages, sum((group.counts for group in groups), Counter()), [*needs])
+
+
+class Timeline:
+    """Attempts over time. The time between the `parts` of a run, which are begin, end and x of each, is left out."""
+
+    def __init__(self, attempts: Iterable[Attempt], parts: Sequence[tuple[float, float]]) -> None:
+        self.gap = min(_GAP, 160 / (len(parts) or 1))
+        room = WIDTH - LABELS - 10 - self.gap * (len(parts) - 1)
+        self._scale = room / (sum(end - begin for begin, end in parts) or 1.0)
+        self.parts: list[tuple[float, float, float]] = []
+        x = float(LABELS)
+        for begin, end in parts:
+            self.parts.append((begin, end, x))
+            x += (end - begin) * self._scale + self.gap
+        named: dict[str, list[Attempt]] = {}
+        for fold in FOLDS:
+            named = defaultdict(list)
+            for attempt in attempts:
+                named[fold(attempt.stage)].append(attempt)
+            if len(named) <= _ROWS:
+                break
+        self.rows = [self._row(name, each) for name, each in named.items()]
+
+    def x(self, part: int, time: float) -> float:
+        """Return where a time in a part of the run is."""
+        begin, end, x = self.parts[part]
+        return x + (min(max(time, begin), end) - begin) * self._scale
+
+    def _row(self, name: str, attempts: Sequence[Attempt]) -> Row:
+        stages, busy = len({attempt.stage for attempt in attempts}), defaultdict[int, float](float)
+        for attempt in attempts if stages > 1 or len(attempts) > _BARS else ():
+            begin, end = (self.x(attempt.part, time) / _STEP for time in (attempt.began, attempt.ended))
+            for step in range(int(begin), int(end) + 1):
+                busy[step] += min(end, step + 1) - max(begin, step)
+        most = max(busy.values(), default=0) or 1
+        return Row(name, attempts, stages, {step * _STEP: share / most for step, share in busy.items()})

@@ -1,0 +1,260 @@
+"""`offpipe report` writes what the record says of a run as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from pipeline_bench import PipelineBench, shell
+from report_page import ReportPage
+
+SCRIPT = "<script>alert(1)<b>'\"&amp;\N{RIGHT-TO-LEFT OVERRIDE}"
+
+
+def report(bench: PipelineBench, *words: str, code: int = 0) -> ReportPage:
+    done = bench.run("report", "-o", "-", *words)
+    assert done.returncode == code, done.stderr
+    page = ReportPage(done.stdout)
+    assert list(page.references()) == []
+    return page
+
+
+def report_of(target: Path, *words: str, code: int = 0, cwd: Path | None = None) -> ReportPage:
+    """The report of a state directory."""
+    bench = PipelineBench(target)
+    bench.spec = target
+    return report(bench, *words, code=code)
+
+
+def failing(bench: PipelineBench) -> None:
+    """A run in which one stage succeeds after a retry, one fails, and one is blocked."""
+    bench.write("in.txt", "x\n")
+    retry = {"attempts": 2, "delaySeconds": 0.05, "jitter": 0}
+    flaky = '[ "$PIPELINE_ATTEMPT" -gt 1 ] || exit 75; cp "$PIPELINE_INPUT_X" "$PIPELINE_OUTPUT_OUT"'
+    bench.define(
+        shell("first", flaky, inputs={"x": "in.txt"}, retry=retry),
+        shell("second", "exit 3", inputs={"a": "out/first.txt"}),
+        shell("third", "exit 0", inputs={"a": "out/second.txt"}),
+    )
+    assert bench.run().returncode == 1
+
+
+def test_a_page_says_what_ran_why_and_how_it_ended(bench) -> None:
+    failing(bench)
+    page = report(bench)
+    assert page.row("stages", "first")[1:4] == ["succeeded", "no completed run", "2"]
+    assert page.row("stages", "second")[1] == "failed" and page.row("stages", "third")[1] == "blocked"
+    assert page.row("stages", "third")[5] == "second"
+    assert page.row("failures", "second")[2] == "failed with exit 3"
+    log = page.row("failures", "second")[3]
+    assert (bench.root / "state" / log).exists()
+    timeline = page.text("timeline")
+    assert "first, attempt 1 at " in timeline and ": exit 75" in timeline
+    assert "first, attempt 2 at " in timeline and " after a wait of 0.05 s" in timeline
+    assert "second" in page.text("graph") and "2 arrows" in page.text("graph")
+    assert "failed" in page.text("history")
+
+
+def test_digests_are_those_of_the_files_and_the_head_is_the_ledgers(bench) -> None:
+    failing(bench)
+    page = report(bench)
+    rows = {tuple(row[-4:-2]): row[-1] for row in page.rows("files")[1:]}
+    for kind, path in (("input", "in.txt"), ("output", "out/first.txt")):
+        assert rows[kind, path] == hashlib.sha256(bench.read(path)).hexdigest()
+    assert json.loads(bench.read("state/audit_ledger.jsonl").splitlines()[-1])["hash"] in page.text("record")
+
+
+def test_a_stage_that_is_up_to_date_shows_what_an_earlier_run_made(bench) -> None:
+    bench.write("in.txt", "x\n")
+    bench.define(shell("a", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}))
+    bench.succeed()
+    (made,) = {record["run"] for record in bench.records()}
+    bench.succeed()
+    page = report(bench)
+    assert page.row("stages", "a")[1] == "up to date"
+    assert f"made by run {made}" in page.text("files")
+    assert made in report(bench, "--run", made).text() and "made by run" not in report(bench, "--run", made).text(
+        "files"
+    )
+
+
+def test_a_resumed_run_has_both_parts_in_its_timeline(bench) -> None:
+    failing(bench)
+    bench.define(
+        shell("first", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}),
+        shell("second", "cp $PIPELINE_INPUT_A $PIPELINE_OUTPUT_OUT", inputs={"a": "out/first.txt"}),
+    )
+    bench.succeed()
+    page = report(bench)
+    assert "2: it was resumed" in page.text("run") and "The run was resumed" in page.text("timeline")
+    assert page.row("stages", "second")[1:4:2] == ["succeeded", "2"]
+    assert "intact" in page.text("record") and not page.root.findall(".//section[@id='failures']")
+
+
+def test_a_copy_of_the_state_directory_is_enough_and_nothing_is_written_to_it(bench, tmp_path) -> None:
+    failing(bench)
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(bench.root / "state", copy)
+    shutil.rmtree(bench.root / "state")
+    before = {path: path.stat() for path in copy.rglob("*")}
+    for path in [*before, copy]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    page = report_of(copy)
+    assert page.row("stages", "second")[1] == "failed" and "2 arrows" in page.text("graph")
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == {
+        path: status.st_mtime_ns for path, status in before.items()
+    }
+
+
+def test_any_run_on_record_can_be_shown(bench) -> None:
+    failing(bench)
+    (first,) = {record["run"] for record in bench.records()}
+    (bench.root / "in.txt").unlink()
+    assert bench.run("--run-id", "refused").returncode == 5
+    bench.write("in.txt", "y\n")
+    bench.define(shell("first", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}))
+    bench.succeed("-f", "first", "--run-id", "forced")
+    assert "out/first.txt" in report(bench, "--run", "forced").text("files")
+    assert report(bench, "--run", first).row("stages", "second")[1] == "failed"
+    refused = report(bench, "--run", "refused")
+    assert 'in.txt": no such file' in refused.text() and "has no log" in refused.text("run")
+    bench.succeed("prune", "--keep", "1")
+    assert bench.run("report", "--run", "unknown").returncode == 2
+
+
+def test_a_pruned_run_says_so(bench) -> None:
+    bench.write("in.txt", "x\n")
+    bench.define(shell("a", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}))
+    bench.succeed("--run-id", "old")
+    bench.succeed("-f", "a")
+    bench.succeed("prune", "--keep", "1")
+    assert "were pruned" in report(bench, "--run", "old").text("run")
+
+
+def test_before_the_first_run_there_is_no_report(bench) -> None:
+    bench.define(shell("a", "exit 0"))
+    done = bench.run("report")
+    assert done.returncode == 2 and done.stderr == "error: no run yet\n" and not list(bench.root.glob("*.html"))
+
+
+def test_a_damaged_record_gives_a_report_that_says_so(bench) -> None:
+    failing(bench)
+    (log,) = [path for path in (bench.root / "state").glob("audit_*.jsonl") if path.name != "audit_ledger.jsonl"]
+    whole = log.read_bytes()
+    log.write_bytes(whole.replace(b'"exit":75', b'"exit":76', 1))
+    page = report(bench, code=6)
+    assert "The record is damaged." in page.text() and f"{log.name}:" in page.text("record")
+    log.unlink()
+    assert "is missing" in report(bench, code=6).text("record")
+    log.write_bytes(whole)
+    (bench.root / "state/audit_ledger.jsonl").unlink()
+    assert "The record is damaged." in report(bench, code=6).text()
+
+
+def test_without_its_key_a_keyed_record_counts_as_unchecked(bench, tmp_path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    project = PipelineBench(tmp_path / "project")
+    project.root.mkdir()
+    project.define(shell("a", "echo > $PIPELINE_OUTPUT_OUT"))
+    project.succeed(env={"OFFPIPE_AUDIT_KEY_FILE": str(key)})
+    assert "not checked" in report(project).text("record")
+
+
+def test_networks_and_warnings_are_listed(bench) -> None:
+    stage = shell("call", "(exec 3<>/dev/tcp/192.0.2.1/80) 2>/dev/null; echo > $PIPELINE_OUTPUT_OUT")
+    bench.define(
+        {**stage, "command": ["bash", *stage["command"][1:]], "offline": {"onAttempt": "record"}}, vars={"v": 1}
+    )
+    bench.succeed("--offline", "best-effort")
+    page = report(bench)
+    if bench.records("offline.attempt"):
+        assert page.row("network", "call")[2:] == ["bash (AF_INET)", "on record only"]
+    else:
+        assert bench.records("run.warning"), "a machine that does not see networks says so"
+    assert "#/vars/v: no stage uses it" in page.text("warnings").replace(" : ", ": ")
+
+
+def test_names_cannot_change_the_page(bench) -> None:
+    bench.write(f"in {SCRIPT}", "x\n")
+    bench.define(shell("a", "cp in* $PIPELINE_OUTPUT_OUT", inputs={"x": "in *"}))
+    bench.succeed("--events", str(bench.root / f"events{SCRIPT}\n\x1b[31m"))
+    page = report(bench)
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in page.html and "\x1b" not in page.html
+    assert "in <script>alert(1)<b>'\"&amp;\\u202e" in page.text("files")
+    assert "<script>alert(1)<b>'\"&amp;\\u202e\\n\\x1b[31m" in page.text("run")
+
+
+def test_the_file_is_named_after_the_pipeline_and_replaces_only_reports(bench) -> None:
+    failing(bench)
+    done = bench.run("report", cwd=bench.root, env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    assert (done.returncode, done.stdout) == (0, "bench-report.html\n"), done.stderr
+    assert ReportPage((bench.root / "bench-report.html").read_text()).row("stages", "second")[1] == "failed"
+    assert bench.run("report", "-o", str(bench.root / "bench-report.html")).returncode == 0
+    before = bench.read("in.txt")
+    for other in ("in.txt", "state/audit_ledger.jsonl", "out"):
+        done = bench.run("report", "-o", str(bench.root / other))
+        assert done.returncode == 2 and "is no report" in done.stderr
+    assert bench.read("in.txt") == before
+    assert bench.run("report", "-o", str(bench.root / "none/x.html")).returncode == 74
+    assert not list(bench.root.rglob("*.tmp"))
+
+
+def test_without_the_extra_the_verb_says_which_one_to_install(bench) -> None:
+    failing(bench)
+    bench.write("without/jinja2.py", "raise ModuleNotFoundError(name='jinja2')\n")
+    done = bench.run("report", env={"PYTHONPATH": str(bench.root / "without")})
+    assert done.returncode == 2 and "needs jinja2" in done.stderr and 'the extra "report"' in done.stderr
+
+
+LARGE = {
+    "instances": [
+        {"name": "trim", "each": {"n": [f"{n:05}" for n in range(5000)]}, "outputs": {"out": "w/{each.n}.a"},
+         "command": ["sh", "-c", 'case {each.n} in 0001?) exit 3;; esac; echo >"$0"', "{outputs.out}"]},
+        {"name": "count", "each": "trim", "inputs": {"x": "w/{each.n}.a"}, "outputs": {"out": "w/{each.n}.b"},
+         "command": ["cp", "{inputs.x}", "{outputs.out}"]},
+    ],
+    "written": [
+        {"name": f"s{row:02}-{place:02}", "command": ["cp", "{inputs.x}", "{outputs.out}"],
+         "inputs": {"x": f"w/{row - 1}-{place * 7 % 50}" if row else "in.txt"}, "outputs": {"out": f"w/{row}-{place}"}}
+        for row in range(40) for place in range(50)
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", LARGE)
+def test_a_large_run_takes_less_than_five_seconds_and_five_megabytes(bench, kind) -> None:
+    bench.write("in.txt", "x\n")
+    bench.define(*LARGE[kind])
+    assert bench.run("-q", "-k", "--durability", "process", timeout=500).returncode == (kind == "instances")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    page = report(bench)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5, "seconds, on any machine with load"
+    assert len(page.html) < 5_000_000
+    if kind == "written":
+        assert len(page.rows("stages")) == 2001
+        assert "40 boxes and 39 arrows" in page.text("graph") and "share a box" in page.text("graph")
+        return
+    assert page.row("stages", "trim (5,000 instances)")[1] == "10 failed, 4,990 succeeded"
+    assert len(page.rows("failures")) == 11
+    outputs = {f"w/{n:05}.a": hashlib.sha256(b"\n").hexdigest() for n in range(5000) if n // 10 != 1}
+    canonical = json.dumps(outputs, sort_keys=True, separators=(",", ":")).encode()
+    assert hashlib.sha256(canonical).hexdigest() in page.text("files")
+
+
+def test_the_core_does_not_load_the_room(bench) -> None:
+    failing(bench)
+    program = (
+        "import sys; sys.argv[1:] = ['status', sys.argv[1]]; from runner.cli.main import main; main();"
+        "print(*{'jinja2', 'graphlay', 'runner.report'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = bench.run(command=(sys.executable, "-c", program, str(bench.spec)))
+    assert done.stderr == "\n"
