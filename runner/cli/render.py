@@ -178,7 +178,7 @@ def _run_row(past: Past) -> tuple[str, ...]:
     notes += [counted(len(past.warnings), "warning")] if past.warnings else []
     notes += [past.fault] if past.fault else []
     code = "" if past.exit_code is None else str(past.exit_code)
-    took = "" if (duration := _duration(past)) is None else seconds(duration)
+    took = "" if past.seconds is None else seconds(past.seconds)
     began = f"{printable(past.began[:19])}Z"
     return began, took, past.name, printable(words), code, counts_text(past.stages), printable("; ".join(notes))
 
@@ -187,21 +187,10 @@ def runs_json(past: Sequence[Past]) -> dict[str, object]:
     """Return invocations as a JSON value."""
     names = ("run", "part", "verb", "outcome", "exit_code", "began", "ended", "stages", "fault", "warnings")
     runs = [
-        {**fields_json(each, *names), "seconds": _duration(each), "supersededBy": each.by, "pruned": each.is_pruned}
+        {**fields_json(each, *names), "seconds": each.seconds, "supersededBy": each.by, "pruned": each.is_pruned}
         for each in past
     ]
     return {"runs": runs}
-
-
-def _duration(past: Past) -> float | None:
-    """Return the seconds from begin to end, None if one is not known."""
-    from datetime import datetime
-
-    try:
-        began, ended = (datetime.fromisoformat(time) for time in (past.began, past.ended or ""))
-    except ValueError:
-        return None
-    return (ended - began).total_seconds()
 
 
 def verified_lines(verified: Verification) -> Iterator[str]:

@@ -173,6 +173,16 @@ class Past(NamedTuple):
         return f"{self.run}#{self.part}" if self.part and self.part > 1 else self.run
 
     @property
+    def seconds(self) -> float | None:
+        """The time from begin to end, None if one is not known."""
+        from datetime import datetime
+
+        try:
+            return (datetime.fromisoformat(self.ended or "") - datetime.fromisoformat(self.began)).total_seconds()
+        except (ValueError, TypeError):  # no time, or one without a zone
+            return None
+
+    @property
     def is_good(self) -> bool:
         """Whether there is nothing to look into."""
         return self.outcome in (SUCCEEDED, RUNNING, UNKNOWN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,15 +19,14 @@ from runner.errors import EXIT_DAMAGED, EXIT_OK, Fault, StateError, UsageError
 from runner.paths import is_name
 from runner.reading import open_regular
 from runner.record import files
-from runner.record.ledger import KILLED, last_run, past_invocations
+from runner.record.ledger import KILLED, RUNNING, last_run, past_invocations
 from runner.record.locks import is_held
 from runner.report import shapes, tables
-from runner.report.run_record import UNENDED, RunRecord, find_graph, seconds_of
+from runner.report.run_record import UNENDED, RunRecord, find_graph
 from runner.results import FAILED, INTERRUPTED, SKIPPED
 
 if TYPE_CHECKING:
     from runner.engine import Options
-    from runner.record.ledger import Past
 
 _MARK = b"<!doctype html><!-- offpipe report -->"  # begins every report
 _HISTORY, _LISTED = 50, 100  # invocations in the chart; most rows of what may be very many
@@ -72,19 +72,21 @@ def make_page(target: str, options: Options, run: str | None) -> Page:
     if not (mine or record.parts or verified.damage):
         raise UsageError(Fault("--run" if run else "", f'no run "{run}"' if run else "no run yet"))
     graph = find_graph(archive, record.opening, (each.run for each in past[:_HISTORY]))
-    has_no_work = record.ended and not record.status and [*record.ended.stages] == [SKIPPED]
-    groups = tables.group_stages(record, graph, SKIPPED if has_no_work else tables.NOT_STARTED)
+    outcome = mine[0].outcome if mine else str(record.ended.status) if record.ended else KILLED
+    bad = (FAILED, INTERRUPTED) if outcome == RUNNING else (FAILED, INTERRUPTED, UNENDED)
+    groups_of = partial(tables.group_stages, record, graph, SKIPPED if record.has_no_work else tables.NOT_STARTED)
+    groups = groups_of()
     name = archive.spec.name if archive.spec else verified.pipeline
     work: dict[str, list[float]] = defaultdict(list)
     for attempt in record.attempts.values():
         work[attempt.stage.partition("@")[0]].append(attempt.took)
     html = _environment().get_template("page.html").render(
         pipeline=name or "offpipe", record=record, mine=mine, verified=verified, groups=groups, has_graph=bool(graph),
-        outcome=mine[0].outcome if mine else record.ended.status if record.ended else KILLED,
+        outcome=outcome,
         files=[tables.files_of(record, group, paths, is_newest=record.run == newest) for group in groups],
-        drawing=shapes.draw_graph(groups) if graph else None, history=past[:_HISTORY], words=tables.WORDS,
+        drawing=shapes.draw_graph(groups_of) if graph else None, history=past[:_HISTORY], words=tables.WORDS,
         timeline=shapes.Timeline(record.attempts.values(), record.parts), most=_LISTED, version=__version__,
-        failed=[name for name, status in record.status.items() if status in (FAILED, INTERRUPTED, UNENDED)],
+        failed=[name for name, status in record.status.items() if status in bad],
         numbers=dict(record.attempts.keys()), work=work,
     )  # fmt: skip
     code = EXIT_DAMAGED if verified.damage else EXIT_OK
@@ -97,21 +99,15 @@ def _environment() -> Environment:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         loader=FileSystemLoader(os.path.join(os.path.dirname(__file__), "templates")), finalize=_printable,
     )  # fmt: skip
-    for function in (calls_of, text.counted, text.seconds, text.size, tables.reasons_of, shapes.short, _took, _clock):
+    for function in (calls_of, text.counted, text.seconds, text.size, tables.reasons_of, shapes.short, _clock):
         environment.globals[function.__name__.lstrip("_")] = function
     environment.globals |= {"width": shapes.WIDTH, "box_height": shapes.HEIGHT}
-    environment.filters |= {"printable": text.printable, "took": _took}
+    environment.filters["printable"] = text.printable
     return environment
 
 
 def _printable(value: object) -> object:
     return text.printable(value) if type(value) is str else value
-
-
-def _took(past: Past) -> float:
-    """Return the seconds that an invocation took, 0 if that is not known."""
-    began, ended = seconds_of(past.began), seconds_of(past.ended)
-    return max(0.0, ended - began) if began and ended else 0.0
 
 
 def _clock(time: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import parsed
 from runner.errors import SpecError
-from runner.paths import is_name
+from runner.paths import is_name, is_stage
 from runner.record import events
 from runner.results import ADOPTED, SKIPPED, SUCCEEDED
 from runner.spec.graph import build_graph
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from runner.record.events import Event
     from runner.spec.graph import Graph
 
-UNENDED = "did not end"  # of a stage, besides the statuses of results
+UNENDED = "no end on record"  # of an attempt, and as a status of its stage
+_OPENING = {  # fields of the record that begins a part
+    **dict.fromkeys(("host", "user", "spec", "specIn", "specSha256"), str), "argv": list, "isolation": dict,
+    "versions": dict,
+}  # fmt: skip
 _MALFORMED = (SpecError, KeyError, TypeError, ValueError, AttributeError, RecursionError)  # of a spec no run wrote
 
 
@@ -40,7 +44,7 @@ class Attempt(NamedTuple):
     delay: float
     began: float
     ended: float
-    ending: str = "no end on record"
+    ending: str = UNENDED
 
     @property
     def took(self) -> float:
@@ -71,13 +75,20 @@ class RunRecord:
         for record, event in archive.events(run):
             self._note(record, event)
         for place, attempt in self.attempts.items():
-            if attempt.ending == Attempt._field_defaults["ending"]:
+            if attempt.ending == UNENDED:
                 self.attempts[place] = attempt._replace(ended=self.parts[attempt.part][1])
+
+    @property
+    def has_no_work(self) -> bool:
+        """Whether it is the log of a run with nothing to do, which names no stages."""
+        stages: object = self.ended and self.ended.stages  # unchecked
+        return not self.status and isinstance(stages, dict) and [*stages] == [SKIPPED]
 
     def _note(self, record: Record, event: Event | None) -> None:
         now = max(seconds_of(record["ts"]) or 0.0, *(self.parts[-1] if self.parts else ()), 0.0)
         if isinstance(event, events.RunOpened):
-            self.opening, self.ended = record["data"], None
+            data, self.ended = record["data"], None
+            self.opening = {name: data[name] for name, kind in _OPENING.items() if isinstance(data.get(name), kind)}
             self.parts.append((now, now))
         elif not self.parts:
             return  # it does not begin as a log does
@@ -95,15 +106,17 @@ class RunRecord:
                 self.attempts[stage, number] = Attempt(stage, number, len(self.parts) - 1, waited, now, now)
                 self.status[stage], self.reasons[stage] = UNENDED, event.reasons
             case events.AttemptFinished(stage=stage):
-                place = stage, record["data"].get("attempt")
-                if place in self.attempts:
+                ended = record["data"].get("attempt")
+                if isinstance(ended, int) and (place := (stage, ended)) in self.attempts:
                     self.attempts[place] = self.attempts[place]._replace(ended=now, ending=_ending(record["data"]))
-            case events.StageFinished(stage=stage):
+            case events.StageFinished(stage=stage) if is_stage(stage):
                 self.status[stage], self.why[stage] = event.status, event.why
             case events.StageCommit(stage=stage):
                 self.status[stage] = ADOPTED if record["ev"] == events.ADOPTED else SUCCEEDED
                 self.reasons[stage], self.commits[stage] = event.reasons, event
-            case events.StageSkipped(stage=stage) if stage not in self.commits:  # else an earlier part made it
+            case events.StageSkipped(stage=stage) if (
+                is_stage(stage) and stage not in self.commits
+            ):  # else an earlier part made it
                 self.status[stage], self.keys[stage] = SKIPPED, event.key
 
 
@@ -127,20 +140,17 @@ def find_graph(archive: Archive, opening: Mapping[str, Any], runs: Iterable[str]
     After a run with nothing to do, another log has the spec: the one that record 0 names, or one of `runs`.
     """
     text = opening.get("spec")
-    for run in (opening.get("specIn"), *runs) if opening and text is None else ():
-        first = next(archive.events(str(run)), None) if is_name(run) else None
-        if first and first[0]["data"].get("specSha256") == opening.get("specSha256"):
-            text = text or first[0]["data"].get("spec")
+    if opening and text is None:
+        firsts = (next(archive.events(str(run)), None) for run in (opening.get("specIn"), *runs) if is_name(run))
+        data = (first[0]["data"] for first in firsts if first)
+        same = (each for each in data if each.get("specSha256") == opening.get("specSha256"))
+        text = next((each["spec"] for each in same if "spec" in each), None)
     try:
         given: Any = parsed(str(text).encode())
         stages = tuple(
-            Stage(index, stage["name"], stage["outputs"], _tuples(stage["inputs"]), needs=tuple(stage["needs"]))
+            Stage(index, stage["name"], stage["outputs"], stage["inputs"], needs=tuple(stage["needs"]))
             for index, stage in enumerate(given["stages"])
         )
         return build_graph(Spec("", "", given["name"], "/", "/", archive.paths, stages, ""))
     except _MALFORMED:
         return None
-
-
-def _tuples(inputs: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
-    return {name: path if isinstance(path, str) else tuple(path) for name, path in inputs.items()}

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
 
 import graphlay
 
-from runner.report.tables import Group
+from runner.report.tables import FOLDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from runner.report.run_record import Attempt
+    from runner.report.tables import Group
 
 WIDTH, LABELS = 960, 200  # of the timeline, and of the names in it
 HEIGHT, _LETTER, _LONGEST = 44, 7.2, 28  # of a box, and of a letter; characters of a name
 _BOXES, _ARROWS, _ROWS, _BARS = 100, 400, 40, 50  # most that can be read; the graph is then laid out within a second
 _GAP, _STEP = 16, 4  # between two parts of a run, and of an area
-FOLDS: tuple[Callable[[str], str], ...] = (  # give stages that are too many to be shown a name in common
-    str,
-    lambda name: name.partition("@")[0],
-    lambda name: re.sub(r"\d+(?=\D*$)", "#", name.partition("@")[0]),
-    lambda name: re.sub(r"\d+", "#", name.partition("@")[0]),
-    lambda _: "all stages",
-)
 
 
 class Drawing(NamedTuple):
-    """Boxes and arrows as graphlay places them, in an area with `bounds`. `groups` are in the order of the boxes.
+    """Groups of stages, and their boxes and arrows in the same order. `is_folded`: some differ in numbers only."""
 
-    `is_folded`: stages whose names differ in numbers only share a box.
-    """
-
-    bounds: Any
     groups: list[Group]
-    boxes: Any
-    arrows: Any
+    placed: graphlay.Layout
     is_folded: bool
 
 
@@ -55,34 +43,22 @@ def short(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def draw_graph(groups: Sequence[Group]) -> Drawing | None:
-    """Return the drawing; None if it would have too many boxes or arrows to be read."""
+def draw_graph(groups_of: Callable[[Callable[[str], str]], list[Group]]) -> Drawing | None:
+    """Return the drawing, given a function from a fold to groups; None for too many boxes or arrows to be read."""
     for fold in FOLDS[1:-1]:
-        members: dict[str, list[Group]] = defaultdict(list)
-        for group in groups:
-            members[fold(group.name)].append(group)
-        folded = [_merged(name, each, fold) for name, each in members.items()]
-        if 0 < len(folded) <= _BOXES and sum(len(group.needs) for group in folded) <= _ARROWS:
+        groups = groups_of(fold)
+        if 0 < len(groups) <= _BOXES and sum(len(group.needs) for group in groups) <= _ARROWS:
             break
     else:
         return None
     plan = graphlay.Graph()
-    for group in folded:
+    for group in groups:
         letters = max(len(short(group.name)) + 6 * group.is_many, 0.85 * len(group.outcome))
         plan.node(group.name, width=max(100, 28 + _LETTER * letters), height=HEIGHT)
-    for group in folded:
-        for need in group.needs:
-            plan.edge(need, group.name)
+    for source, target in ((need, group.name) for group in groups for need in group.needs):
+        plan.edge(source, target)
     options = {"effort": "fast", "routing": {"style": "diagonal"}}
-    placed = graphlay.layout(plan, preset="layered", options=options)
-    return Drawing(placed.bounds, folded, placed.nodes, placed.edges, len(folded) < len(groups))
-
-
-def _merged(name: str, groups: Sequence[Group], fold: Callable[[str], str]) -> Group:
-    stages = [stage for group in groups for stage in group.stages]
-    needs = dict.fromkeys(fold(need) for group in groups for need in group.needs)
-    needs.pop(name, None)
-    return Group(name, stages, sum((group.counts for group in groups), Counter()), [*needs])
+    return Drawing(groups, graphlay.layout(plan, preset="layered", options=options), fold is not FOLDS[1])
 
 
 class Timeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from runner.report.run_record import UNENDED
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runner.paths import StatePaths
     from runner.report.run_record import RunRecord
@@ -25,6 +26,13 @@ WORDS = {  # of a status, and a class in the templates; the most important statu
     BLOCKED: ("blocked", "bad"), NOT_STARTED: (NOT_STARTED, "idle"), SUCCEEDED: ("succeeded", "good"),
     ADOPTED: ("adopted", "good"), SKIPPED: ("up to date", "idle"),
 }  # fmt: skip
+FOLDS: tuple[Callable[[str], str], ...] = (  # name groups of stages; each makes fewer groups than the one before
+    str,
+    lambda stage: stage.partition("@")[0],
+    lambda stage: re.sub(r"\d+(?=\D*$)", "#", stage.partition("@")[0]),
+    lambda stage: re.sub(r"\d+", "#", stage.partition("@")[0]),
+    lambda _: "all stages",
+)
 _REASONS, _FILES, _LONGEST = 3, 20, 140  # most reasons and files that are listed, and characters of a reason
 
 
@@ -52,18 +60,20 @@ class Group(NamedTuple):
         return ", ".join(f"{number:,} {word}" if self.is_many else word for number, word in known)
 
 
-def group_stages(record: RunRecord, graph: Graph | None, default: str) -> list[Group]:
-    """Return the stages and templates of a run, in the order of the graph; `default` is the status of unnamed ones.
+def group_stages(
+    record: RunRecord, graph: Graph | None, default: str, fold: Callable[[str], str] = FOLDS[1]
+) -> list[Group]:
+    """Return the stages of a run in groups, in the order of the graph. `default` is the status of unnamed stages.
 
-    The log may name stages that are in the graph no more.
+    The log may name stages that are in the graph no more. A group does not need itself.
     """
     members: dict[str, list[str]] = {}
     needs: dict[str, dict[str, None]] = {}
     for stage in dict.fromkeys((*(each.name for each in graph.order), *record.status) if graph else record.status):
-        name = stage.partition("@")[0]
+        name = fold(stage)
         members.setdefault(name, []).append(stage)
         upstream = graph.upstream.get(stage, ()) if graph else ()
-        needs.setdefault(name, {}).update(dict.fromkeys(needed.partition("@")[0] for needed in upstream))
+        needs.setdefault(name, {}).update(dict.fromkeys(needed for needed in map(fold, upstream) if needed != name))
     return [
         Group(name, stages, Counter(record.status.get(stage, default) for stage in stages), [*needs[name]])
         for name, stages in members.items()

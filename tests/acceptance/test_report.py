@@ -7,11 +7,12 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
-from pipeline_bench import PipelineBench, shell
+from pipeline_bench import PipelineBench, shell, wait_for
 from report_page import ReportPage
 
 SCRIPT = "<script>alert(1)<b>'\"&amp;\N{RIGHT-TO-LEFT OVERRIDE}"
@@ -135,6 +136,33 @@ def test_a_pruned_run_says_so(bench) -> None:
     bench.succeed("-f", "a")
     bench.succeed("prune", "--keep", "1")
     assert "were pruned" in report(bench, "--run", "old").text("run")
+
+
+def test_a_run_at_work_is_running_and_a_killed_one_did_not_end(bench) -> None:
+    waits = "touch begun; until test -e go; do sleep 0.01; done; echo >$PIPELINE_OUTPUT_OUT"
+    bench.define(shell("a", waits), shell("b", "exit 0", inputs={"a": "out/a.txt"}))
+    run = bench.start()
+    wait_for((bench.root / "begun").exists)
+    page = report(bench)
+    assert " running " in page.text() and page.root.find(".//section[@id='failures']") is None
+    assert page.row("stages", "a")[1] == "no end on record" and page.row("stages", "b")[1] == "not started"
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    page = report(bench)
+    assert " did not end " in page.text() and page.row("failures", "a")[1] == "no end on record"
+
+
+def test_after_a_run_with_nothing_to_do_the_graph_comes_from_the_log_that_has_the_spec(bench) -> None:
+    bench.write("in.txt", "x\n")
+    copy = {"command": ["cp", "{inputs.x}", "{outputs.out}"]}
+    long = [{"name": f"s{n}", **copy, "inputs": {"x": "in.txt"}, "outputs": {"out": f"w/{n}"}} for n in range(20)]
+    bench.define(*long, {"name": "last", **copy, "inputs": {"x": "w/7"}, "outputs": {"out": "w/last"}})
+    bench.succeed()
+    first = bench.records("run.start")[0]
+    wait_for(lambda: bench.succeed() and "specIn" in bench.records("run.start")[-1]["data"], "a short log")
+    assert "21 boxes and 1 arrow" in report(bench).text("graph")
+    assert report(bench).row("stages", "last")[1] == "up to date"
+    assert f"made by run {first['run']}" in report(bench).text("files")
 
 
 def test_before_the_first_run_there_is_no_report(bench) -> None:

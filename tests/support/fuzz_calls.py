@@ -23,7 +23,8 @@ LOOKING = frozenset({0, 2, 4, 5, 74})
 CODES = {
     "run": frozenset({0, 1, 2, 4, 5, 9, 74, 75}), "plan": LOOKING, "validate": LOOKING, "explain": LOOKING,
     "status": LOOKING | {3}, "graph": frozenset({0, 2, 74}), "verify": frozenset({0, 2, 3, 6, 74}),
-    "log": frozenset({0, 2, 74}), "clean": frozenset({0, 2, 5, 9, 74}), "schema": frozenset({0, 2}),
+    "log": frozenset({0, 2, 74}), "report": frozenset({0, 2, 6, 74}),
+    "clean": frozenset({0, 2, 5, 9, 74}), "schema": frozenset({0, 2}),
     "export": frozenset({0, 2, 6, 74}),
 }  # fmt: skip
 LOOKS = (
@@ -35,7 +36,7 @@ LOOKS = (
     "copy"),
     ("log", "first"), ("clean", "-n"), ("clean", "-n", "--state"),
     ("plan", "-v", "many"), ("status", "-v", "many@*"), ("explain", "many@one"), ("log", "many@one"), ("log", "many"),
-    ("graph", "--expand"), ("plan", "-f", "many@t*"), ("clean", "-n", "--orphans"), ("export",),
+    ("graph", "--expand"), ("report", "-o", "-"), ("plan", "-f", "many@t*"), ("clean", "-n", "--orphans"), ("export",),
 )  # fmt: skip
 
 
