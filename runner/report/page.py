@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from functools import partial
@@ -67,13 +68,14 @@ def make_page(target: str, options: Options, run: str | None) -> Page:
         refuse_other_pipeline(archive.spec, verified.pipeline)
     past, last = list(past_invocations(paths.ledger, is_running=is_held(paths))), last_run(paths.ledger)
     newest = last["run"] if last else past[0].run if past else ""
-    record = RunRecord(archive, run or newest)
-    mine = [each for each in past if each.run == record.run]
+    mine = [each for each in past if each.run == (run or newest)]
+    is_running = bool(mine) and mine[0].outcome == RUNNING
+    record = RunRecord(archive, run or newest, time.time() if is_running else 0.0)
     if not (mine or record.parts or verified.damage):
         raise UsageError(Fault("--run" if run else "", f'no run "{run}"' if run else "no run yet"))
     graph = find_graph(archive, record.opening, (each.run for each in past[:_HISTORY]))
     outcome = mine[0].outcome if mine else str(record.ended.status) if record.ended else KILLED
-    bad = (FAILED, INTERRUPTED) if outcome == RUNNING else (FAILED, INTERRUPTED, UNENDED)
+    bad = (FAILED, INTERRUPTED) if is_running else (FAILED, INTERRUPTED, UNENDED)
     groups_of = partial(tables.group_stages, record, graph, SKIPPED if record.has_no_work else tables.NOT_STARTED)
     groups = groups_of()
     name = archive.spec.name if archive.spec else verified.pipeline
@@ -87,17 +89,18 @@ def make_page(target: str, options: Options, run: str | None) -> Page:
         drawing=shapes.draw_graph(groups_of) if graph else None, history=past[:_HISTORY], words=tables.WORDS,
         timeline=shapes.Timeline(record.attempts.values(), record.parts), most=_LISTED, version=__version__,
         failed=[name for name, status in record.status.items() if status in bad],
-        numbers=dict(record.attempts.keys()), work=work,
+        numbers=dict(record.attempts.keys()), work=work, made=datetime.now(UTC),
     )  # fmt: skip
-    code = EXIT_DAMAGED if verified.damage else EXIT_OK
-    return Page(_MARK.decode() + html, name if is_name(name) else "offpipe", code)
+    is_safe = is_name(name)  # in a path
+    return Page(_MARK.decode() + html, name if is_safe else "offpipe", EXIT_DAMAGED if verified.damage else EXIT_OK)
 
 
 def _environment() -> Environment:
     """Return the environment of the templates. Every value is made printable, so no name can change what is read."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=FileSystemLoader(os.path.join(os.path.dirname(__file__), "templates")), finalize=_printable,
+        loader=FileSystemLoader(os.path.join(os.path.dirname(__file__), "templates")),
+        finalize=lambda value: text.printable(value) if type(value) is str else value,
     )  # fmt: skip
     for function in (calls_of, text.counted, text.seconds, text.size, tables.reasons_of, shapes.short, _clock):
         environment.globals[function.__name__.lstrip("_")] = function
@@ -106,10 +109,6 @@ def _environment() -> Environment:
     return environment
 
 
-def _printable(value: object) -> object:
-    return text.printable(value) if type(value) is str else value
-
-
-def _clock(time: float) -> str:
+def _clock(moment: float) -> str:
     """Return a time as `02:00:03`, in UTC."""
-    return f"{datetime.fromtimestamp(time, UTC):%H:%M:%S}"
+    return f"{datetime.fromtimestamp(moment, UTC):%H:%M:%S}"

@@ -59,7 +59,8 @@ class RunRecord:
     as far as they are there `why` it failed, the `reasons` why it ran (unchecked), its `keys`, and its `commits`.
     """
 
-    def __init__(self, archive: Archive, run: str) -> None:
+    def __init__(self, archive: Archive, run: str, now: float = 0.0) -> None:
+        """`now`, in seconds since 1970, is until when a run at work has come."""
         self.run = run
         self.opening: Mapping[str, Any] = {}
         self.ended: events.RunEnded | None = None
@@ -74,6 +75,7 @@ class RunRecord:
         self.warnings: list[events.RunWarning] = []
         for record, event in archive.events(run):
             self._note(record, event)
+        self.parts[-1:] = [(begin, max(now, last)) for begin, last in self.parts[-1:]]
         for place, attempt in self.attempts.items():
             if attempt.ending == UNENDED:
                 self.attempts[place] = attempt._replace(ended=self.parts[attempt.part][1])
@@ -114,9 +116,7 @@ class RunRecord:
             case events.StageCommit(stage=stage):
                 self.status[stage] = ADOPTED if record["ev"] == events.ADOPTED else SUCCEEDED
                 self.reasons[stage], self.commits[stage] = event.reasons, event
-            case events.StageSkipped(stage=stage) if (
-                is_stage(stage) and stage not in self.commits
-            ):  # else an earlier part made it
+            case events.StageSkipped(stage=stage) if is_stage(stage) and stage not in self.commits:
                 self.status[stage], self.keys[stage] = SKIPPED, event.key
 
 

@@ -103,14 +103,15 @@ def files_of(record: RunRecord, group: Group, paths: StatePaths, *, is_newest: b
     """Return what a group was made from, and what it made: kind, path, digest, size, and the run that made it.
 
     Many files share a row, with the digest of {path: sha256} in canonical JSON. A stage without a commit in this log
-    has a marker, which tells of this run if it has the key in the log; without a key there, if this is the newest run.
+    may have a marker, which counts if it has the key in the log. A run with nothing to do logs no keys: if it
+    `is_newest`, all markers count.
     """
     digests: dict[str, dict[str, str]] = {"input": {}, "code": {}, "output": {}}
     made: dict[str, tuple[int, str]] = {}
     for stage in group.stages:
         commit, key = record.commits.get(stage), record.keys.get(stage)
         marker = commit.marker(record.run, 0) if commit else read_marker(paths, stage)
-        if marker is None or not (commit or marker.key == key or (is_newest and key is None)):
+        if marker is None or not (commit or marker.key == key or (is_newest and record.has_no_work)):
             continue
         inputs, code = (marker.components.get(name, {}) for name in ("inputs", "code"))
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -85,6 +86,17 @@ def test_a_stage_that_is_up_to_date_shows_what_an_earlier_run_made(bench) -> Non
     )
 
 
+def test_a_blocked_stage_shows_nothing_that_an_earlier_run_made(bench) -> None:
+    bench.write("in.txt", "x\n")
+    first = shell("a", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"})
+    second = shell("b", "cp $PIPELINE_INPUT_A $PIPELINE_OUTPUT_OUT", inputs={"a": "out/a.txt"})
+    bench.define(first, second)
+    bench.succeed()
+    bench.define(shell("a", "exit 1", inputs={"x": "in.txt"}), second)
+    assert bench.run().returncode == 1
+    assert report(bench).row("stages", "b")[1] == "blocked" and "out/" not in report(bench).text("files")
+
+
 def test_a_resumed_run_has_both_parts_in_its_timeline(bench) -> None:
     failing(bench)
     bench.define(
@@ -146,6 +158,8 @@ def test_a_run_at_work_is_running_and_a_killed_one_did_not_end(bench) -> None:
     page = report(bench)
     assert " running " in page.text() and page.root.find(".//section[@id='failures']") is None
     assert page.row("stages", "a")[1] == "no end on record" and page.row("stages", "b")[1] == "not started"
+    worked = re.search(r"a, attempt 1 at \S+, (\S+) s: no end on record", page.text("timeline"))
+    assert worked and float(worked[1]) > 0, "until now"
     run.send_signal(signal.SIGKILL)
     run.wait()
     page = report(bench)
