@@ -84,21 +84,7 @@ class PipelineBench:
             process.communicate()
 
     def _arguments(self, words: tuple[str, ...]) -> list[str]:
-        verbs = {
-            "run",
-            "plan",
-            "export",
-            "status",
-            "runs",
-            "explain",
-            "validate",
-            "graph",
-            "log",
-            "clean",
-            "prune",
-            "verify",
-            "report",
-        }
+        verbs = "run plan status runs explain validate graph log clean prune verify report export".split()
         verb = words[0] if words and words[0] in verbs else "run"
         return [verb, str(self.spec), *words[words[:1] == (verb,) :]]
 
