@@ -10,6 +10,7 @@ from runner.errors import Fault, StateError
 from runner.executor.attempts import Attempts
 from runner.executor.job import Job
 from runner.paths import partial_path, partial_tag
+from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Fingerprint
 from runner.record import files
 from runner.record.events import ATTEMPT_STARTED
@@ -33,7 +34,7 @@ class Place:
         log = SimpleNamespace(run="r", append=lambda event, _: self.recorded.append(event))
         run = SimpleNamespace(
             spec=self.spec, log=log, earlier={"a": 1}, tags={"a": {FIRST: KEY}}, level="scan", durable=False,
-            new_examiner=lambda: None,
+            new_examiner=lambda: None, cache=DigestCache(),
         )  # fmt: skip
         self.attempts = Attempts(run)
 
