@@ -15,7 +15,7 @@ from runner.paths import partial_path, partial_tag, stdout_path
 from runner.plan.code.modules import sdk_path
 from runner.record import files
 from runner.sandbox.client import Launch
-from runner.sandbox.environment import DEFAULT_PATH, argument_fault, contract_variables, stage_environment
+from runner.sandbox.environment import DEFAULT_PATH, contract_variables, stage_environment
 from runner.sandbox.programs import find_program, missing_program
 from runner.spec.placeholders import expand, list_inputs, references, relative_path
 
@@ -41,7 +41,7 @@ class Preparer:
         self._launched = 0
 
     def prepare(self, job: Job) -> Launch:
-        """Lay out the next attempt. Raises SpecError for a command line that is too long or a missing program."""
+        """Lay out the next attempt. Raises SpecError for a missing program."""
         stage, run, before = job.stage, self._run.log.run, self._numbers.get(job.stage.name, 0)
         job.network.clear()
         job.number = self._numbers[stage.name] = before + 1
@@ -121,13 +121,11 @@ class Preparer:
         return argv
 
     def _program(self, job: Job, argv: list[str], environment: dict[str, str]) -> str:
-        """Return the absolute path of the program. Raises SpecError for a missing one, or for arguments too long."""
+        """Return the absolute path of the program. Raises SpecError for a missing one."""
         path, where = environment.get("PATH", DEFAULT_PATH), f"{self._spec.shown}#/stages/{job.stage.index}"
         program = find_program(argv[0], path, self._spec.root)
         if program is None:
             raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), self._spec.root, where))
-        if fault := argument_fault(argv, environment, arg_max=os.sysconf("SC_ARG_MAX"), where=where):
-            raise SpecError(fault)
         return program
 
 

@@ -1,4 +1,4 @@
-"""The environment of a stage's program, and the system's limits on it and on the arguments.
+"""The environment of a stage's program.
 
 Of the runner's own environment, a stage gets only the values that are arguments here.
 """
@@ -10,20 +10,16 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault
 from runner.paths import variable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
 LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 LARGEST_VALUE = 64 * 1024
 LARGEST_TOGETHER = 512 * 1024
-LARGEST_STRING = 128 * 1024  # MAX_ARG_STRLEN, linux/binfmts.h: 32 pages, the final NUL included
-LARGEST_ARGUMENTS = 6 * 1024 * 1024  # fs/exec.c: three quarters of _STK_LIM, however large the stack may grow
-SLACK = 4096  # bytes for the program's own name and a shebang line; POSIX asks to leave 2048
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -109,28 +105,3 @@ def _size(text: str) -> int:
 
 # In ASCII, because UTF-8 cannot encode a lone surrogate.
 _json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
-
-
-def argument_bytes(argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """Return the bytes that the kernel counts: every string with its NUL, and a pointer to each (fs/exec.c)."""
-    strings = sum(_size(word) + 9 for word in argv)
-    return strings + sum(_size(name) + _size(value) + 10 for name, value in env.items())
-
-
-def argument_fault(argv: Sequence[str], env: Mapping[str, str], *, arg_max: int, where: str) -> Fault | None:
-    """Return why the kernel would refuse this command line, or None; `arg_max` is os.sysconf("SC_ARG_MAX")."""
-    limit = min(arg_max, LARGEST_ARGUMENTS) - SLACK
-    hint = "pass the names in a file: {list.NAME}"
-    longest = max(argv, key=_size, default="")
-    if _size(longest) + 1 > LARGEST_STRING:
-        what = f"an argument of {_size(longest):,} bytes is over the system's {LARGEST_STRING - 1:,}"
-        return Fault(where, f"{what}: {longest[:40]}...", hint)
-    for name, value in env.items():
-        size = _size(name) + _size(value) + 1
-        if size + 1 > LARGEST_STRING:
-            what = f"the variable {name} of {size:,} bytes is over the system's {LARGEST_STRING - 1:,}"
-            return Fault(where, what, "put it into a file")
-    size = argument_bytes(argv, env)
-    if size <= limit:
-        return None
-    return Fault(where, f"a command line of {size:,} bytes is over the system's {limit:,}", hint)

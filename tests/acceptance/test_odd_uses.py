@@ -159,6 +159,14 @@ def test_an_odd_use_gets_the_right_answer(bench, use) -> None:
     assert {path.name for path in bench.root.iterdir()} - {"state"} == before - {"state"}
 
 
+def test_arguments_too_long_for_the_system_fail_the_stage_with_a_hint(bench) -> None:
+    bench.define({**COPY, "command": ["echo", "{params.text}"], "stdout": "y", "params": {"text": "x" * 200_000}})
+    bench.write("in.txt", "x\n")
+    done = bench.run()
+    assert done.returncode == 1
+    assert "E2BIG (Argument list too long)\nhint: pass the names in a file: {list.NAME}" in done.stderr
+
+
 @pytest.mark.parametrize(("word", "hint"), [("--nope", None), ("--until", None), ("--force-all", "--force")])
 def test_a_hint_names_what_is_near_or_nothing(bench, word, hint) -> None:
     bench.define(COPY)
