@@ -11,7 +11,7 @@ from runner.sdk.output import Output
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, NoReturn, TypeVar
+    from typing import Any, TypeVar
 
     T = TypeVar("T")
 
@@ -24,10 +24,10 @@ DEFAULT_EVERY_SECONDS = 1.0
 class Progress:
     """The content of a progress file: a `job`, counted from 0, its offsets, whether it is `done`, and output lengths.
 
-    `is_sealed`: the file has a checksum. The runner checks it, and every value, before the stage starts.
+    The runner checks the checksum, and every value, before the stage starts.
     """
 
-    __slots__ = ("byte_offset", "done", "is_sealed", "job", "lengths", "line_offset")
+    __slots__ = ("byte_offset", "done", "job", "lengths", "line_offset")
 
     def __init__(self, content: Mapping[str, Any]) -> None:
         self.job: int = content["job"]
@@ -35,7 +35,6 @@ class Progress:
         self.byte_offset: int = content["byteOffset"]
         self.lengths: dict[str, int] = {name: entry["length"] for name, entry in content["outputs"].items()}
         self.done = content.get("done") is True
-        self.is_sealed = "checksum" in content
 
 
 class Checkpoints:
@@ -77,7 +76,8 @@ class Checkpoints:
                 content = json.loads(stream.read())
             progress = Progress(content)
             are_long = all(os.stat(self._outputs[name]).st_size >= length for name, length in progress.lengths.items())
-            if are_long and (content["v"], content["key"]) == (PROGRESS_VERSION, self._key):
+            # Without a checksum, nothing vouches for the offsets: the SDK did not write them.
+            if are_long and content["checksum"] and (content["v"], content["key"]) == (PROGRESS_VERSION, self._key):
                 return progress
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
@@ -133,12 +133,6 @@ class Checkpoints:
         files.replace(self._path, json.dumps(content).encode(), temporary=self._temporary)
         if self._faults:
             self._faults.reach("after")
-
-    def refuse(self, path: str) -> NoReturn:
-        """End the stage, because its checkpoint does not fit the input at `path`."""
-        files.discard(self._path)
-        what = "the checkpoint lies where no line of this input begins"
-        raise StateError(Fault(path, what, "it was removed: run again, and the stage starts anew"))
 
     def close(self) -> None:
         """Close all outputs."""

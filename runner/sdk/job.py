@@ -122,22 +122,19 @@ class Job(Generic[Data]):
                 self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
         self._entered = True
         try:
-            self._open(is_sealed=reached is None or reached.is_sealed)
+            self._open()
         except OffpipeError:
             self._checkpoints.end()  # in case the stage continues without this job
             raise
         return self
 
-    def _open(self, *, is_sealed: bool) -> None:
+    def _open(self) -> None:
         self._outputs = {name: self._checkpoints.open_output(name) for name in self._to}
         for output in self._outputs.values():
             output.encoding, output.errors = self._encoding, self._errors
         self._writes(writing=not self.resumed)
+        # The offset is right. If the input was edited since, the runner notices, and starts the stage again.
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
-        # A sealed offset is right. If the input was edited since, the runner notices, and starts the stage again.
-        fits = self._source.is_within() if is_sealed else self._source.begins_line()
-        if not fits:
-            self._checkpoints.refuse(self._source.path)
         self._start_interval(self._line_offset)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

@@ -26,17 +26,6 @@ class Source:
             self._open_next()
         self.offset = offset
 
-    def is_within(self) -> bool:
-        """Whether the start of this source is not behind the end of the input."""
-        return self.offset == 0 or self._descriptor >= 0
-
-    def begins_line(self) -> bool:
-        """Whether this source starts at the beginning of a line, or at the end of the last line."""
-        if self.offset == 0 or not self.is_within():
-            return self.offset == 0
-        at_end = self.offset == os.fstat(self._descriptor).st_size
-        return at_end or os.pread(self._descriptor, 1, self.offset - 1) == b"\n"
-
     def read(self, size: int, most: int) -> tuple[bytes, int]:
         """Return the next whole lines, about `size` bytes and at most `most` lines, and their number; b"" at the end.
 

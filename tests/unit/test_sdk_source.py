@@ -49,14 +49,6 @@ def test_a_line_longer_than_the_size_comes_whole(tmp_path):
     assert [(len(block), lines) for block, lines in blocks([path], 1000, 1)] == [(300_001, 1), (6, 1)]
 
 
-def test_a_line_begins_behind_a_line_end_and_at_the_ends_of_files_only(tmp_path):
-    paths = [tmp_path / "one", tmp_path / "two"]
-    paths[0].write_bytes(b"ab\nc")
-    paths[1].write_bytes(b"d\n")
-    fitting = [offset for offset in range(9) if Source(tuple(map(str, paths)), offset).begins_line()]
-    assert fitting == [0, 3, 4, 6]
-
-
 def test_an_input_that_went_away_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone: cannot read: No such file or directory"):
         Source((str(tmp_path / "gone"),), 0)
