@@ -19,7 +19,6 @@ ALONE = ("-p", "no:hypothesispytest", "-p", "no:randomly", "-p", "no:cov")  # wh
 
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}"),
-    pytest.mark.xdist_group("downstream"),
     pytest.mark.full,
 ]
 

@@ -124,7 +124,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 
 
 # One worker for the whole file, so that the library is copied and run once.
-pytestmark = [pytest.mark.full, pytest.mark.xdist_group("real-input")]
+pytestmark = pytest.mark.full
 
 
 def test_the_input_is_what_real_input_is_like(library):

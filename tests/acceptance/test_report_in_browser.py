@@ -13,7 +13,7 @@ from pipeline_bench import PipelineBench, shell
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.skipif(bool(LACKING), reason=LACKING), pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
 COPY = "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT"
 TIMES = "\N{MULTIPLICATION SIGN}"
 SCHEMES = ("light", "dark")

@@ -6,10 +6,7 @@ import pytest
 from offline_attacks import ATTACKS
 
 COMBINATIONS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
-pytestmark = pytest.mark.parametrize(
-    ("level", "user"),
-    [pytest.param(*each, marks=pytest.mark.xdist_group(f"offline-{each[1]}")) for each in COMBINATIONS],
-)
+pytestmark = pytest.mark.parametrize(("level", "user"), COMBINATIONS)
 SEEN = [name for name, attack in ATTACKS.items() if attack.families]
 QUIET = [name for name, attack in ATTACKS.items() if not attack.families]
 

@@ -12,10 +12,7 @@ from offline_run import once
 
 COMBINATIONS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
 pytestmark = [
-    pytest.mark.parametrize(
-        ("level", "user"),
-        [pytest.param(*each, marks=pytest.mark.xdist_group(f"harmless-{each[1]}")) for each in COMBINATIONS],
-    ),
+    pytest.mark.parametrize(("level", "user"), COMBINATIONS),
     pytest.mark.full,
 ]
 
