@@ -163,28 +163,11 @@ def test_a_processor_that_vanishes_is_an_unusable_input(bench):
     assert str(caught.value) == "error: stages/p.py: cannot read it: No such file or directory"
 
 
-@pytest.mark.parametrize(
-    ("module", "pythonpath", "said"),
-    [
-        ("part", "", 'src/part is there: "env": {"PYTHONPATH": "src"}'),
-        ("pack.age", "lib", 'a/pack/age.py is there: "env": {"PYTHONPATH": "lib:a"}'),
-        ("top", "lib", 'top.py is there: "env": {"PYTHONPATH": "lib:."}'),
-        ("far", "", "install it for the interpreter"),
-        ("hidden", "", "install it for the interpreter"),
-    ],
-)
-def test_a_module_that_is_found_nowhere_is_told_with_where_it_lies(bench, module, pythonpath, said):
-    for name in (
-        "src/part/of_it.py",
-        "top.py",
-        "a/b/far.py",
-        "a/pack/age.py",
-        "lib/pack/__init__.py",
-        ".venv/hidden.py",
-    ):
-        bench.write(name, "")
-    bench.write("stages/p.py", f"import {module}\n")
-    python(bench, env={"PYTHONPATH": pythonpath} if pythonpath else {})
+def test_a_module_that_is_found_nowhere_is_a_warning_with_its_place_and_a_hint(bench):
+    bench.write("lib/part.py", "")
+    bench.write("stages/p.py", "import part\n")
+    python(bench)
     spec, warnings = load_spec(str(bench.spec)), []
     CodeReader(spec, DigestCache(), frozenset(), ParseCache(), warn=warnings.append).read(spec.stages[0])
-    assert [fault.where for fault in warnings] == ["stages/p.py:1"] and warnings[0].hint.startswith(said)
+    assert [fault.where for fault in warnings] == ["stages/p.py:1"]
+    assert '"env": {"PYTHONPATH": "lib"}' in warnings[0].hint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +24,11 @@ if TYPE_CHECKING:
     from runner.plan.code.commands import Start
     from runner.plan.digests import DigestCache, FileDigest
     from runner.spec.model import Spec, Stage
+
+_UNRESOLVED = (
+    "install it for the interpreter that runs offpipe, or put it beside the processor, or name its directory, "
+    'relative to root: "env": {"PYTHONPATH": "lib"}'
+)
 
 
 class StageCode(NamedTuple):
@@ -127,23 +131,7 @@ class CodeReader:
     def _unresolved(self, stage: Stage, name: str, path: str, line: int) -> Fault:
         where = _place(self._shown(path) if os.path.isabs(path) else path or MODULE_NAME, line)
         what = f'stage {stage.name}: the module "{name}" is found nowhere, so changes of it are not noticed'
-        return Fault(where, what, self._hint(name, stage.env.get("PYTHONPATH", "")))
-
-    def _hint(self, name: str, pythonpath: str) -> str:
-        """Return the hint for an unresolved import: a PYTHONPATH that finds it in root or a directory of it, if any."""
-        names = sorted(self._sources.names(self._spec.root))
-        entries = [".", *(entry for entry in names if entry[0] != "." and ":" not in entry)]
-        for entry in entries if name[0] != "." else ():
-            path = os.path.normpath(os.path.join(entry, *name.split(".")))
-            package = self._sources.names(os.path.join(self._spec.root, path))
-            shown = path if any(file.endswith(".py") for file in package) else f"{path}.py"
-            if shown == path or os.path.isfile(os.path.join(self._spec.root, shown)):
-                both = json.dumps(":".join(filter(None, (pythonpath, entry))))
-                return f'{shown} is there: "env": {{"PYTHONPATH": {both}}}'
-        return (
-            "install it for the interpreter that runs offpipe, or put it beside the processor, or name its directory, "
-            'relative to root: "env": {"PYTHONPATH": "lib"}'
-        )
+        return Fault(where, what, _UNRESOLVED)
 
     def _other_files(self, stage: Stage) -> Iterator[str]:
         """Yield the processor and the files below root that the words of a command name, of any kind."""
