@@ -14,7 +14,7 @@ import os
 import select
 from collections import deque
 from contextlib import contextmanager, suppress
-from errno import ENAMETOOLONG
+from errno import EACCES, ENAMETOOLONG
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FILE, DIRECTORY = "a file", "a directory"
 MOST = 64  # jobs that wait for a sync: each holds its lock open, and a kill costs all their work
 OUTPUTS, LOG = "outputs", "log"  # the threads
-_SHOWN = 120  # characters of a path that is longer than any
+_SHOWN = 300  # characters of a path that cannot be read: it may be longer than any system call takes
 _MEDDLED = "find out which other stage or process writes there"
 
 
@@ -332,13 +332,11 @@ def _blaming_stage() -> Iterator[None]:
         raise OutputError(*error.faults) from error
     except (OSError, StateError) as error:
         cause = error.__cause__ or error
-        if isinstance(cause, PermissionError):
-            raise OutputError(Fault(str(cause.filename), "the stage made it, but nobody may read it")) from error
         if isinstance(cause, FileNotFoundError):
             raise OutputError(Fault(str(cause.filename), "was removed before it was published", _MEDDLED)) from error
-        if isinstance(cause, OSError) and cause.errno == ENAMETOOLONG:
-            where = f"{str(cause.filename)[:_SHOWN]}..."
-            raise OutputError(Fault(where, "the stage made it, but its path is too long to be read")) from error
+        if isinstance(cause, OSError) and cause.errno in (EACCES, ENAMETOOLONG):
+            what = f"the stage made it, but it cannot be read: {cause.strerror}"
+            raise OutputError(Fault(str(cause.filename)[:_SHOWN], what)) from error
         raise
 
 

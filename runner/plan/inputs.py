@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
 from runner.plan.orphans import NO_ORPHANS
-from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory, parents
+from runner.spec.globs import compile_glob, entries_of, is_glob, parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -115,7 +115,7 @@ class InputResolver:
             raise_if_system_error(error, error.filename)
             raise read_fault(where, error.filename or pattern, error) from error
         if not files:
-            raise InputError(Fault(where, f'no file matches "{pattern}"', self._unmatched_hint(pattern)))
+            raise InputError(Fault(where, f'no file matches "{pattern}"', "hidden files and orphans are never matched"))
         return [files[path] for path in sorted(files)]
 
     def _fault_of_several(self, stage: Stage, name: str, count: int) -> Fault | None:
@@ -132,16 +132,6 @@ class InputResolver:
                     hint = f"make {placeholder} a word of its own, or use {{list.{name}}}, a file that lists them"
                     return Fault(f"{at}/{field}/{position}", what, hint)
         return None
-
-    def _unmatched_hint(self, pattern: str) -> str:
-        bases = self._spec.root, self._spec.workspace
-        matches = ((base, path) for base in bases for path in self._glob(base, pattern))
-        if orphan := next((path for base, path in matches if self._orphans.holds(f"{base}/{path}")), None):
-            return f'orphans are never matched, such as "{orphan}"'
-        directory = literal_directory(pattern)
-        if any(os.path.isdir(os.path.join(base, directory)) for base in bases):
-            return "hidden files are never matched"
-        return f'there is no directory "{directory}"'
 
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
         bases = {self._spec.root: False, self._spec.workspace: True}  # and whether outputs of stages count there

@@ -33,7 +33,7 @@ def removed(tmp_path):
     subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
 
 
-TOO_LONG = "the stage made it, but its path is too long to be read"
+TOO_LONG = "the stage made it, but it cannot be read: File name too long"
 
 
 def digs(bench, place, code, levels, name):

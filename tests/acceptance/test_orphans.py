@@ -330,7 +330,7 @@ def test_a_glob_that_matches_only_orphans_matches_nothing(two):
     two.define(source("a"), gather("out/b*.txt"))
     done = two.run()
     assert done.returncode == 5
-    assert 'no file matches "out/b*.txt"\nhint: orphans are never matched, such as "out/b.txt"' in done.stderr
+    assert 'no file matches "out/b*.txt"\nhint: hidden files and orphans are never matched' in done.stderr
 
 
 def test_orphans_and_state_exclude_each_other(two):

@@ -100,7 +100,7 @@ def test_an_unreadable_file_is_the_stages_failure(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT; chmod 0 $PIPELINE_OUTPUT_OUT"))
     done = bench.run(command=AS_A_USER)
     assert done.returncode == 1, done.stderr
-    assert "nobody may read it" in done.stderr
+    assert "the stage made it, but it cannot be read: Permission denied" in done.stderr
     assert bench.leftovers() == []
 
 
