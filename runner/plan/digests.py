@@ -145,8 +145,6 @@ class DigestCache:
                 chunks.append(chunk)
             if self.tick:
                 self.tick(len(chunk))
-            if len(chunk) < wanted and len(chunk) == size:  # saves the last read of nearly every small file
-                break
         return digest.hexdigest()
 
     def _keep(self, path: str, entry: FileDigest, began: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os.path
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from runner.canonical import canonical
@@ -155,7 +154,6 @@ class Spec(NamedTuple):
         return self.source_path(stage.processor)
 
 
-@lru_cache(1024)  # a running stage needs the same paths many times
 def _below(directory: str, path: str) -> str:
     return os.path.normpath(os.path.join(directory, path))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os.path
 import re
-from functools import lru_cache
 from json import JSONEncoder
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,6 @@ _HINTS = {
 }  # fmt: skip
 
 
-@lru_cache(1024)  # stages of a pipeline share most of their words
 def references(word: str) -> tuple[tuple[str, str], ...]:
     """Return the (form, name) of each placeholder in `word` that has a name: `("inputs", "text")`."""
     return tuple((match[1], match[2]) for match in _PLACEHOLDER.finditer(word) if match[1])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,7 +38,6 @@ def spelled(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@lru_cache(1024)  # the instances of a template share their texts
 def _split(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     """Return the literal parts of a text, and the (form, name) of each placeholder between them."""
     parts = _PLACEHOLDER.split(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import raise_if_system_error
@@ -22,7 +21,6 @@ _PYTHON = re.compile(r"(python|pypy)[0-9.]*[td]?")
 _OPTIONS = re.compile(r"-([^WXcm]*)([WXcm]?)(.*)", re.DOTALL)  # flags, an option with a value, the attached value
 _SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
 _PYTHON_FILES = (".py", ".pyc", ".pyz", ".pyzw")  # all but .py are refused later: their imports cannot be known
-_WORDS_KEPT = 1024  # stages of a pipeline often share words
 
 
 class Start(NamedTuple):
@@ -93,7 +91,6 @@ def shebang(path: str) -> list[str]:
     return re.findall(r"[^ \t\v\f]+", line[2:]) if line.startswith("#!") else []  # keeps \r, as the kernel does
 
 
-@lru_cache(_WORDS_KEPT)
 def _is_python(word: str) -> bool:
     return word == "{python}" or bool(_PYTHON.fullmatch(os.path.basename(word)))
 
