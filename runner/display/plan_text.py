@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.display.summary import fault_json
-from runner.display.text import counted, listed, name_column, printable
+from runner.display.text import counted, listed, printable
 from runner.errors import StateError
 from runner.plan.planner import AGAIN, MODIFIED, Adopt, Blocked, Depends, Run, Skip
 from runner.record.checkpoints import read_progress
@@ -52,7 +52,7 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
             if name == shown or isinstance(decision, Blocked) or name in planned.failures:
                 why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
                 rows[name] = f"{_word(decision):<7}  {why}".rstrip()
-    width = name_column(rows)
+    width = max(map(len, rows), default=0)
     yield from (f"{name:<{width}}  {text}\n" for name, text in rows.items())
 
 

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from runner.errors import Fault
 
@@ -107,15 +107,6 @@ def listed(texts: list[str], most: int, separator: str = ", ") -> str:
     """Return at most the first `most` texts on one line, and the number of the others."""
     more = f"{separator.rstrip()} and {len(texts) - most:,} more"
     return separator.join(texts[:most]) + (more if len(texts) > most else "")
-
-
-def name_column(names: Iterable[str]) -> int:
-    """Return the columns for names: as many as the longest has, but at most half of a terminal."""
-    try:
-        most = os.get_terminal_size().columns // 2  # of standard output; 0 if the terminal does not know
-    except OSError:
-        most = 0
-    return min(most or sys.maxsize, max(map(len, names), default=0))
 
 
 def near_path(path: str) -> str:
