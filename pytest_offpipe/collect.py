@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_offpipe.checks.case import Case, CheckFailedError, run_check
-from pytest_offpipe.inputs import nothing_taken
+from pytest_offpipe.inputs import require_some
 from pytest_offpipe.sandbox import load
 from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, extension_of
 from pytest_offpipe.shared import chosen, close_run, shared_run
 from pytest_offpipe.usage import shown_path
 from runner.display.text import printable_lines
-from runner.errors import OffpipeError, UsageError
+from runner.errors import OffpipeError
 from runner.spec.source import read_source
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class SpecFile(pytest.Module):
             exempt = {stage.name: extension_of(self.spec, stage).skip_checks for stage in stages}
             session, tree = self.config.pluginmanager.get_plugin("offpipe-session"), settings.inputs
             if session is not None and tree is not None and session.unused_inputs:  # large ones would be taken instead
-                raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
+                require_some(self.spec, tree, session.unused_inputs)
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error
         checks = [(stage, check, lines[stage.index]) for stage in stages for check in STAGE_CHECKS]

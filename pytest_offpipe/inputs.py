@@ -149,14 +149,9 @@ def is_taken_by_any(tree: str, specs: Iterable[str]) -> bool:
 def require_some(spec: Spec, tree: str, where: str) -> None:
     """Raise UsageError for a tree, given as `where`, of which a spec takes nothing."""
     if not taken_from(spec, tree):
-        raise UsageError(nothing_taken(spec, tree, where))
-
-
-def nothing_taken(spec: Spec, tree: str, where: str) -> Fault:
-    """Return the fault of such a tree."""
-    paths = [path for _, path in _declared(spec)]
-    hint = f"lay it out as below the spec's root: {', '.join(paths[:3])}" if paths else ""
-    return Fault(where, f"{tree}: no input of {spec.shown} is in there", hint)
+        paths = [path for _, path in _declared(spec)]
+        hint = f"lay it out as below the spec's root: {', '.join(paths[:3])}" if paths else ""
+        raise UsageError(Fault(where, f"{tree}: no input of {spec.shown} is in there", hint))
 
 
 def require_each(spec: Spec, names: Iterable[str], tree: str) -> None:

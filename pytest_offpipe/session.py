@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pytest_offpipe.collect import SpecFile
 
 SUFFIX = ".json"
-_PYTHON = ".py"
 _OUTPUT = "offpipe_shared"  # SHARED, on its way from a worker of xdist to the process that controls it
 
 
@@ -114,10 +113,10 @@ class SpecSession:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Count these checks in one line: a green suite without them proves less than it seems to."""
         if self._unmade:
-            count = len(self._unmade)
-            checks, them = ("1 check", "it a failure") if count == 1 else (f"{count} checks", "them failures")
+            from runner.display.text import counted
+
             why = "could not be made, because of this machine or since the fault never landed"
-            terminalreporter.write_line(f"offpipe: {checks} {why}; --offpipe-strict makes {them}")
+            terminalreporter.write_line(f"offpipe: {counted(len(self._unmade), 'check')} {why}; --offpipe-strict fails")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -180,7 +179,7 @@ def _spec(by: str, given: str, path: str) -> str:
         what, hint = "no such file", f"a node id is an argument of its own: pytest '{given}'" if "::" in given else ""
     elif not os.path.isfile(path):  # to read it might take for ever
         what = "is no regular file"
-    elif path.endswith(_PYTHON):  # pytest would import it as well
+    elif path.endswith(".py"):  # pytest would import it as well
         what, hint = "is Python, and a spec is JSON", "tests are given as paths"
     if what:
         raise pytest.UsageError(f"{by}: {given}: {what}" + (f"\nhint: {hint}" if hint else ""))

@@ -73,7 +73,7 @@ class Case:
         self.skip_if_reported(blocked or self.stage.name)
         cause = self.shared.stage(blocked) if blocked else undisturbed
         log, error = (cause.report.log, cause.report.error) if cause.report else ("", "")
-        error = self.in_users_words(cause.error or error or ("" if blocked else "it did not succeed"))
+        error = self.in_users_words(cause.error or error or "it did not succeed")
         if blocked:
             expected, lines = "what it needs is made", [f"{blocked} failed", error]
         else:  # only the stage writes in there, so it made these changes, whatever the runner may guess
