@@ -69,26 +69,29 @@ def plan_without_lock(
         raise
     finally:
         session.cache.tick = hashed
-    refuse(session, plan)
-    return plan
+    return refuse(session, plan)
 
 
-def refuse(session: Session, plan: Plan) -> None:
-    """Raise if a run cannot carry out this plan.
+def refuse(session: Session, plan: Plan) -> Plan:
+    """Raise if a run cannot carry out this plan; else return the plan that counts.
 
     InputError (exit 5) has every declared input that is missing or unusable; with `-k`, it only blocks what needs it.
     SpecError (exit 2) has every stage that may have to run and whose program is missing. UsageError: the run id belongs
-    to a run that has succeeded.
+    to a run that has succeeded. That run may have succeeded while this one was planning; then all is done, as a new
+    plan shows.
     """
     if plan.faults and not session.options.keep_going:
         raise InputError(*plan.faults)
     run_id = session.options.run_id
     if run_id and not plan.is_noop and is_closed(session, run_id):
-        hint = "choose another, or leave --run-id out"
-        raise UsageError(Fault("--run-id", f"the run {run_id} has succeeded already", hint))
+        plan = session.plan()
+        if not plan.is_noop:
+            hint = "choose another, or leave --run-id out"
+            raise UsageError(Fault("--run-id", f"the run {run_id} has succeeded already", hint))
     pending = [stage for stage in session.stages if not isinstance(plan.decisions[stage.name], Skip)]
     if faults := program_faults(session.spec, pending):
         raise SpecError(*faults)
+    return plan
 
 
 def refuse_newer(session: Session) -> None:

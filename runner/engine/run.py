@@ -67,7 +67,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         recovered = open_runs.recover_runs(session)
         if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
             plan = session.plan()
-        preflight.refuse(session, plan)
+        plan = preflight.refuse(session, plan)
         if plan.is_noop and not recovered.is_open:
             return noop.end_without_work(session, plan, began, invocation, recovered.others)
         # Execute.
