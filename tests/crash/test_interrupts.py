@@ -12,8 +12,9 @@ import pytest
 from pipeline_bench import descendants, kill, open_files, shell, unstamped, wait_for
 
 # Says that it is there, then waits for the file "go", which only the next run finds; notes when TERM ends it.
+# KILL, because a TERM that comes between fork and exec of `sleep` is lost.
 WAITS = """
-trap 'kill $!; wait; date +%s.%N > ended; exit 143' TERM
+trap 'kill -9 $!; wait; date +%s.%N > ended; exit 143' TERM
 echo $$ > pid.new; mv pid.new pid
 until test -e go; do sleep 60 & wait $!; done
 echo done > "$PIPELINE_OUTPUT_OUT"
