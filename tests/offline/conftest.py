@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import offline_run
@@ -30,10 +31,16 @@ def _linux():
         pytest.skip("the guard is Linux's; other systems have the scan alone")
 
 
+@cache
+def once(shared, name, ask, *arguments):
+    """The answer, which a process reads once: hundreds of tests look at it."""
+    return offline_run.once(shared, name, lambda: ask(*arguments))
+
+
 @pytest.fixture
 def control(user, attack, shared):
     """What the attack does where nothing holds it back."""
-    found = offline_run.once(shared, f"offline-control-{user}", lambda: offline_run.controls(user))
+    found = once(shared, f"offline-control-{user}", offline_run.controls, user)
     if reason := found.get("unavailable") or found["lacks"].get(attack):
         pytest.skip(reason)
     return {"said": found["said"][attack], "heard": found["heard"][attack]}
@@ -42,7 +49,7 @@ def control(user, attack, shared):
 @pytest.fixture
 def outcome(level, user, shared):
     """The one run of all attacks at this level by this user."""
-    found = offline_run.once(shared, f"offline-{level}-{user}", lambda: offline_run.guarded(level, user))
+    found = once(shared, f"offline-{level}-{user}", offline_run.guarded, level, user)
     if reason := found.get("unavailable"):
         pytest.skip(reason)
     return found

@@ -133,7 +133,7 @@ FAULTS = r"""
 def test_faults_come_about_as_planned(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_faults=FAULTS)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly")
     result.assert_outcomes(passed=19)
 
 

@@ -15,7 +15,7 @@ PATIENCE = 60
 
 
 @pytest.mark.parametrize(
-    "trap", [pytest.param("trap '' TERM;", id="deaf"), pytest.param("", id="ends at once", marks=pytest.mark.full)]
+    "trap", [pytest.param("trap '' TERM;", id="deaf", marks=pytest.mark.full), pytest.param("", id="ends at once")]
 )
 def test_an_interrupt_ends_the_session_also_where_the_stage_goes_on(tmp_path, trap):
     began = tmp_path / "began"

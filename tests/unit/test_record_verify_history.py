@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
 from audit_bench import LEDGER, State, chained, tell_history
 from pipeline_bench import ROOT, PipelineBench
+from suites import full_but
 
 from runner.canonical import KEY_VARIABLE, canonical
 from runner.cli.render import runs_json, runs_lines, status_lines
@@ -117,7 +119,8 @@ def test_each_changed_field_is_found_although_its_line_has_the_right_hash(state,
     assert unnoticed == []
 
 
-def test_a_line_of_another_shape_is_left_out_of_every_answer(state):
+@pytest.mark.parametrize("step", full_but([4, 1], [4]))
+def test_a_line_of_another_shape_is_left_out_of_every_answer(state, step):
     """Its author may have given it the right hash; only the head shows that."""
     records, lines = state.records(LEDGER), state.lines(LEDGER)
 
@@ -127,7 +130,7 @@ def test_a_line_of_another_shape_is_left_out_of_every_answer(state):
             yield from ({**value, name: other} for other in misshapen(member))
 
     for at, record in enumerate(records[:-2]):  # `status` refuses to go on behind a damaged end
-        for forged in misshapen(record):
+        for forged in islice(misshapen(record), None, None, step):
             state.put(LEDGER, [*lines[:at], json.dumps(forged).encode() + b"\n", *lines[at + 1 :]])
             past = runs(str(state.path), Options())
             assert len(records) > len(past) > 3
