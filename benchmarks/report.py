@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NAME = "benchmark-results"
 LEGEND = (
     '`x` is a ratio of times, of which less is better, unless the row says "times as fast": there more is. '
-    "1. to 8. are the promises that [the page on the benchmarks](benchmarks.md#what-must-hold) numbers alike."
+    "1. to 8. are the promises that [the page for maintainers](internals/benchmarks.md#what-must-hold) numbers alike."
 )
 
 

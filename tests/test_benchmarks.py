@@ -247,7 +247,7 @@ def test_the_report_begins_with_what_does_not_hold(tmp_path) -> None:
 
 def test_promises_have_the_numbers_of_the_page() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
-    page = (ROOT / "docs/benchmarks.md").read_text()
+    page = (ROOT / "docs/internals/benchmarks.md").read_text()
     numbers = set("".join(re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE))) - set(", ")
     assert numbers == set(re.findall(r'"(\d)\. ', sources)) == set("12345678")
 
