@@ -12,6 +12,7 @@ from runner.sdk.checkpoints import Checkpoints
 
 GOOD = {"v": 1, "key": "k", "lineOffset": 7, "byteOffset": 70, "outputs": {"o": {"length": 5, "sha256": "ab"}}}
 BY_SDK = {**GOOD, "outputs": {"o": {"length": 5, "inode": 6}}, "job": 1}
+SEALED = {**BY_SDK, "checksum": "the runner's business"}
 
 
 @pytest.fixture
@@ -38,21 +39,22 @@ def test_the_runner_and_the_next_attempt_read_what_the_sdk_wrote(tmp_path, path,
     assert read_progress(str(path)) == Progress("k", 10, 100, {"o": Kept(5, None, output.inode)}, 2)
     _, found = checkpoints(tmp_path, path).begin(keeps=True)
     assert (found.job, found.line_offset, found.byte_offset, found.lengths) == (2, 10, 100, {"o": 5})
-    assert (found.done, found.is_sealed) == (done, True)
+    assert found.done == done
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["o", "progress.json"]
 
 
 def test_a_longer_output_is_cut(tmp_path, path):
-    path.write_text(json.dumps(BY_SDK))
+    path.write_text(json.dumps(SEALED))
     (tmp_path / "o").write_bytes(b"1234567")
     _, found = checkpoints(tmp_path, path).begin(keeps=True)
-    assert (found.lengths, found.is_sealed) == ({"o": 5}, False)
+    assert found.lengths == {"o": 5}
     assert (tmp_path / "o").read_bytes() == b"12345"
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"{", b"[]", b"null", b"\xff", json.dumps(BY_SDK).encode()[:-3], json.dumps(GOOD).encode(),
-    *(json.dumps({**BY_SDK, **odd}).encode() for odd in (
+    b"", b"{", b"[]", b"null", b"\xff", json.dumps(SEALED).encode()[:-3], json.dumps(GOOD).encode(),
+    json.dumps(BY_SDK).encode(),
+    *(json.dumps({**SEALED, **odd}).encode() for odd in (
         {"v": 2}, {"key": "other"}, {"outputs": []}, {"outputs": {"o": {"length": 6}}}, {"outputs": {"o": {}}},
         {"outputs": {"unknown": {"length": 0}}},
     )),
