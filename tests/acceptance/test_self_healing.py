@@ -216,7 +216,10 @@ def test_a_damaged_cache_is_told_once_and_nothing_runs_again(pipeline, damage):
     assert_quiet(pipeline)
 
 
-@pytest.mark.parametrize("damage", ["empty", "other bytes", "a directory with something in it", "a FIFO", "huge"])
+@pytest.mark.parametrize(
+    "damage",
+    full_but(["empty", "other bytes", "a directory with something in it", "a FIFO", "huge"], ["empty", "a FIFO"]),
+)
 def test_damaged_metrics_of_a_run_that_goes_on_keep_it_from_nothing(pipeline, damage):
     pipeline.stop()
     path = next(pipeline.state.glob("metrics_*.json"))
@@ -254,15 +257,14 @@ def test_a_committed_stage_of_a_killed_run_is_not_redone_for_its_marker(pipeline
     assert pipeline.notes() == ["resumed"]
 
 
-@pytest.mark.parametrize("words", [("plan",), ("status",), ("explain", "slow"), ("validate",), ("run", "-n")])
-def test_those_who_only_look_tell_it_too_and_leave_it(pipeline, words):
+def test_those_who_only_look_tell_it_too_and_leave_it(pipeline):
     pipeline.finish()
     path = pipeline.state / "stage_slow.json"
     path.write_bytes(b"gone")
-    for _ in range(2):
+    for words in (("plan",), ("status",), ("explain", "slow"), ("validate",), ("run", "-n")):
         done = pipeline.run(*words)
         assert done.returncode == 0
-        assert done.stderr == f"warning: {path}: is damaged, and counts as missing\n"
+        assert done.stderr == f"warning: {path}: is damaged, and counts as missing\n", words
     assert path.read_bytes() == b"gone"
 
 
