@@ -8,7 +8,7 @@ from __future__ import annotations
 EXIT_OK = 0
 EXIT_STAGE_FAILED = 1
 EXIT_INVALID = 2  # the command line, or the spec
-EXIT_PENDING = 3  # of `status --exit-code` and `verify`
+EXIT_PENDING = 3  # of `status --exit-code`, `verify` and `export`
 EXIT_OFFLINE = 4
 EXIT_INPUT = 5
 EXIT_DAMAGED = 6  # of `verify`, `prune` and `export`
@@ -104,6 +104,12 @@ class DamagedRecordError(OffpipeError):
     """The record is damaged, and must stay as it is."""
 
     exit_code = EXIT_DAMAGED
+
+
+class PendingError(OffpipeError):
+    """The record is not complete yet: a run is at work, or was killed."""
+
+    exit_code = EXIT_PENDING
 
 
 class LauncherError(OffpipeError):

@@ -26,7 +26,7 @@ from runner.paths import OWN_DIRECTORY, StatePaths, is_name
 from runner.reading import NotRegularError, is_settled, open_regular, read_small
 from runner.record import files
 from runner.record.locks import has_leftovers, is_held
-from runner.record.seal import PLAIN, SIGNING_VARIABLE
+from runner.record.seal import PLAIN, SIGNING_VARIABLE, signing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from runner.plan.fingerprint import Dependencies
     from runner.record.seal import Seal
-    from runner.record.signatures import Signer
     from runner.spec.model import Spec
 
     Stat = Callable[[Any], os.stat_result]
@@ -214,7 +213,8 @@ def conditions_now(spec: str, workspace: str | None, var_sources: Sequence[str |
     names = [entry.rpartition("/")[2] for entry in sys.path]
     installed = sys.path[names.index(archive) :] if archive in names else sys.path  # without what the start put first
     around = (__version__, sys.version, sys.executable, installed, env.get("PATH"), env.get("HOME"))
-    places = [path and os.path.abspath(path) for path in (spec, workspace, env.get(SIGNING_VARIABLE))]
+    key = env.get(SIGNING_VARIABLE)
+    places = [path and os.path.abspath(path) for path in (spec, workspace, key)] + [key and os.path.realpath(key)]
     return sha256_of(repr((around, places, *var_sources)).encode("utf-8", "backslashreplace")).encode()
 
 
@@ -294,11 +294,11 @@ def _write_next_run(
     paths, pipeline = record.paths, record.pipeline
     if not os.path.exists(paths.ledger):
         raise ValueError(paths.ledger)
-    signer = _signer()
+    seal = signing(PLAIN, (paths.state_dir,))  # a full run has checked the rest; `conditions_now` knows its place
     ledger = files.open_append(paths.ledger)
     try:
         fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        seq, head = ledger_end(paths.ledger, pipeline, record.spec_run, signs=signer is not None)
+        seq, head = ledger_end(paths.ledger, pipeline, record.spec_run, signs=seal is not PLAIN)
         first = opening(pipeline, _spec_of(record), ("offpipe", *words), head)
         run = new_run_id(paths)
 
@@ -307,28 +307,14 @@ def _write_next_run(
                 "invocation": invocation(began_at, 0, {"skipped": record.stages}), "keyId": None, "logHash": digest,
                 "logSeq": last, "open": [], "pipeline": pipeline,
             }  # fmt: skip
-            if signer:
-                entry["signer"] = signer.id
-            line, new_head = spell(entry, "noop", run, seq + 1, stamp(), head, PLAIN.hash)
-            if signer:
-                signed, new_head = signer.sign_line(entry, run, seq + 2, stamp(), new_head, PLAIN.hash)
-                line += signed
-            files.append_line(ledger, line, paths.ledger, sync=durable)
+            lines, new_head = seal.entry(entry, "noop", run, seq + 1, stamp(), head)
+            files.append_line(ledger, lines, paths.ledger, sync=durable)
             return new_head
 
         seconds = time.monotonic() - began
         return run, write_run(paths, run, first, record.stages, seconds, close, durable=durable)
     finally:
         os.close(ledger)
-
-
-def _signer() -> Signer | None:
-    """Return the signer, None without a signing key. A full run has checked the place of that file."""
-    if (path := os.environ.get(SIGNING_VARIABLE)) is None:
-        return None
-    from runner.record.signatures import read_signer  # loads cryptography
-
-    return read_signer(path)
 
 
 def invocation(
@@ -366,9 +352,8 @@ def ledger_end(path: str, pipeline: str, spec_run: str, *, signs: bool = False) 
     data, seq = record["data"], record["seq"]
     expected, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], PLAIN.hash)
     is_usual = (data["keyId"], data["open"], data["pipeline"]) == (None, [], pipeline)
-    is_usual = is_usual and (signs or "signer" not in data)
     ended = parsed(before)["data"] if record["ev"] == SIGNED else data
-    if expected != line or not is_usual or spec_run in ended.get("runs", ()):
+    if expected != line or not is_usual or (not signs and "signer" in data) or spec_run in ended.get("runs", ()):
         raise ValueError(path)
     return seq, head
 

@@ -14,6 +14,7 @@ from runner.plan.planner import Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.ledger import KILLED
 from runner.record.locks import describe
+from runner.record.verify import NOT_GIVEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -216,13 +217,16 @@ def _verdict(verified: Verification) -> str:
     if verified.keyed_from is not None:
         since = "" if verified.keyed_from == 1 else f" from line {verified.keyed_from} of the ledger on"
         checked += f", keyed with {printable(verified.key_id)}{since}" if verified.key_id else ", its end not keyed"
-    if verified.signer:
-        lines = f" from line {verified.signed_from} to {verified.signed_line} of the ledger"
-        checked += f", signed with {printable(verified.signer)}{lines if verified.signed_line else ', not checked'}"
+    for signer, (first, last) in verified.signatures.items():
+        checked += f", signed with {signer}: signatures on lines {first} to {last}, covering 1 to {last}"
+    if verified.signer and verified.signer not in verified.signatures:
+        checked += f", signed with {printable(verified.signer)}, not checked"
     if verified.pruned:
         checked += f", {counted(verified.pruned, 'run')} pruned"
     faults = len(verified.damage) + verified.findings.hidden
     verdict = f"damaged, {counted(faults, 'fault')}" if faults else _VERDICTS[verified.exit_code]
+    if faults and all(damage.what.endswith(NOT_GIVEN) for damage in verified.damage):
+        verdict = f"signed with {NOT_GIVEN}"
     return f"{verdict} ({checked})"
 
 
@@ -233,7 +237,7 @@ def verified_json(verified: Verification) -> dict[str, object]:
         **fields_json(verified, "exit_code", "directory", "pipeline"),
         "ledgerHead": verified.head,
         "expectedHeadLine": verified.expected_line,
-        **fields_json(verified, "key_id", "keyed_from", "signer", "signed_from", "signed_line"),
+        **fields_json(verified, "key_id", "keyed_from", "signer", "signatures"),
         **fields_json(verified, "runs", "records", "outputs", "pruned"),
         "damage": [damage._asdict() for damage in verified.damage],
         "moreDamage": verified.findings.hidden,

@@ -41,9 +41,7 @@ def clean(
     spec = options.load(spec_path)
     with Invocation(spec, options, warn, time.time_ns(), verb="clean") as invocation:
         invocation.is_recorded = dry_run or state or not os.path.exists(spec.paths.ledger)  # then it leaves no line
-        session = Session(spec_path, options, spec=spec, warn=invocation.warn)
-        if not dry_run:
-            session.require_signer()
+        session = Session(spec_path, options, spec=spec, writes=not dry_run, warn=invocation.warn)
         with nullcontext() if dry_run else held_lock(spec, options.wait):
             left, spec = session.find_orphans(DigestCache(trust=False)), session.spec  # reads each of them
             kept = (former.warning(spec.shown) for former in left.former if former.state != REMOVABLE)

@@ -9,7 +9,6 @@ from runner.errors import StateError
 from runner.reading import read_small
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}").fullmatch  # SHA-1 or SHA-256
-_LINKS = 5  # from HEAD; git's own limit
 _MOST = 1 << 24  # bytes of packed-refs
 
 
@@ -24,20 +23,17 @@ def commit_of(directory: str) -> str | None:
         shared = os.path.join(git, "commondir")
         common = os.path.join(git, _text(shared)) if os.path.lexists(shared) else git
         value = _text(os.path.join(git, "HEAD"))
-        for _ in range(_LINKS):
-            if not value.startswith("ref: refs/") or ".." in value:
-                break
-            value = _reference(git, common, value.removeprefix("ref: "))
+        if value.startswith("ref: refs/") and ".." not in value:
+            value = _reference(common, value.removeprefix("ref: "))
     except (OSError, StateError, ValueError):
         return None
     return value if _HASH(value) else None
 
 
-def _reference(git: str, common: str, name: str) -> str:
-    """Return the value of a reference, "" if it has none. A loose one is newer than a packed one."""
-    for directory in (git, common):
-        if os.path.isfile(path := os.path.join(directory, name)):
-            return _text(path)
+def _reference(common: str, name: str) -> str:
+    """Return the value of a branch, "" if it has none. A loose one is newer than a packed one."""
+    if os.path.isfile(path := os.path.join(common, name)):
+        return _text(path)
     packed = _text(os.path.join(common, "packed-refs"))
     return next((line[: -len(name) - 1] for line in packed.split("\n") if line.endswith(f" {name}")), "")
 

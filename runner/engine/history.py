@@ -12,14 +12,14 @@ from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.engine.session import read_seal
-from runner.engine.verify import require_state
 from runner.errors import Fault, UsageError
 from runner.paths import StatePaths
-from runner.record import events
+from runner.record import events, files
 from runner.record.audit import read_records
 from runner.record.ledger import last_run, past_invocations, read_head
 from runner.record.locks import is_held
 from runner.record.markers import marked_stages, read_marker
+from runner.record.verify_log import LEDGER
 from runner.results import NetworkCalls, network_text
 from runner.spec.graph import build_graph, select, select_names
 
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
     from runner.spec.model import Spec
 
+_OURS = ("audit_", "stage_", "metrics_")
+
 
 class Archive(NamedTuple):
     """The state of a pipeline, to be read; `spec` is None if only the state directory was given.
 
-    Without the key of keyed records, `seal` is PLAIN, and their hashes are not checked.
+    Without the key of keyed records, `seal` is PLAIN, and their hashes are not checked, unless the key is needed.
     """
 
     paths: StatePaths
@@ -54,8 +56,11 @@ class Archive(NamedTuple):
                 yield record, None
 
 
-def open_archive(target: str, options: Options) -> Archive:
-    """Return the archive of a spec, or of a state directory. Raises UsageError for a directory without state."""
+def open_archive(target: str, options: Options, *, is_needed: bool = False, signs: bool = False) -> Archive:
+    """Return the archive of a spec, or of a state directory. Raises UsageError for a directory without state.
+
+    `is_needed` and `signs`: see `read_seal`, which raises more errors with them.
+    """
     spec = None
     if os.path.isdir(target):
         require_state(target)
@@ -64,8 +69,19 @@ def open_archive(target: str, options: Options) -> Archive:
     else:
         spec = options.load(target)
         paths = spec.paths
-    seal = read_seal(*((spec.workspace, spec.root) if spec else ()), paths.state_dir, is_needed=False)
-    return Archive(paths, seal, spec)
+    places = (spec.workspace, spec.root) if spec else ()
+    return Archive(paths, read_seal(*places, paths.state_dir, is_needed=is_needed, signs=signs), spec)
+
+
+def require_state(directory: str) -> None:
+    """Raise UsageError for a directory without state, which must not count as intact."""
+    with files.naming(directory, "list"):
+        if any(name.startswith(_OURS) for name in os.listdir(directory)):
+            return
+    below = os.path.join(directory, "state")
+    is_there = os.path.lexists(os.path.join(below, LEDGER))
+    hint = f"did you mean {below}?" if is_there else "name a spec, or its state directory"
+    raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
 
 
 def runs(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from runner import noop
 from runner.canonical import END, START, canonical, stamp
 from runner.engine.git import commit_of
-from runner.engine.session import read_seal, read_signer, refuse_other_pipeline
+from runner.engine.session import read_seal, refuse_other_pipeline
 from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, OffpipeError
 from runner.hashing import sha256_of
 from runner.levels import NONE
@@ -111,12 +111,11 @@ class Invocation:
         if self.part and not os.path.exists(paths.ledger):
             return ""  # the state was taken away while the run was at work
         try:
-            places = spec.workspace, spec.root, paths.state_dir
-            seal, signer = read_seal(*places), read_signer(*places)
+            seal = read_seal(spec.workspace, spec.root, paths.state_dir, signs=True)
             refuse_other_pipeline(spec, read_head(paths.ledger, seal).pipeline)
             files.make_directories(paths.state_dir)
             self.run = self.run or noop.new_run_id(paths)
-            ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal, signer), self.ended(code, fault=fault)
+            ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal), self.ended(code, fault=fault)
             return ledger.append(events.ENDED, self.run, None, sync=self._sync, part=self.part, invocation=ending)
         except OffpipeError:
             return ""  # the error of the invocation is worth more
@@ -178,7 +177,7 @@ class Journal:
 
     def _open_log(self, session: Session, mine: OpenRun) -> AuditLog:
         path = session.spec.paths.audit(mine.run)
-        session.seal.refuse_other(mine.key_id, path)
+        session.seal.refuse_other(path, mine.key_id)
         seal = PLAIN if self.resumed and mine.key_id is None else session.seal
         if self.resumed and self.durable:
             files.write_again(path)  # the first sync then puts all of it on disk

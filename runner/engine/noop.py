@@ -18,7 +18,6 @@ from runner.plan.planner import Skip
 from runner.record import files
 from runner.record.audit import Position, lines_of
 from runner.record.events import ENDED, NOOP, encode
-from runner.record.seal import PLAIN
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.spec.globs import parents
 
@@ -88,7 +87,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
         workspace=None, jobs=None, keep_going=False, durability="full", events=None, argv=(), final=False,
         variables={} if options.var_sources else options.variables, var_sources=(),
     )  # fmt: skip
-    if given != Options() or noop.is_plain() or session.seal is not PLAIN or session.warned:
+    if given != Options() or noop.is_plain() or session.seal.id or session.warned:
         return
     dependencies = Dependencies()
     session.examiner.add_to(dependencies)

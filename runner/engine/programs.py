@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def find_command(spec: Spec, stage: Stage) -> tuple[str | None, list[str]]:
-    """Return the program that the command of a stage starts, and the places before it on the PATH, which lack one.
+    """Return the program that the command of a stage starts, and all places where it may be.
 
     None for a program that is missing, or that only the start shows.
     """
@@ -30,8 +29,7 @@ def find_command(spec: Spec, stage: Stage) -> tuple[str | None, list[str]]:
     if word is None:
         return None, []
     path = stage_path(stage.env, sys.executable)
-    program = find_program(word, path, spec.root)
-    return program, [*takewhile(lambda place: place != program, candidates(word, path, spec.root))]
+    return find_program(word, path, spec.root), [*candidates(word, path, spec.root)]
 
 
 def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:

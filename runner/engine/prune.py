@@ -12,7 +12,6 @@ from runner import noop
 from runner.engine.journal import Invocation
 from runner.engine.open_runs import held_lock
 from runner.engine.session import Session
-from runner.errors import DamagedRecordError, Fault
 from runner.record import files
 from runner.record.audit import read_records
 from runner.record.events import ENDED, PRUNED
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runner.engine import Options
+    from runner.errors import Fault
     from runner.paths import StatePaths
 
 
@@ -45,9 +45,7 @@ def prune(
             verified = Verification(paths.state_dir, session.seal, shown=os.path.relpath(paths.state_dir))
             if os.path.exists(paths.ledger):
                 verified.check()
-            if verified.damage:
-                what = f"{verified.damage[0].what}; nothing was removed"
-                raise DamagedRecordError(Fault(verified.damage[0].place, what, "see `offpipe verify`"))
+            verified.require_intact("nothing was removed")
             runs, left = _removable(session, keep, before)
             if invocation.is_recorded:
                 return runs, session.head.position.hash

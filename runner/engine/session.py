@@ -22,7 +22,7 @@ from runner.record.audit import EventFile
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import Ledger, read_head
 from runner.record.markers import marked_stages, read_marker
-from runner.record.seal import PLAIN, SIGNING_VARIABLE, read_key_file
+from runner.record.seal import PLAIN, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.globs import compile_glob, is_glob
 from runner.spec.graph import build_graph, select, select_names
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from runner.record.ledger import LedgerHead
     from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
-    from runner.record.signatures import Signer
     from runner.record.state import Note
     from runner.spec.model import Spec
 
@@ -52,8 +51,8 @@ class Session:
     """A loaded pipeline, with what it takes to plan it. Making one writes nothing.
 
     Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline. A verb that
-    `writes` needs the key of the logs: then this also raises what `read_seal` raises, and UsageError for a ledger with
-    another key.
+    `writes` needs the keys of the logs: then this also raises what `read_seal` raises, and UsageError for a ledger with
+    another key, or one that is signed if there is no signing key.
 
     `warn` gets each warning once: a state file that cannot be used and counts as missing, an unresolved import of a
     stage, a likely mistake in the spec (see `remarks`).
@@ -66,7 +65,8 @@ class Session:
         """`spec` is what `options.load` returned, if it was called."""
         self.options = options
         self._use(spec or options.load(spec_path))
-        self.seal = read_seal(self.spec.workspace, self.spec.root, self.spec.paths.state_dir, is_needed=writes)
+        places = self.spec.workspace, self.spec.root, self.spec.paths.state_dir
+        self.seal = read_seal(*places, is_needed=writes, signs=writes)
         self.ledger = Ledger(self.spec.paths.ledger, self.spec.name, stamp, self.seal)
         self.head = self.read_head()
         self._on_warning = warn
@@ -74,8 +74,7 @@ class Session:
         self.damage: dict[str, str] = {}  # files that count as missing, and what is wrong with each
         self.noop_record = record_path(self.spec.path, options.workspace)
         if writes:
-            self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
-            self.require_signer()
+            self.seal.refuse_other(self.spec.paths.ledger, self.head.key_id, self.head.signer)
             self._check_noop_record()
         if options.events:
             refuse_own_file("--events", options.events, self.spec.paths.state_dir, self.spec)
@@ -109,11 +108,6 @@ class Session:
         head = read_head(self.spec.paths.ledger, self.seal)
         refuse_other_pipeline(self.spec, head.pipeline)
         return head
-
-    def require_signer(self) -> None:
-        """Get ready to sign the ledger, if there is a key. UsageError for a bad key, or if a signed one needs a key."""
-        self.ledger.signer = read_signer(self.spec.workspace, self.spec.root, self.spec.paths.state_dir)
-        self.ledger.refuse_unsigned(self.head)
 
     def marker(self, stage: str) -> Marker | None:
         """Return the marker of a stage. Each is read once for a plan."""
@@ -262,32 +256,20 @@ def refuse_other_pipeline(spec: Spec, pipeline: str) -> None:
         raise SpecError(Fault(f"{spec.shown}#/name", what, hint))
 
 
-def read_seal(*inside: str, is_needed: bool = True) -> Seal:
+def read_seal(*inside: str, is_needed: bool = True, signs: bool = False) -> Seal:
     """Return the seal of the key in the file that OFFPIPE_AUDIT_KEY_FILE names, or PLAIN without that variable.
 
     Raises what `read_key_file` raises, for example for a key file in one of the pipeline's directories, `inside`. If
-    the key is not needed, this returns PLAIN instead, which leaves keyed hashes unchecked.
+    the key is not needed, this returns PLAIN instead, which leaves keyed hashes unchecked. A seal that `signs` has the
+    signing key, too, if there is one: this raises what `signing` raises.
     """
-    path = os.environ.get(KEY_VARIABLE)
+    path, seal = os.environ.get(KEY_VARIABLE), PLAIN
     try:
-        return read_key_file(path, inside) if path else PLAIN
+        seal = read_key_file(path, inside) if path else PLAIN
     except OffpipeError:
         if is_needed:
             raise
-        return PLAIN
-
-
-def read_signer(*inside: str) -> Signer | None:
-    """Return the signer with the key in the file that OFFPIPE_SIGNING_KEY_FILE names, None without that variable.
-
-    Raises UsageError for a key that cannot be used, for example one in the pipeline's directories, `inside`.
-    """
-    path = os.environ.get(SIGNING_VARIABLE)
-    if path is None:
-        return None
-    from runner.record import signatures
-
-    return signatures.read_signer(path, inside)
+    return signing(seal, inside) if signs else seal
 
 
 def refuse_own_file(option: str, path: str, state_dir: str, spec: Spec | None) -> None:

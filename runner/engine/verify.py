@@ -7,12 +7,13 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.engine.session import read_seal, refuse_other_pipeline, without_orphans
+from runner.engine.history import open_archive
+from runner.engine.session import refuse_other_pipeline, without_orphans
 from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
 from runner.record.markers import read_markers
-from runner.record.seal import PLAIN
+from runner.record.seal import read_public_key
 from runner.record.verify import Verification
 from runner.record.verify_log import LEDGER
 from runner.record.verify_state import Damage, Remark
@@ -23,67 +24,42 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.record.markers import OutputIdentity
-    from runner.record.signatures import Signer
     from runner.spec.model import Spec
-
-_OURS = ("audit_", "stage_", "metrics_")
 
 
 def verify(
     target: str, options: Options, run: str | None = None, *, outputs: bool = False, expect_head: str | None = None,
-    public_keys: Sequence[str] = (), signer: Signer | None = None,
+    public_keys: Sequence[str] = (), signs: bool = False,
 ) -> Verification:  # fmt: skip
     """Check the state of the spec `target`, or a state directory `target`, which may be a copy.
 
-    `public_keys` are files; with any, or with a `signer`, the ledger must be signed with these keys. The result names
-    files from the current directory. Raises UsageError for a `run` that does not exist, for `outputs` without a spec,
-    for a file that is no public key, and for a directory without state. SpecError: the state directory is undamaged,
-    but belongs to a pipeline of another name. StateError: a file cannot be read, or a newer release wrote it.
+    `public_keys` are files; with any, the ledger must be signed with these keys. `signs` adds the signing key, if there
+    is one. The result names files from the current directory. Raises UsageError for a `run` that does not exist, for
+    `outputs` without a spec, for a key that cannot be used, and for a directory without state. SpecError: the state
+    directory is undamaged, but belongs to a pipeline of another name. StateError: a file cannot be read, or a newer
+    release wrote it.
     """
     if not os.path.lexists(target):
         raise UsageError(Fault(target, "no such spec file, and no such state directory", missing_hint(target)))
-    spec = None if os.path.isdir(target) else options.load(target)
-    if spec is None:
-        if outputs:
-            raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
-        require_state(target)
-    keys = {signer.id: signer.public_key} if signer else {}
-    if public_keys:
-        from runner.record.signatures import read_public_key
-
-        keys.update(map(read_public_key, public_keys))
-    directory = target if spec is None else spec.paths.state_dir
-    shown = target if spec is None else os.path.relpath(directory)
-    if not os.path.lexists(directory):
-        if run is not None:
-            raise UsageError(Fault("--run", f'no run "{run}"'))
-        empty = Verification(directory, PLAIN, shown=shown)
-        if expect_head is not None or keys:
-            what = "a signature" if keys else "a head"
-            empty.findings.damaged(LEDGER, 0, "", f"is missing, but {what} is expected")
-        return empty
-    seal = read_seal(*((spec.workspace, spec.root) if spec else ()), directory)
-    verified = Verification(directory, seal, run, expect_head, shown, keys)
-    with files.naming(directory, "read"):
-        verified.check()
+    paths, seal, spec = open_archive(target, options, is_needed=True, signs=signs)
+    if outputs and spec is None:
+        raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
+    keys = [*map(read_public_key, public_keys), *([seal.signer] if seal.signer else ())]
+    shown, is_there = target if spec is None else os.path.relpath(paths.state_dir), os.path.lexists(paths.state_dir)
+    verified = Verification(paths.state_dir, seal, run, expect_head, shown, keys)
+    if is_there:
+        with files.naming(paths.state_dir, "read"):
+            verified.check()
+    elif run is None and (keys or expect_head is not None):
+        what = "a signature" if keys else "a head"
+        verified.findings.damaged(LEDGER, 0, "", f"is missing, but {what} is expected")
     if spec is not None and not verified.damage:
         refuse_other_pipeline(spec, verified.pipeline)
     if run is not None and not verified.known and not verified.damage:
         raise UsageError(Fault("--run", f'no run "{run}"'))
-    if spec is not None and outputs:
+    if spec is not None and outputs and is_there:
         _check_outputs(options, spec, verified)
     return verified
-
-
-def require_state(directory: str) -> None:
-    """Raise UsageError for a directory without state, which must not count as intact."""
-    with files.naming(directory, "list"):
-        if any(name.startswith(_OURS) for name in os.listdir(directory)):
-            return
-    below = os.path.join(directory, "state")
-    is_there = os.path.lexists(os.path.join(below, LEDGER))
-    hint = f"did you mean {below}?" if is_there else "name a spec, or its state directory"
-    raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
 
 
 def _check_outputs(options: Options, spec: Spec, verified: Verification) -> None:

@@ -7,16 +7,15 @@ docs/export.md says what each field holds.
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from runner.canonical import canonical
 from runner.engine.history import open_archive
-from runner.engine.session import read_signer
 from runner.engine.verify import verify
 from runner.errors import DamagedRecordError, Fault, UsageError
-from runner.export.envelope import envelope
 from runner.record.events import COMMIT, RunOpened, StageCommit
 from runner.record.ledger import Past, past_invocations
 from runner.results import REFUSED
@@ -27,13 +26,14 @@ if TYPE_CHECKING:
     from runner.engine import Options
     from runner.engine.history import Archive
     from runner.record.markers import OutputIdentity
+    from runner.record.signatures import PrivateKey
     from runner.record.verify import Verification
 
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 BUILD_TYPE, BUILDER = "urn:offpipe:run:v1", "urn:offpipe:local"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
 TREE = "offpipeTree"  # the digest of a directory: docs/on-disk.md
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-_INVOKED = ("argv", "user", "uid", "host", "bootId", "versions")  # of an opening
 
 
 class Commit(NamedTuple):
@@ -56,15 +56,14 @@ def export(
 
     An output that was adopted is in the Statement of the run that made it. With a signing key, each is in a signed
     envelope, and the record must be signed with that key or one of `public_keys`. Raises UsageError if there is
-    nothing to attest, or if a key is missing or cannot be used; DamagedRecordError if `verify` finds damage.
+    nothing to attest, or if a key cannot be used; and what `require_intact` raises.
     """
-    archive = open_archive(target, options)
-    spec, paths = archive.spec, archive.paths
-    signer = read_signer(*((spec.workspace, spec.root) if spec else ()), paths.state_dir)
-    verified = _intact(verify(target, options, public_keys=public_keys, signer=signer))
+    verified = verify(target, options, public_keys=public_keys, signs=True)
+    verified.require_intact("nothing was exported")
+    archive, key = open_archive(target, options), verified.seal.signer
     standing = _standing(verified)
     past = defaultdict[str, list[Past]](list)  # the newest first
-    for each in past_invocations(paths.ledger):
+    for each in past_invocations(archive.paths.ledger):
         past[each.run] += [each] if each.outcome != REFUSED else []
     chosen = [name for name in reversed(past) if run == name or (run is None and name in standing)]
     statements = []
@@ -75,23 +74,13 @@ def export(
                 statements.append(canonical(_statement(verified.pipeline, made, openings, past[name], builder)))
         except _MALFORMED as error:  # `verify` checks no field that no other reader needs
             what = f"has a record that cannot be understood ({error!r}); nothing was exported"
-            raise DamagedRecordError(Fault(paths.audit(name), what)) from error
+            raise DamagedRecordError(Fault(archive.paths.audit(name), what)) from error
     if not statements:
         what = "there is nothing to attest: no output stands that a run made"
         if run:
             what = f'the run "{run}" has no commit on record' if run in past else f'no run "{run}"'
         raise UsageError(Fault("--run" if run else target, what))
-    return [envelope(statement, signer.sign, signer.id) for statement in statements] if signer else statements
-
-
-def _intact(verified: Verification) -> Verification:
-    """Return the check of a record. Raises what `export` raises for damage and for a missing audit key."""
-    if verified.damage:
-        what = f"{verified.damage[0].what}; nothing was exported"
-        raise DamagedRecordError(Fault(verified.damage[0].place, what, "see `offpipe verify`"))
-    if fault := verified.fault():
-        raise UsageError(fault)
-    return verified
+    return [envelope(statement, key) for statement in statements] if key else statements
 
 
 def _standing(verified: Verification) -> dict[str, Made]:
@@ -104,7 +93,7 @@ def _standing(verified: Verification) -> dict[str, Made]:
 
 
 def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> tuple[list[Mapping[str, Any]], Made]:
-    """Return the records that begin parts of a run, and what it made: what stands, or all if the run `is_named`.
+    """Return what a run says as its parts begin, and what it made: what stands, or all if the run `is_named`.
 
     Of a pruned run that is what stands, and no records.
     """
@@ -112,19 +101,16 @@ def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> t
     committed: dict[OutputIdentity, Commit] = {}
     for record, event in archive.events(run) if os.path.lexists(archive.paths.audit(run)) else ():
         if isinstance(event, RunOpened):
-            openings.append(record)
+            record["data"].pop("spec", None)  # it may be large, and has its digest
+            openings.append({"began": record["ts"], **record["data"]})
         elif isinstance(event, StageCommit) and record["ev"] == COMMIT:
             components, sha256 = event.marker(run, 0).components, record["data"].get("programSha256")
             commit = Commit(event.stage, record["seq"], components, event.program, sha256)
             committed.update(dict.fromkeys(event.outputs.values(), commit))
     if is_named and openings:  # of several commits of a path, the last
         return openings, [*{output.path: (output, commit) for output, commit in committed.items()}.values()]
-    return openings, [(output, committed.get(_bare(output), commit)) for output, commit in standing]
-
-
-def _bare(output: OutputIdentity) -> OutputIdentity:
-    """Return an output as its commit has it."""
-    return output._replace(run="", ctime_ns=None)
+    bare = ((output._replace(run="", ctime_ns=None), output, commit) for output, commit in standing)  # as in the log
+    return openings, [(output, committed.get(known, commit)) for known, output, commit in bare]
 
 
 # ---- the Statement ---------------------------------------------------------------------------------------------------
@@ -136,11 +122,6 @@ def _statement(
     """Return the Statement of the run with these invocations, the newest first."""
     commits = [*{(commit.stage, commit.record): commit for _, commit in made}.values()]
     dependencies = {canonical(each): each for each in _dependencies(openings, commits)}
-    invoked = [
-        {"began": each["ts"], "isolation": each["data"]["isolation"]["level"]}
-        | {name: each["data"][name] for name in _INVOKED}
-        for each in openings
-    ]
     times = {"startedOn": past[-1].began, "finishedOn": past[0].ended}
     return {
         "_type": STATEMENT,
@@ -150,11 +131,11 @@ def _statement(
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"pipeline": pipeline, "stages": [*map(_parameters, commits)]},
-                "internalParameters": {"invocations": invoked},
+                "internalParameters": {"invocations": openings},
                 "resolvedDependencies": [*dependencies.values()],
             },
             "runDetails": {
-                "builder": {"id": builder, "version": openings[-1]["data"]["versions"] if openings else {}},
+                "builder": {"id": builder, "version": openings[-1]["versions"] if openings else {}},
                 "metadata": {"invocationId": past[0].run} | {name: time for name, time in times.items() if time},
             },
         },
@@ -162,8 +143,7 @@ def _statement(
 
 
 def _of(commit: Commit) -> dict[str, object]:
-    record = {} if commit.record is None else {"record": commit.record}
-    return {"stage": commit.stage, **record}
+    return {} if commit.record is None else {"stage": commit.stage, "record": commit.record}
 
 
 def _parameters(commit: Commit) -> dict[str, object]:
@@ -175,10 +155,7 @@ def _parameters(commit: Commit) -> dict[str, object]:
 
 def _dependencies(openings: Iterable[Mapping[str, Any]], commits: Iterable[Commit]) -> Iterator[dict[str, object]]:
     for opening in openings:
-        spec = _resource("effective spec", opening["data"]["specSha256"])
-        if git_commit := opening["data"].get("gitCommit"):
-            spec["annotations"] = {"gitCommit": git_commit}
-        yield spec
+        yield _resource("effective spec", opening["specSha256"])
     for commit in commits:
         code = commit.components["code"]
         programs = {} if commit.program else commit.components.get("program", {})  # of a pruned run
@@ -206,3 +183,13 @@ def _software(commit: Commit) -> Iterator[dict[str, object]]:
 
 def _resource(path: str, sha256: str) -> dict[str, object]:
     return {"name": path, "digest": {TREE if path.endswith("/") else "sha256": sha256}}
+
+
+def envelope(payload: bytes, key: PrivateKey) -> bytes:
+    """Return the JSON of the signed envelope around a Statement.
+
+    The format is DSSE v1.0.2, as https://github.com/secure-systems-lab/dsse defines it.
+    """
+    signed = b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
+    signature = {"keyid": key.id, "sig": b64encode(key.sign(signed)).decode()}
+    return canonical({"payload": b64encode(payload).decode(), "payloadType": PAYLOAD_TYPE, "signatures": [signature]})

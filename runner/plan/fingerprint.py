@@ -100,7 +100,7 @@ class Examiner:
     ) -> None:  # fmt: skip
         """`published`: the verified identities of outputs, by declared path, which are not hashed again.
 
-        `find_command` returns the program of a stage's command, and the places before it on the PATH.
+        `find_command` returns the program of a stage's command, and all places where it may be.
         """
         self._spec = graph.spec
         self._producers = graph.outputs.producers

@@ -143,7 +143,7 @@ class LedgerEntry(NamedTuple):
     `part` counts the invocations that worked on the run, up to this one. `invocation` is in the line that ends one (see
     `runner.noop.invocation`). `by`: the run that did the work of a superseded one. `runs` were pruned, and
     `commits` has the commits in their logs that markers refer to: stage -> [run, record, digest of the marker].
-    `signer`: the id of the key that signs the ledger from here on. `signature`: of a record `signed`.
+    `signer`: the id of the key that signs the ledger from here on.
     """
 
     pipeline: str
@@ -157,7 +157,6 @@ class LedgerEntry(NamedTuple):
     runs: Sequence[str] | None = None
     commits: Mapping[str, Sequence[Any]] | None = None
     signer: str | None = None
-    signature: str | None = None
 
 
 Event = (
@@ -321,6 +320,6 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
     LedgerEntry: {
         "pipeline": _is_text, "open": _list_of(is_name), "part": _if_any(_is_number),
         "invocation": _if_any(_is_invocation), "by": _if_any(is_name), "runs": _if_any(_list_of(is_name)),
-        "commits": _if_any(_object_of(_is_commit)), **dict.fromkeys(("signer", "signature"), _if_any(_is_text)),
+        "commits": _if_any(_object_of(_is_commit)), "signer": _if_any(_is_text),
     },
 }  # fmt: skip

@@ -11,18 +11,27 @@ import os
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.errors import Fault, UsageError
 from runner.paths import is_name
 from runner.record import audit, files
-from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED, LedgerEntry, decode, is_ledger_entry
-from runner.record.seal import PLAIN, SIGNING_VARIABLE
+from runner.record.events import (
+    CLOSED,
+    ENDED,
+    NOOP,
+    OPENED,
+    PRUNED,
+    SUPERSEDED,
+    LedgerEntry,
+    decode,
+    encode,
+    is_ledger_entry,
+)
+from runner.record.seal import PLAIN
 from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.record.seal import Seal
-    from runner.record.signatures import Signer
 
 _READ = 1 << 24  # bytes at the end that are searched for the last success: more than 20,000 runs
 SIGNALLED = 128  # exit codes above are a signal's
@@ -68,11 +77,8 @@ class Ledger:
     UsageError for any others.
     """
 
-    def __init__(
-        self, path: str, pipeline: str, stamp: Callable[[], str], seal: Seal = PLAIN, signer: Signer | None = None
-    ) -> None:
+    def __init__(self, path: str, pipeline: str, stamp: Callable[[], str], seal: Seal = PLAIN) -> None:
         self.path = path
-        self.signer = signer
         self.pipeline = pipeline
         self._stamp = stamp
         self._seal = seal
@@ -80,8 +86,7 @@ class Ledger:
     def append(self, event: str, run: str, log: audit.Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
         """Append an event of `run`, with the end of its log, if it has one; return the new head.
 
-        `fields` are those of `LedgerEntry` from `part` on. With a signer, the line that ends an invocation and its
-        signature are one write.
+        `fields` are those of `LedgerEntry` from `part` on. The line and its signature, if there is one, are one write.
 
         StateError if `run` is to be closed and is not open: the ledger was replaced.
         """
@@ -91,31 +96,18 @@ class Ledger:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             audit.cut_torn_line(self.path)
             head = read_head(self.path, self._seal)
-            self._seal.refuse_other(head.key_id, self.path)
-            self.refuse_unsigned(head)
+            self._seal.refuse_other(self.path, head.key_id, head.signer)
             if event == CLOSED and run not in head.open_runs:
                 raise audit.changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
             place = log or (None, None)
             entry = LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, **fields)
-            if self.signer:
-                entry = entry._replace(signer=self.signer.id)
             seq, prev = head.position.seq + 1, head.position.hash
-            line, digest = audit.encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
-            if self.signer and entry.invocation:
-                data = {"keyId": entry.key_id, "open": open_runs, "pipeline": self.pipeline}
-                signed, digest = self.signer.sign_line(data, run, seq + 1, self._stamp(), digest, self._seal.hash)
-                line += signed
-            files.append_line(descriptor, line, self.path, sync=sync)
+            lines, digest = self._seal.entry(encode(entry), event, run, seq, self._stamp(), prev)
+            files.append_line(descriptor, lines, self.path, sync=sync)
         finally:
             os.close(descriptor)
         return digest
-
-    def refuse_unsigned(self, head: LedgerHead) -> None:
-        """Raise UsageError if the ledger is signed, and there is no key to go on with."""
-        if head.signer and not self.signer:
-            hint = f"name the file that holds the signing key in {SIGNING_VARIABLE}"
-            raise UsageError(Fault(self.path, f"is signed with {head.signer}, no signing key is given", hint))
 
 
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:

@@ -1,37 +1,46 @@
-"""The hash of a record: SHA-256, or HMAC-SHA-256 with a key that is kept where no run writes.
+"""What seals a record, with keys that are kept where no run writes.
 
-Loads built-in modules only, because a run with nothing to do writes records, too.
+Its hash is SHA-256, or HMAC-SHA-256 with an audit key. With a signing key, a record `signed` follows each line of the
+ledger. Loads built-in modules only, because a run with nothing to do writes records, too.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 
-from runner.canonical import KEY_VARIABLE
+from runner.canonical import KEY_VARIABLE, SIGNED, spell
 from runner.errors import Fault, StateError, UsageError
 from runner.hashing import sha256_of
 from runner.reading import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from runner.record.signatures import PrivateKey, PublicKey
 
 SIGNING_VARIABLE = "OFFPIPE_SIGNING_KEY_FILE"  # names the file with the private key that signs the ledger
 DOMAIN = b"offpipe audit record v1\n"
 _KEY_DOMAIN = b"offpipe audit key id v1\n"
 _SHORTEST, _LONGEST = 16, 1 << 16  # bytes
 _ID_DIGITS = 16
-_RIGHTS = (("its group may", 0, 0o020), ("others may", 0o004, 0o002))  # to read, and to change
+_PRIVATE_MODES = (0o600, 0o400)
 
 
 class Seal:
-    """Hashes records, with a key or without; `id` identifies the key without revealing it, None without a key."""
+    """Hashes records, with a key or without; `id` identifies the key without revealing it, None without a key.
 
-    __slots__ = ("_key", "id")
+    `signer` signs the ledger, None without a signing key.
+    """
 
-    def __init__(self, key: bytes | None = None) -> None:
+    __slots__ = ("_key", "id", "signer")
+
+    def __init__(self, key: bytes | None = None, signer: PrivateKey | None = None) -> None:
         self._key = key
         self.id = None if key is None else sha256_of(_KEY_DOMAIN + key)[:_ID_DIGITS]
+        self.signer = signer
 
     def __repr__(self) -> str:
         return f"Seal({self.id})"
@@ -48,13 +57,28 @@ class Seal:
         """Return the seal for records with `key_id`; None if that key is missing here."""
         return PLAIN if key_id is None else self if key_id == self.id else None
 
-    def refuse_other(self, key_id: str | None, path: str) -> None:
-        """Raise UsageError if the log at `path` has another key than this one: nothing may be appended to it."""
-        if key_id is None or key_id == self.id:
-            return
-        given = f"the key given is {self.id}" if self.id else "no key is given"
-        hint = f"name the file that holds the key in {KEY_VARIABLE}"
-        raise UsageError(Fault(path, f"is keyed with {key_id}, {given}", hint))
+    def entry(
+        self, payload: Mapping[str, object], event: str, run: str, seq: int, stamp: str, prev: str
+    ) -> tuple[bytes, str]:
+        """Return a line of the ledger, followed by its signature if there is a signer, and the hash of the last one."""
+        if self.signer is None:
+            return spell(payload, event, run, seq, stamp, prev, self.hash)
+        payload = {**payload, "signer": self.signer.id}
+        line, digest = spell(payload, event, run, seq, stamp, prev, self.hash)
+        data = {name: payload[name] for name in ("keyId", "open", "pipeline", "signer")}
+        _, signature = spell(data, SIGNED, run, seq + 1, stamp, digest, self.signer.signature)
+        signed, digest = spell({**data, "signature": signature}, SIGNED, run, seq + 1, stamp, digest, self.hash)
+        return line + signed, digest
+
+    def refuse_other(self, path: str, key_id: str | None, signer: str | None = None) -> None:
+        """Raise UsageError if the log at `path` has another key than this one, or is signed and this does not sign."""
+        if key_id not in (None, self.id):
+            given = f"the key given is {self.id}" if self.id else "no key is given"
+            hint = f"name the file that holds the key in {KEY_VARIABLE}"
+            raise UsageError(Fault(path, f"is keyed with {key_id}, {given}", hint))
+        if signer and not self.signer:
+            hint = f"name the file that holds the signing key in {SIGNING_VARIABLE}"
+            raise UsageError(Fault(path, f"is signed with {signer}, no signing key is given", hint))
 
 
 PLAIN = Seal()
@@ -63,9 +87,9 @@ PLAIN = Seal()
 def read_key_file(path: str, inside: Sequence[str]) -> Seal:
     """Return the seal with the key in the file at `path`: all of its bytes, unchanged.
 
-    Raises what `read_key` raises, and UsageError for a key that is too short or too long.
+    Raises what `_read_key` raises, and UsageError for a key that is too short or too long.
     """
-    content, _ = read_key(path, inside, "audit key")
+    content, _ = _read_key(path, inside, "audit key")
     if not _SHORTEST <= len(content) <= _LONGEST:
         size = f"{len(content)}" if len(content) < _SHORTEST else "more"
         what = f"an audit key has {_SHORTEST} to {_LONGEST:,} bytes, this one has {size}"
@@ -73,7 +97,46 @@ def read_key_file(path: str, inside: Sequence[str]) -> Seal:
     return Seal(content)
 
 
-def read_key(path: str, inside: Sequence[str], name: str) -> tuple[bytes, int]:
+def signing(seal: Seal, inside: Sequence[str]) -> Seal:
+    """Return the seal with the signing key in the file that OFFPIPE_SIGNING_KEY_FILE names; unchanged without that.
+
+    UsageError for a key that cannot be used, for example because others may read it, or because of its place.
+    """
+    path = os.environ.get(SIGNING_VARIABLE)
+    if path is None:
+        return seal
+    if not path:
+        raise UsageError(Fault(SIGNING_VARIABLE, "is empty", "name the file that holds the signing key, or unset it"))
+    signer, mode = _read_pem(path, inside, "private key")
+    if mode not in _PRIVATE_MODES:
+        from shlex import quote
+
+        what = f"a private key has mode 600 or 400, this one has {mode:03o}"
+        raise UsageError(Fault(path, what, f"chmod 600 {quote(path)}"))
+    return Seal(seal._key, signer)  # noqa: SLF001 - of its class
+
+
+def read_public_key(path: str) -> PublicKey:
+    """Return the public key in a file, as `openssl pkey -pubout` writes it. UsageError for any other file."""
+    key: PublicKey = _read_pem(path, (), "public key")[0]
+    return key
+
+
+def _read_pem(path: str, inside: Sequence[str], name: str) -> tuple[Any, int]:
+    try:
+        content, mode = _read_key(path, inside, name)
+    except StateError as error:
+        raise UsageError(*error.faults) from error
+    try:
+        from runner.record.signatures import load_key
+    except ImportError as error:
+        what = f"signatures need the package cryptography: {error}"
+        hint = 'install offpipe with the extra "sign", or: pip install cryptography'
+        raise UsageError(Fault("", what, hint)) from error
+    return load_key(content, path, name), mode
+
+
+def _read_key(path: str, inside: Sequence[str], name: str) -> tuple[bytes, int]:
     """Return the content and the mode of the file at `path`, whose key is called `name` in messages.
 
     UsageError for a key inside one of the directories `inside`, if there are any, also by another name: stages write
@@ -91,7 +154,7 @@ def read_key(path: str, inside: Sequence[str], name: str) -> tuple[bytes, int]:
                 raise UsageError(Fault(path, f"the {name} is inside {directory}", hint))
     if inside and status.st_nlink > 1:
         raise UsageError(Fault(path, f"the {name} has other names (hard links), which may be anywhere", hint))
-    return content, status.st_mode
+    return content, stat.S_IMODE(status.st_mode)
 
 
 def warning_about(path: str) -> Fault | None:
@@ -105,8 +168,6 @@ def warning_about(path: str) -> Fault | None:
         return None  # reading the key gives the error
     from shlex import quote
 
-    words = []
-    for who, reads, changes in _RIGHTS:
-        acts = " and ".join(act for act, bit in (("read", reads), ("change", changes)) if mode & bit)
-        words += [f"{who} {acts} the audit key"] if acts else []
-    return Fault(path, f"{', '.join(words)} (mode {mode:03o})", f"chmod 600 {quote(path)}") if words else None
+    rights = [word for word, bits in (("read", 0o004), ("change", 0o022)) if mode & bits]
+    what = f"other users may {' and '.join(rights)} the audit key (mode {mode:03o})"
+    return Fault(path, what, f"chmod 600 {quote(path)}") if rights else None

@@ -13,7 +13,17 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.canonical import GENESIS, KEY_VARIABLE, SIGNED
-from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault, StateError
+from runner.errors import (
+    EXIT_DAMAGED,
+    EXIT_INVALID,
+    EXIT_OK,
+    EXIT_PENDING,
+    DamagedRecordError,
+    Fault,
+    PendingError,
+    StateError,
+    UsageError,
+)
 from runner.paths import is_name
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED
 from runner.record.ledger import open_after, pruned_commits
@@ -21,14 +31,14 @@ from runner.record.verify_log import LEDGER, Chain, Reference, RunLog, key_words
 from runner.record.verify_state import Findings, Markers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from collections.abc import Iterable
 
     from runner.reading import Lines
     from runner.record.audit import Record
     from runner.record.seal import Seal
+    from runner.record.signatures import PublicKey
 
+NOT_GIVEN = "a key that was not given"
 _SHOWN = 64  # characters of a key id, which anybody can write
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
@@ -41,17 +51,18 @@ class Verification(Chain):
     ledger. `expected_line`: the line with the expected head, if any. `unchecked`: the id of a missing key, without
     which only the form of keyed records was checked. `known`: whether the requested run exists. `outputs`: the number
     of outputs that were read. `pruned`: the number of runs whose files were removed by `prune`. `signer`: the id of the
-    key that signs, according to the last record; `signed_from` and `signed_line`: the first and the newest line with a
-    valid signature, if there are keys to check it.
+    key that signs, according to the last record. If there are public keys, `signatures` has the first and the newest
+    line with a valid signature by the id of each, `signed_line` is the newest of all, and `is_covered` says whether
+    no record is behind it.
     """
 
     def __init__(
         self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None, shown: str = "",
-        public_keys: Mapping[str, Ed25519PublicKey] | None = None,
+        public_keys: Iterable[PublicKey] = (),
     ) -> None:  # fmt: skip
         """With `run`, check only the log of that run, and the whole ledger. `shown` is the directory in messages.
 
-        With `public_keys`, by id, check signatures, too.
+        With `public_keys`, check signatures, too.
         """
         super().__init__(directory, "", seal, Findings(shown))
         self.damage, self.incomplete, self.notes = self.findings.damage, self.findings.incomplete, self.findings.notes
@@ -62,12 +73,12 @@ class Verification(Chain):
         self.expected_line: int | None = None
         self.outputs: int | None = None
         self.signer: str | None = None
-        self.signed_from: int | None = None
+        self.signatures: dict[str, tuple[int, int]] = {}
         self.signed_line: int | None = None
+        self.is_covered = True
         self.known = False
         self.markers: Markers
-        self._public_keys = public_keys
-        self._unsigned = 0  # invocations that ended behind the newest signature
+        self._public_keys = {key.id: key for key in public_keys}
         self._only = run
         self._expected = expect_head
         self._log_key: str | None = None  # a missing key of a log
@@ -104,6 +115,20 @@ class Verification(Chain):
         hint = f"name the file that holds the key in {KEY_VARIABLE}"
         return Fault(self.directory, f"keyed with {self.unchecked}: without that key only the form was checked", hint)
 
+    def require_intact(self, undone: str) -> None:
+        """Raise DamagedRecordError for damage, UsageError for a missing key, PendingError if a signature is missing.
+
+        `undone` says in the message what was not done.
+        """
+        if self.damage:
+            first = self.damage[0]
+            raise DamagedRecordError(Fault(first.place, f"{first.what}; {undone}", "see `offpipe verify`"))
+        if fault := self.fault():
+            raise UsageError(fault)
+        if not self.is_covered:
+            what = f"no signature covers its last records: a run is at work, or was killed; {undone}"
+            raise PendingError(Fault(self.directory, what, "the next run signs them"))
+
     def check(self) -> None:
         """Check everything. StateError for a file that cannot be read, or that a newer release wrote."""
         self.markers = Markers(self._directory, self.findings, self._only)
@@ -126,7 +151,7 @@ class Verification(Chain):
             self.findings.damaged(LEDGER, 0, "", "is missing" if lines is None else "is empty")
         self._check_head()
         if self._public_keys and not self.findings.has(LEDGER):
-            self._check_signed()
+            self._check_end_signed()
         self.records += self.line
 
     # ---- along the ledger ----
@@ -202,37 +227,35 @@ class Verification(Chain):
 
     def _check_signature(self, record: Record) -> None:
         """Check the signer in a record of the ledger; with public keys, check the signature of a record `signed`."""
-        event, data = record["ev"], record["data"]
-        before, self.signer = self.signer, data.get("signer") and str(data["signer"])[:_SHOWN]
-        if event in {ENDED, NOOP, PRUNED} or data.get("invocation"):  # a killed one may be closed by the next
-            self._unsigned += 1
-        if before and not self.signer:
-            self.damaged("data.signer", f"is missing, and the records before it are signed with {before}")
-        if not (self._public_keys and self.signer):
-            return
-        from runner.record.signatures import is_signed_by
-
-        key = self._public_keys.get(self.signer)
-        if key is None and self.signer != before:
-            self.damaged("data.signer", f"is {self.signer}, a key that was not given")
-        elif key and event == SIGNED and is_signed_by(record, key):
-            if self.signed_from and self._unsigned > 2:  # one was just signed, and one may have been killed
-                self.damaged("data.signature", f"{self._unsigned - 1} invocations ended before it without one")
-            self.signed_from = self.signed_from or self.line
-            self.signed_line, self._unsigned = self.line, 0
-        elif key and event == SIGNED:
+        before, self.signer = self.signer, str(record["data"].get("signer") or "")[:_SHOWN] or None
+        if self.signer is None:
+            if before:
+                self.damaged("data.signer", f"is missing, and the records before it are signed with {before}")
+        elif (key := self._public_keys.get(self.signer)) is None:
+            if self._public_keys and self.signer != before:
+                self.damaged("data.signer", f"is {self.signer}, {NOT_GIVEN}")
+        elif record["ev"] == SIGNED and key.has_signed(record):
+            self._check_signed(self.line - 2)  # it signs the line before it
+            self.signatures[key.id] = (self.signatures.get(key.id, (self.line,))[0], self.line)
+            self.signed_line = self.line
+        elif record["ev"] == SIGNED:
             self.damaged("data.signature", "does not fit: this record or one before it was changed")
 
-    def _check_signed(self) -> None:
+    def _check_signed(self, line: int) -> None:
+        """Check that at most one line up to this one lacks a signature: a line and its signature are one write."""
+        if self.signed_line and (unsigned := line - self.signed_line) > 1:
+            what = f"the {unsigned} lines after line {self.signed_line} have no signature"
+            self.findings.damaged(LEDGER, self.line, "data.signature", what)
+
+    def _check_end_signed(self) -> None:
         """Check that a signature covers the ledger, up to what a kill leaves."""
-        if not self.signed_line:
+        if self.signed_line is None:
             self.findings.damaged(LEDGER, 0, "", "has no signature")
-        elif self._unsigned > 1:
-            what = f"{self._unsigned} invocations ended after it without one"
-            self.findings.damaged(LEDGER, self.signed_line, "data.signature", what)
         elif self.line > self.signed_line:
-            what = f"no signature covers the lines after line {self.signed_line}: a run is at work, or was killed"
-            self.findings.unfinished(LEDGER, f"{what}; the next one signs them")
+            self.is_covered = False
+            self._check_signed(self.line)
+            what = f"no signature covers the lines after line {self.signed_line}: their write was cut short"
+            self.findings.unfinished(LEDGER, f"{what}; the next run signs them")
 
     # ---- the logs ----
 
@@ -246,7 +269,7 @@ class Verification(Chain):
                 self.markers.note_digest(stage, run, seq, digest, opened[-1].line if opened else line)
             return None
         heads = None if self.doubt else self._heads
-        log = RunLog(self._directory, run, opened, end, self._seal, self.findings, self.markers, heads)
+        log = RunLog(self._directory, run, opened, end, self.seal, self.findings, self.markers, heads)
         is_there = log.check()
         self._check_spec(log)
         self.runs += 1
@@ -281,6 +304,9 @@ class Verification(Chain):
         what = "the run has not succeeded yet; it is at work, or the next run resumes it"
         if log.ended:
             what = "the run was killed after its end and before the ledger's line of it, or that line was cut off"
+        if self._public_keys and opened and log.last.seq > opened[-1].seq:
+            self.is_covered = False
+            what += f"; no signature covers its records after {opened[-1].seq}"
         self.findings.unfinished(log.name, what)
 
     def _check_unknown(self, lines: Lines | None) -> None:
@@ -311,8 +337,8 @@ class Verification(Chain):
             self.findings.remark(log.name, "is not in the ledger: its run died before it did any work")
 
     def _check_head(self) -> None:
-        if self._seal.id is not None and self.line and self.key_id is None:
-            what = f"is null, and the key given is {self._seal.id}: a forger needs no key to rewrite such a ledger"
+        if self.seal.id is not None and self.line and self.key_id is None:
+            what = f"is null, and the key given is {self.seal.id}: a forger needs no key to rewrite such a ledger"
             self.findings.damaged(LEDGER, self.line, "data.keyId", what)
         if self._expected in (None, self.last.hash):
             return

@@ -194,16 +194,13 @@ class Markers:
 
         An output without a marker may still have the name of its partial; the next run publishes it.
         """
-        newest: dict[str, tuple[Place, Marker, OutputIdentity]] = {}
-        for stage, on_disk in self._markers.items():
+        made: dict[str, tuple[Marker, OutputIdentity]] = {}
+        for stage, on_disk in sorted(self._markers.items(), key=lambda item: item[1].place):  # the newest last
             is_newest = on_disk.fits and on_disk.latest[0] == on_disk.place
             marker = Marker.decode(self._content(stage)) if is_newest and self.still_stands(stage) else None
-            if marker is None:
-                continue
-            for identity in marker.outputs.values():
-                if identity.path not in newest or on_disk.place > newest[identity.path][0]:
-                    newest[identity.path] = (on_disk.place, marker, identity)
-        return {path: (marker, identity) for path, (_, marker, identity) in newest.items()}
+            if marker:
+                made.update({identity.path: (marker, identity) for identity in marker.outputs.values()})
+        return made
 
     def still_stands(self, stage: str) -> bool:
         """Whether the marker is unchanged since it was read; a run may have replaced it."""

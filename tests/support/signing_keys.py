@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pipeline_bench import ROOT
 
-from runner.record.seal import SIGNING_VARIABLE
-from runner.record.signatures import read_public_key
+from runner.record.seal import SIGNING_VARIABLE, read_public_key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OPENSSL = shutil.which("openssl")
+needs_openssl = pytest.mark.skipif(not (OPENSSL and shutil.which("jq")), reason="openssl or jq is not installed")
 
 
 class KeyPair(NamedTuple):
@@ -25,7 +28,7 @@ class KeyPair(NamedTuple):
 
     @property
     def id(self) -> str:
-        return read_public_key(str(self.public))[0]
+        return read_public_key(str(self.public)).id
 
     @property
     def env(self) -> dict[str, str]:
@@ -39,6 +42,15 @@ class KeyPair(NamedTuple):
 
 def openssl(*words: object) -> str:
     return subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, text=True).stdout
+
+
+def shell_blocks(page: str) -> list[str]:
+    """The shell commands that a page of the docs prints."""
+    return re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+
+
+def run_shell(text: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", text], cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def make_keys(directory: Path, name: str = "key") -> KeyPair:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 from audit_bench import LEDGER, State, tell_story
-from pipeline_bench import ROOT, PipelineBench
-from signing_keys import make_keys
+from pipeline_bench import ROOT, PipelineBench, shell
+from signing_keys import make_keys, run_shell, shell_blocks
 
 from runner.canonical import KEY_VARIABLE
 
@@ -80,3 +82,19 @@ def test_it_needs_the_key_of_what_is_keyed(check, told):
         assert re.fullmatch(
             r"audit_\w+\.jsonl:1: is keyed with [0-9a-f]{16}: name the file with the key\n", done.stderr
         )
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
+def test_its_recipes_show_every_network_attempt_and_the_digest_of_the_effective_spec(tmp_path):
+    bench = PipelineBench(tmp_path)
+    call = f"{sys.executable} -c 'import socket; socket.create_connection((\"127.0.0.1\", 9))'"
+    make = "echo ü > $PIPELINE_OUTPUT_OUT"
+    bench.define(shell("a", f"{call}; {make}", offline={"onAttempt": "record"}), shell("b", make))
+    attempts, digest = (block for block in shell_blocks("audit.md") if "openssl" not in block)
+    bench.succeed("b", "--run-id", "first")
+    assert run_shell(attempts, tmp_path).stdout == ""
+    bench.succeed("--run-id", "second")
+    (line,) = run_shell(attempts, tmp_path).stdout.splitlines()
+    assert json.loads(line) == [bench.records("offline.attempt")[0]["run"], bench.records("offline.attempt")[0]["data"]]
+    (record,) = [each for each in bench.records("run.start") if each["run"] == "first"]
+    assert record["data"]["specSha256"] in run_shell(digest.replace("RUN", "first"), tmp_path).stdout

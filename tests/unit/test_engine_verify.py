@@ -407,9 +407,8 @@ def test_the_key_is_nowhere_but_in_its_file(bench, key, tmp_path):
 
 def test_a_key_that_others_can_read_is_used_with_a_warning(bench, key):
     os.chmod(key[KEY_VARIABLE], 0o644)
-    warning = (
-        f"warning: {key[KEY_VARIABLE]}: others may read the audit key (mode 644)\nhint: chmod 600 {key[KEY_VARIABLE]}\n"
-    )
+    path = key[KEY_VARIABLE]
+    warning = f"warning: {path}: other users may read the audit key (mode 644)\nhint: chmod 600 {path}\n"
     assert warning in bench.succeed(env=key).stderr
     assert bench.succeed("-q", env=key).stderr == ""
     assert verify(bench.spec, env=key).stderr == warning
