@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "export": (*LEAVES, "record", "engine", "export"),
     "report": (*LEAVES, *ROOMS, "engine", "display", "report"),
     "cli": (*LEAVES, *ROOMS, "engine", "display", "export", "report", "cli"),
-    "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal", "record.signatures"),
+    "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal"),
     "__main__": ("errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {

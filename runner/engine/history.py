@@ -61,19 +61,15 @@ def open_archive(target: str, options: Options, *, is_needed: bool = False, sign
 
     `is_needed` and `signs`: see `read_seal`, which raises more errors with them.
     """
-    spec = None
-    if os.path.isdir(target):
-        require_state(target)
-        directory = os.path.abspath(target)
-        paths = StatePaths(directory, directory)  # the locks may be anywhere
-    else:
-        spec = options.load(target)
-        paths = spec.paths
+    directory, spec = os.path.abspath(target), None if os.path.isdir(target) else options.load(target)
+    if spec is None:
+        _require_state(target)
+    paths = spec.paths if spec else StatePaths(directory, directory)  # the locks may be anywhere
     places = (spec.workspace, spec.root) if spec else ()
     return Archive(paths, read_seal(*places, paths.state_dir, is_needed=is_needed, signs=signs), spec)
 
 
-def require_state(directory: str) -> None:
+def _require_state(directory: str) -> None:
     """Raise UsageError for a directory without state, which must not count as intact."""
     with files.naming(directory, "list"):
         if any(name.startswith(_OURS) for name in os.listdir(directory)):

@@ -13,7 +13,7 @@ from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
 from runner.record.markers import read_markers
-from runner.record.seal import read_public_key
+from runner.record.seal import read_pem
 from runner.record.verify import Verification
 from runner.record.verify_log import LEDGER
 from runner.record.verify_state import Damage, Remark
@@ -44,11 +44,11 @@ def verify(
     paths, seal, spec = open_archive(target, options, is_needed=True, signs=signs)
     if outputs and spec is None:
         raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
-    keys = [*map(read_public_key, public_keys), *([seal.signer] if seal.signer else ())]
-    shown, is_there = target if spec is None else os.path.relpath(paths.state_dir), os.path.lexists(paths.state_dir)
-    verified = Verification(paths.state_dir, seal, run, expect_head, shown, keys)
-    if is_there:
-        with files.naming(paths.state_dir, "read"):
+    keys = [*(read_pem(path, "public key") for path in public_keys), *([seal.signer] if seal.signer else ())]
+    directory, shown = (paths.state_dir, os.path.relpath(paths.state_dir)) if spec else (target, target)
+    verified = Verification(directory, seal, run, expect_head, shown, keys)
+    if is_there := os.path.lexists(directory):
+        with files.naming(directory, "read"):
             verified.check()
     elif run is None and (keys or expect_head is not None):
         what = "a signature" if keys else "a head"

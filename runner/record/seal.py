@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from runner.record.signatures import PrivateKey, PublicKey
+    from runner.record.signatures import PrivateKey
 
 SIGNING_VARIABLE = "OFFPIPE_SIGNING_KEY_FILE"  # names the file with the private key that signs the ledger
 DOMAIN = b"offpipe audit record v1\n"
@@ -91,8 +91,7 @@ def read_key_file(path: str, inside: Sequence[str]) -> Seal:
     """
     content, _ = _read_key(path, inside, "audit key")
     if not _SHORTEST <= len(content) <= _LONGEST:
-        size = f"{len(content)}" if len(content) < _SHORTEST else "more"
-        what = f"an audit key has {_SHORTEST} to {_LONGEST:,} bytes, this one has {size}"
+        what = f"an audit key has {_SHORTEST} to {_LONGEST:,} bytes"
         raise UsageError(Fault(path, what, "for example: (umask 077; head -c 32 /dev/urandom > KEYFILE)"))
     return Seal(content)
 
@@ -100,40 +99,37 @@ def read_key_file(path: str, inside: Sequence[str]) -> Seal:
 def signing(seal: Seal, inside: Sequence[str]) -> Seal:
     """Return the seal with the signing key in the file that OFFPIPE_SIGNING_KEY_FILE names; unchanged without that.
 
-    UsageError for a key that cannot be used, for example because others may read it, or because of its place.
+    Raises what `read_pem` raises.
     """
     path = os.environ.get(SIGNING_VARIABLE)
     if path is None:
         return seal
     if not path:
         raise UsageError(Fault(SIGNING_VARIABLE, "is empty", "name the file that holds the signing key, or unset it"))
-    signer, mode = _read_pem(path, inside, "private key")
-    if mode not in _PRIVATE_MODES:
-        from shlex import quote
-
-        what = f"a private key has mode 600 or 400, this one has {mode:03o}"
-        raise UsageError(Fault(path, what, f"chmod 600 {quote(path)}"))
-    return Seal(seal._key, signer)  # noqa: SLF001 - of its class
+    return Seal(seal._key, read_pem(path, "private key", inside))  # noqa: SLF001 - of its class
 
 
-def read_public_key(path: str) -> PublicKey:
-    """Return the public key in a file, as `openssl pkey -pubout` writes it. UsageError for any other file."""
-    key: PublicKey = _read_pem(path, (), "public key")[0]
-    return key
+def read_pem(path: str, name: str, inside: Sequence[str] = ()) -> Any:  # noqa: ANN401 - a PublicKey or a PrivateKey
+    """Return the "private key" or the "public key" in a PEM file, as openssl writes it. UsageError for any other file.
 
-
-def _read_pem(path: str, inside: Sequence[str], name: str) -> tuple[Any, int]:
+    For the place of a private key see `_read_key`; no other user may read it.
+    """
     try:
         content, mode = _read_key(path, inside, name)
     except StateError as error:
         raise UsageError(*error.faults) from error
+    if name == "private key" and mode not in _PRIVATE_MODES:
+        from shlex import quote
+
+        what = f"a private key has mode 600 or 400, this one has {mode:03o}"
+        raise UsageError(Fault(path, what, f"chmod 600 {quote(path)}"))
     try:
         from runner.record.signatures import load_key
     except ImportError as error:
         what = f"signatures need the package cryptography: {error}"
         hint = 'install offpipe with the extra "sign", or: pip install cryptography'
         raise UsageError(Fault("", what, hint)) from error
-    return load_key(content, path, name), mode
+    return load_key(content, path, name)
 
 
 def _read_key(path: str, inside: Sequence[str], name: str) -> tuple[bytes, int]:

@@ -243,9 +243,13 @@ class Verification(Chain):
 
     def _check_signed(self, line: int) -> None:
         """Check that at most one line up to this one lacks a signature: a line and its signature are one write."""
-        if self.signed_line and (unsigned := line - self.signed_line) > 1:
+        unsigned = line - (self.signed_line or line)
+        if unsigned > 1:
             what = f"the {unsigned} lines after line {self.signed_line} have no signature"
             self.findings.damaged(LEDGER, self.line, "data.signature", what)
+        elif unsigned and line < self.line:
+            what = f"line {line} has no signature of its own: its write was cut short, or another process added it"
+            self.findings.remark(LEDGER, what)
 
     def _check_end_signed(self) -> None:
         """Check that a signature covers the ledger, up to what a kill leaves."""

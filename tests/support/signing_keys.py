@@ -13,10 +13,12 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pipeline_bench import ROOT
 
-from runner.record.seal import SIGNING_VARIABLE, read_public_key
+from runner.record.seal import SIGNING_VARIABLE, read_pem
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from runner.record.signatures import PublicKey
 
 OPENSSL = shutil.which("openssl")
 needs_openssl = pytest.mark.skipif(not (OPENSSL and shutil.which("jq")), reason="openssl or jq is not installed")
@@ -28,7 +30,11 @@ class KeyPair(NamedTuple):
 
     @property
     def id(self) -> str:
-        return read_public_key(str(self.public)).id
+        return self.key.id
+
+    @property
+    def key(self) -> PublicKey:
+        return read_pem(str(self.public), "public key")
 
     @property
     def env(self) -> dict[str, str]:
