@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
-from runner.display.summary import counts_text, fields_json
+from runner.display.summary import counts_text, fields_json, signature_text
 from runner.display.text import attempt_text, counted, printable, seconds
 from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
@@ -217,10 +217,7 @@ def _verdict(verified: Verification) -> str:
     if verified.keyed_from is not None:
         since = "" if verified.keyed_from == 1 else f" from line {verified.keyed_from} of the ledger on"
         checked += f", keyed with {printable(verified.key_id)}{since}" if verified.key_id else ", its end not keyed"
-    for signer, (first, last) in verified.signatures.items():
-        checked += f", signed with {signer}: signatures on lines {first} to {last}, covering 1 to {last}"
-    if verified.signer and verified.signer not in verified.signatures:
-        checked += f", signed with {printable(verified.signer)}, not checked"
+    checked += f", {signed}" if (signed := signature_text(verified)) else ""
     if verified.pruned:
         checked += f", {counted(verified.pruned, 'run')} pruned"
     faults = len(verified.damage) + verified.findings.hidden

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from runner.errors import Fault
+    from runner.record.verify import Verification
     from runner.results import RunResult, StageResult
 
 _NOT_STARTED = "not started"  # because the run stopped first; a stage that needs a failed one is blocked
@@ -47,6 +48,15 @@ def outcome_text(result: RunResult) -> str:
 def counts_text(counts: Mapping[str, int]) -> str:
     """Return numbers of stages by status: `2 succeeded, 1 failed`."""
     return ", ".join(f"{counts[status]:,} {status}" for status in _STATUSES if counts.get(status))
+
+
+def signature_text(verified: Verification) -> str:
+    """Return who signed the ledger, and where if signatures were checked; "" if nobody did."""
+    lines = verified.signatures.items()
+    texts = [f"signed with {key}: signatures on lines {at} to {end}, covering 1 to {end}" for key, (at, end) in lines]
+    if verified.signer and verified.signer not in verified.signatures:
+        texts.append(f"signed with {printable(verified.signer)}, not checked")
+    return ", ".join(texts)
 
 
 def unstarted_lines(result: RunResult) -> Iterator[str]:

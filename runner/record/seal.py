@@ -26,7 +26,6 @@ DOMAIN = b"offpipe audit record v1\n"
 _KEY_DOMAIN = b"offpipe audit key id v1\n"
 _SHORTEST, _LONGEST = 16, 1 << 16  # bytes
 _ID_DIGITS = 16
-_PRIVATE_MODES = (0o600, 0o400)
 
 
 class Seal:
@@ -118,7 +117,7 @@ def read_pem(path: str, name: str, inside: Sequence[str] = ()) -> Any:  # noqa: 
         content, mode = _read_key(path, inside, name)
     except StateError as error:
         raise UsageError(*error.faults) from error
-    if name == "private key" and mode not in _PRIVATE_MODES:
+    if name == "private key" and mode not in (0o600, 0o400):
         from shlex import quote
 
         what = f"a private key has mode 600 or 400, this one has {mode:03o}"

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DOMAIN = b"offpipe audit signature v1\n"
-_HINTS = {
-    "private key": "for example: (umask 077; openssl genpkey -algorithm ed25519 -out KEYFILE)",
-    "public key": "for example: openssl pkey -in KEYFILE -pubout -out KEYFILE.pub",
-}
+_HINT = "openssl genpkey -algorithm ed25519 makes a private key, and openssl pkey -pubout its public key"
 
 
 class PublicKey:
@@ -69,4 +66,4 @@ def load_key(content: bytes, path: str, name: str) -> Any:  # noqa: ANN401 - a P
         return PrivateKey(key)
     if isinstance(key, Ed25519PublicKey):
         return PublicKey(key)
-    raise UsageError(Fault(path, f"is not the PEM file of an Ed25519 {name}", _HINTS[name]))
+    raise UsageError(Fault(path, f"is not the PEM file of an Ed25519 {name}", _HINT))

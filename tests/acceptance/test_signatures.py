@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import noop_words as quick
 import pytest
 from audit_bench import FAIL_ONCE, LEDGER, State
 from pipeline_bench import ROOT, PipelineBench, shell, wait_for
-from signing_keys import make_keys, needs_openssl, openssl, run_shell, shell_blocks
+from signing_keys import KeyPair, make_keys, needs_openssl, openssl, run_shell, shell_blocks
+from suites import full_but
 
 from runner.canonical import KEY_VARIABLE
 from runner.record.seal import SIGNING_VARIABLE
@@ -20,9 +22,26 @@ from runner.record.seal import SIGNING_VARIABLE
 A = shell("a", "cat in.txt > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"})
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """What each test copies: keys, and a pipeline that ran once, signed, and then was refused three times.
+
+    Such lines have no log.
+    """
+    base = tmp_path_factory.mktemp("template")
+    keys, bench = make_keys(base), PipelineBench(base / "work")
+    bench.write("in.txt", "one\n")
+    bench.define(A)
+    bench.succeed(env=keys.env)
+    for _ in range(3):
+        assert bench.run("nope", env=keys.env).returncode == 2
+    return base
+
+
 @pytest.fixture
-def keys(tmp_path_factory):
-    return make_keys(tmp_path_factory.mktemp("keys"))
+def keys(template, tmp_path_factory):
+    place = tmp_path_factory.mktemp("keys")
+    return KeyPair(*(Path(shutil.copy2(template / name, place)) for name in ("key.pem", "key.pub")))
 
 
 @pytest.fixture
@@ -31,15 +50,9 @@ def others(tmp_path_factory):
 
 
 @pytest.fixture
-def signed(bench, keys, monkeypatch):
-    """A pipeline that ran once, signed, and then was refused three times: such lines have no log."""
-    bench.write("in.txt", "one\n")
-    bench.define(A)
-    monkeypatch.setenv(SIGNING_VARIABLE, str(keys.private))
-    bench.succeed()
-    for _ in range(3):
-        assert bench.run("nope").returncode == 2
-    monkeypatch.delenv(SIGNING_VARIABLE)
+def signed(bench, template):
+    """A copy of the pipeline, signed with `keys`."""
+    shutil.copytree(template / "work", bench.root, dirs_exist_ok=True)
     return bench
 
 
@@ -425,12 +438,13 @@ def test_a_summary_names_the_signer_and_the_line(signed, keys):
 # ---- kills -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_write_torn_at_any_byte_leaves_at_most_incomplete_and_the_next_run_signs(signed, keys):
-    state = State(signed.root / "state", signed.root.parent / "torn")
+@pytest.mark.parametrize("step", full_but([7, 1], [7]))
+def test_a_write_torn_at_any_byte_leaves_at_most_incomplete_and_the_next_run_signs(signed, keys, step):
+    state = State(signed.root / "state", signed.root.parent / f"{signed.root.name}-torn")
     lines = state.lines(LEDGER)
     public, whole = [keys.key], b"".join(lines)
     ends = [len(whole) - len(lines[-1]) - len(lines[-2]), len(whole) - len(lines[-1]), len(whole)]
-    for end in range(ends[0] + 1, ends[2]):
+    for end in range(ends[0] + 1, ends[2], step):
         state.file(LEDGER).write_bytes(whole[:end])
         verified = state.verify(public_keys=public)
         assert verified.exit_code == 3 and not verified.damage, end
