@@ -439,8 +439,10 @@ def test_a_summary_names_the_signer_and_the_line(signed, keys):
 
 
 @pytest.mark.parametrize("step", full_but([7, 1], [7]))
-def test_a_write_torn_at_any_byte_leaves_at_most_incomplete_and_the_next_run_signs(signed, keys, step):
-    state = State(signed.root / "state", signed.root.parent / f"{signed.root.name}-torn")
+def test_a_write_torn_at_any_byte_leaves_at_most_incomplete_and_the_next_run_signs(
+    signed, keys, step, tmp_path_factory
+):
+    state = State(signed.root / "state", tmp_path_factory.mktemp("torn") / "state")
     lines = state.lines(LEDGER)
     public, whole = [keys.key], b"".join(lines)
     ends = [len(whole) - len(lines[-1]) - len(lines[-2]), len(whole) - len(lines[-1]), len(whole)]
