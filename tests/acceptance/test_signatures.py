@@ -422,7 +422,8 @@ def test_keys_and_signatures_go_together(bench, keys, tmp_path_factory):
     bench.define(A)
     bench.succeed(env={**keyed, **keys.env})
     bench.succeed(env={**keyed, **keys.env})
-    assert bench.run(env=keyed).returncode == bench.run(env=keys.env).returncode == 2
+    for words in ((), ("clean",), ("prune", "--keep", "1")):
+        assert bench.run(*words, env=keyed).returncode == bench.run(*words, env=keys.env).returncode == 2
     bench.succeed("verify", *keys.words, env=keyed)
     assert bench.run("verify", *keys.words).returncode == 2, "without the secret, only the form is checked"
 
