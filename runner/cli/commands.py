@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import sys
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,7 @@ from runner.display.summary import fault_json, json_text, outcome_text, run_json
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.paths import stdout_path
-from runner.reading import open_regular
+from runner.reading import NotRegularError, open_regular
 from runner.record.seal import warning_about
 from runner.spec.fields import PROSE, schema_text
 from runner.spec.kinds import anything, did_you_mean, map_of, pointer
@@ -27,12 +28,14 @@ from runner.spec.source import parse_source, read_source
 from runner.spec.values import Var
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from runner.cli.parser import Arguments
     from runner.display.streams import Stream
+    from runner.engine.history import Archive
 
 _CHUNK = 1 << 16
+_KIND = 40  # bytes that reports have in common, and Statements, and their envelopes
 
 
 class Commands:
@@ -178,28 +181,24 @@ class Commands:
 
     def export(self) -> int:
         """Print a Statement for each run that made what stands, or write them to a file."""
+        from runner.engine.history import open_archive
         from runner.export.statements import BUILDER, export
 
         run, builder = self._given.get("run"), self._given.get("builder_id", BUILDER)
-        keys = self._given.get("public_key", ())
-        lines = export(self._spec, self._options(), run, builder=builder, public_keys=keys)
-        return self._save(f"{line.decode()}\n" for line in lines)
+        keys, options = self._given.get("public_key", ()), self._options()
+        lines = export(self._spec, options, run, builder=builder, public_keys=keys)
+        path, content = self._given.get("output", "-"), "".join(f"{line.decode()}\n" for line in lines)
+        return self._save(path, content, open_archive(self._spec, options))
 
     def report(self) -> int:
         """Write the report of a run, and print its path."""
-        try:
+        with _extra("report"):
             from runner.report.page import make_page
-        except ModuleNotFoundError as error:
-            hint = 'install offpipe with the extra "report", or: pip install jinja2 graphlay'
-            raise UsageError(Fault("", f"report needs {error.name}, which is not installed", hint)) from error
         self._warn_of_key(self._warn)
-        page = make_page(self._spec, self._options(), self._given.get("run"))
+        page = make_page(self._spec, self._options(), self._given.get("run"), self._given.get("public_key", ()))
         path = self._given.get("output", f"{page.pipeline}-report.html")
-        if path == "-":
-            self._write([page.html])
-        else:
-            page.write(path)
-            self._write([f"{text.printable(path)}\n"])
+        self._save(path, page.html, page.archive)
+        self._write([] if path == "-" else [f"{text.printable(path)}\n"])
         return page.exit_code
 
     def clean(self) -> int:
@@ -242,8 +241,8 @@ class Commands:
 
     def completion(self) -> int:
         """Print the completion script of a shell."""
-        from runner.cli.completion import completion_text
-
+        with _extra("completion"):
+            from runner.cli.completion import completion_text
         return self._write([completion_text(self._arguments.stages[0])])
 
     # ---- shared by verbs ---------------------------------------------------------------------------------------------
@@ -276,18 +275,30 @@ class Commands:
         self._stdout.write("".join(lines))
         return EXIT_OK
 
-    def _save(self, lines: Iterable[str]) -> int:
-        """Write to the file that -o names, or else to standard output."""
-        from runner.engine.history import open_archive
+    def _save(self, path: str, content: str, archive: Archive) -> int:
+        """Write a file in one step, or to standard output for `-`.
+
+        UsageError for a file of the pipeline, and for one that does not begin as `content` does: the verb did not write
+        it, so nothing that matters is ever replaced.
+        """
         from runner.engine.session import refuse_own_file
         from runner.record import files
 
-        path = self._given.get("output", "-")
         if path == "-":
-            return self._write(lines)
-        archive = open_archive(self._spec, self._options())
+            return self._write([content])
         refuse_own_file("-o", path, archive.paths.state_dir, archive.spec)
-        files.create(path, "".join(lines).encode())
+        real, mode = os.path.realpath(path), None
+        try:
+            with open(open_regular(real), "rb") as file:
+                mode = os.fstat(file.fileno()).st_mode & 0o7777
+                is_ours = file.read(_KIND) == content.encode()[:_KIND]
+        except FileNotFoundError:
+            is_ours = True
+        except NotRegularError:
+            is_ours = False
+        if not is_ours:
+            raise UsageError(Fault(path, "holds something else, so it is not replaced", "name another file with -o"))
+        files.replace(real, content.encode(), temporary=f"{real}.{os.getpid()}.tmp", mode=mode)
         return EXIT_OK
 
     def _print_faults(self, faults: Sequence[Fault]) -> int:
@@ -303,6 +314,16 @@ class Commands:
         path = os.environ.get(KEY_VARIABLE)
         if path and (fault := warning_about(path)):
             warn(fault)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Import what needs the extra of this name. UsageError if it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        hint = f"pip install 'DIR[{name}]', where DIR is your clone of offpipe"
+        raise UsageError(Fault("", f"{name} needs {error.name}, which is not installed", hint)) from error
 
 
 def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, Var], tuple[str | bytes, ...]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+import shtab
+
 from runner.cli.parser import OPTIONS, VERBS
-from runner.errors import Fault, UsageError
 
 # Shtab knows command lines that argparse can parse. In ours, a spec may stand in the place of the verb.
 _BEFORE = {
@@ -18,12 +19,7 @@ _AFTER = {"fish": "complete -c offpipe -n '_shtab_offpipe_using; and test $_shta
 
 
 def completion_text(shell: str) -> str:
-    """Return the script for `bash`, `zsh` or `fish`. UsageError without shtab."""
-    try:
-        import shtab
-    except ImportError as error:
-        hint = "pip install 'pytest-offpipe[completion]'"
-        raise UsageError(Fault("", f"completion needs the package shtab: {error}", hint)) from error
+    """Return the script for `bash`, `zsh` or `fish`."""
     parser = ArgumentParser("offpipe", add_help=False)
     places: dict[str, Any] = {"FILE": shtab.FILE, "PROGRAM": shtab.FILE, "DIR": shtab.DIRECTORY}
     _add_options(parser, "run", places)

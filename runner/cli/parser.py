@@ -65,7 +65,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--limit", "N", "runs", "at most N"),
     ("--outputs", "", "verify", "also compare the outputs with the record"),
     ("--expect-head", "HEX", "verify", "the ledger must end with this record"),
-    ("--public-key", "FILE", "verify export", "the ledger must be signed with this key (repeatable)"),
+    ("--public-key", "FILE", "verify report export", "the ledger must be signed with this key (repeatable)"),
     ("--builder-id", "URI", "export", "who you say runs offpipe here"),
     ("-o --output", "FILE", "report export", "write to this file; `-` is standard output"),
     ("--keep", "N", "prune", "keep the newest N invocations of run"),

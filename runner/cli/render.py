@@ -175,7 +175,7 @@ def runs_lines(past: Sequence[Past]) -> Iterator[str]:
 def _run_row(past: Past) -> tuple[str, ...]:
     words = past.outcome if past.verb == "run" else f"{past.verb} {past.outcome}"
     notes = [f"superseded by {past.by}"] if past.by else []
-    notes += ["pruned"] if past.is_pruned else []
+    notes += ["pruned"] if past.pruned else []
     notes += [counted(len(past.warnings), "warning")] if past.warnings else []
     notes += [past.fault] if past.fault else []
     code = "" if past.exit_code is None else str(past.exit_code)
@@ -188,7 +188,7 @@ def runs_json(past: Sequence[Past]) -> dict[str, object]:
     """Return invocations as a JSON value."""
     names = ("run", "part", "verb", "outcome", "exit_code", "began", "ended", "stages", "fault", "warnings")
     runs = [
-        {**fields_json(each, *names), "seconds": each.seconds, "supersededBy": each.by, "pruned": each.is_pruned}
+        {**fields_json(each, *names), "seconds": each.seconds, "supersededBy": each.by, "pruned": bool(each.pruned)}
         for each in past
     ]
     return {"runs": runs}

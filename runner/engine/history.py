@@ -152,7 +152,7 @@ def read_events(target: str, options: Options, run: str | None, *, as_json: bool
     if not chosen or not os.path.exists(archive.paths.audit(chosen)):
         past = next((past for past in past_invocations(archive.paths.ledger) if past.run == chosen), None)
         missing = f'no run "{chosen}"' if chosen else "no run yet"
-        kept = f"run {chosen} has no log: {'pruned' if past.is_pruned else past.outcome}" if past else missing
+        kept = f"run {chosen} has no log: {'pruned' if past.pruned else past.outcome}" if past else missing
         raise UsageError(Fault("", kept))
     for record, event in archive.events(chosen):
         text = f"{record['ts']} {record['ev']} {_subject(record['data'], event)}".rstrip()

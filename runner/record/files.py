@@ -41,15 +41,18 @@ class naming:  # noqa: N801 - reads as a statement: `with naming(path, "write"):
             raise StateError.from_os(error, self.path, self.verb) from error
 
 
-def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) -> None:
+def replace(path: str, content: bytes, *, temporary: str, sync: bool = False, mode: int | None = None) -> None:
     """Replace the file at `path` in one step: write `temporary`, on the same file system, and rename it.
 
     With `sync` the content is on disk before the rename; `sync_file` of the directory makes the rename itself durable.
+    `mode` is that of the new file, by default what the umask leaves.
     """
     try:
         with naming(path, "write"):
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
+                if mode is not None:
+                    os.fchmod(descriptor, mode)
                 write(descriptor, content, path)
                 if sync:
                     os.fsync(descriptor)

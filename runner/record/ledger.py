@@ -142,8 +142,8 @@ class Past(NamedTuple):
 
     `outcome`: succeeded, failed or interrupted; refused, before it opened a run; running, or did not end. 0.1 recorded
     only success. `part` counts the invocations that worked on the run; None if this one had nothing to do. `stages` are
-    counts by status, `fault` is the first, `by` the run that did the work of this one, which went no further. The files
-    of a run that `is_pruned` are gone.
+    counts by status, `fault` is the first, `by` the run that did the work of this one, which went no further. `pruned`
+    is when the files of the run were removed, empty if they were not.
     """
 
     run: str
@@ -157,7 +157,7 @@ class Past(NamedTuple):
     fault: str | None = None
     warnings: Sequence[str] = ()
     by: str | None = None
-    is_pruned: bool = False
+    pruned: str = ""
 
     @property
     def name(self) -> str:
@@ -189,7 +189,7 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
     ended: set[tuple[str, object]] = set()
     closed: dict[str, str] = {}  # by 0.1: run -> time
     by: dict[str, str] = {}
-    pruned: set[str] = set()
+    pruned: dict[str, str] = {}  # run -> time
     for record in _newest_first(path):
         event, run, time, data = (record[name] for name in ("ev", "run", "ts", "data"))
         if time < since:
@@ -199,7 +199,7 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
             by[run] = data.get("by")
         elif invocation:
             ended.add((run, part))
-            pruned.update(data.get("runs") or ())
+            pruned.update(dict.fromkeys(data.get("runs") or (), time))
             past = _ended(record, part, invocation)
         elif event == NOOP:
             past = Past(run, SUCCEEDED, time, time, 0)
@@ -211,7 +211,7 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
             past = Past(run, UNKNOWN if part is None else RUNNING if is_running else KILLED, time, part=part)
             is_running = False
         if past:
-            yield past._replace(by=by.pop(run, None), is_pruned=run in pruned)
+            yield past._replace(by=by.pop(run, None), pruned=pruned.get(run, ""))
 
 
 def _ended(record: Mapping[str, Any], part: int | None, invocation: Mapping[str, Any]) -> Past:

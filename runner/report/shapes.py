@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import graphlay
@@ -10,9 +11,9 @@ import graphlay
 from runner.report.tables import FOLDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from runner.report.run_record import Attempt
+    from runner.report.run_record import Attempt, RunRecord
     from runner.report.tables import Group
 
 WIDTH, LABELS = 960, 200  # of the timeline, and of the names in it
@@ -64,7 +65,8 @@ def draw_graph(groups_of: Callable[[Callable[[str], str]], list[Group]]) -> Draw
 class Timeline:
     """Attempts over time. The time between the `parts` of a run, which are begin, end and x of each, is left out."""
 
-    def __init__(self, attempts: Iterable[Attempt], parts: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, record: RunRecord) -> None:
+        attempts, parts = [*chain.from_iterable(record.attempts.values())], record.parts
         self.gap = min(_GAP, 160 / (len(parts) or 1))
         room = WIDTH - LABELS - 10 - self.gap * (len(parts) - 1)
         self._scale = room / (sum(end - begin for begin, end in parts) or 1.0)

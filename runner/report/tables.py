@@ -14,10 +14,10 @@ from runner.report.run_record import UNENDED
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.paths import StatePaths
-    from runner.report.run_record import RunRecord
+    from runner.report.run_record import Attempt, RunRecord
     from runner.spec.graph import Graph
 
 NOT_STARTED = "not started"
@@ -35,6 +35,8 @@ FOLDS: tuple[Callable[[str], str], ...] = (  # name groups of stages; each makes
 )
 _REASONS, _FILES, _LONGEST = 3, 20, 140  # most reasons and files that are listed, and characters of a reason
 
+FileRow = tuple[str, str, str, "int | None", str]  # kind, path, digest, size, and the run that made it
+
 
 class Group(NamedTuple):
     """A stage, or a template with its instances. `counts`: status -> number of stages."""
@@ -43,6 +45,7 @@ class Group(NamedTuple):
     stages: Sequence[str]
     counts: Counter[str]
     needs: Sequence[str]
+    attempts: Sequence[Attempt]
 
     @property
     def is_many(self) -> bool:
@@ -75,59 +78,53 @@ def group_stages(
         upstream = graph.upstream.get(stage, ()) if graph else ()
         needs.setdefault(name, {}).update(dict.fromkeys(needed for needed in map(fold, upstream) if needed != name))
     return [
-        Group(name, stages, Counter(record.status.get(stage, default) for stage in stages), [*needs[name]])
+        Group(
+            name, stages, Counter(record.status.get(stage, default) for stage in stages), [*needs[name]],
+            [attempt for stage in stages for attempt in record.attempts.get(stage, ())],
+        )
         for name, stages in members.items()
-    ]
+    ]  # fmt: skip
 
 
 def reasons_of(record: RunRecord, group: Group) -> list[str]:
     """Return why a group ran: the most frequent reasons; of many stages only the components that changed, counted."""
-    each = (dict.fromkeys(_texts(record.reasons.get(stage), group)) for stage in group.stages)
+    each = (dict.fromkeys(_texts(record.reasons.get(stage) or (), group)) for stage in group.stages)
     texts = Counter(chain.from_iterable(each))
     shown = [f"{text} ({number:,})" if group.is_many else text for text, number in texts.most_common(_REASONS)]
     return shown + ([f"and {len(texts) - _REASONS:,} more"] if len(texts) > _REASONS else [])
 
 
-def _texts(reasons: object, group: Group) -> list[str]:
-    texts = []
-    for reason in reasons if isinstance(reasons, list) else ():
-        try:
-            is_change = group.is_many and reason[2:] not in ([], [None, None])
-            texts.append(f"{reason[0]} changed" if is_change else reason_text(reason, full=False))
-        except (TypeError, ValueError, AttributeError, IndexError):  # no run wrote it
-            texts.append(str(reason))
-    return [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…" for text in texts]
+def _texts(reasons: Sequence[Sequence[object]], group: Group) -> Iterator[str]:
+    for reason in reasons:
+        is_change = group.is_many and reason[2:] not in ([], [None, None])
+        text = f"{reason[0]} changed" if is_change else reason_text(reason, full=False)
+        yield text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def files_of(record: RunRecord, group: Group, paths: StatePaths, *, is_newest: bool) -> list[tuple[Any, ...]]:
-    """Return what a group was made from, and what it made: kind, path, digest, size, and the run that made it.
+def files_of(record: RunRecord, group: Group, paths: StatePaths, *, is_newest: bool) -> list[FileRow]:
+    """Return what a group was made from, and what it made. Many files share a row, with a digest of their digests.
 
-    Many files share a row, with the digest of {path: sha256} in canonical JSON. A stage without a commit in this log
-    may have a marker, which counts if it has the key in the log. A run with nothing to do logs no keys: if it
-    `is_newest`, all markers count.
+    A stage without a commit in this log may have a marker, which counts if it has the key in the log. A run with
+    nothing to do logs no keys: if it `is_newest`, all markers count.
     """
-    digests: dict[str, dict[str, str]] = {"input": {}, "code": {}, "output": {}}
-    made: dict[str, tuple[int, str]] = {}
+    known: dict[str, dict[str, tuple[str, int | None, str]]] = {"input": {}, "code": {}, "output": {}}
     for stage in group.stages:
         commit, key = record.commits.get(stage), record.keys.get(stage)
         marker = commit.marker(record.run, 0) if commit else read_marker(paths, stage)
         if marker is None or not (commit or marker.key == key or (is_newest and record.has_no_work)):
             continue
-        inputs, code = (marker.components.get(name, {}) for name in ("inputs", "code"))
-        try:
-            digests["input"].update(chain.from_iterable(inputs.values()))  # type: ignore[attr-defined] # unchecked
-            digests["code"].update(code.get("files", {}) | code.get("packages", {}))  # type: ignore[attr-defined]
-        except (TypeError, ValueError, AttributeError):
-            continue  # no run wrote it
-        for output in marker.outputs.values():
-            digests["output"][output.path] = output.sha256
-            made[output.path] = output.size, output.run or marker.run
-    rows: list[tuple[Any, ...]] = []
-    for kind, known in digests.items():
-        if len(known) > (1 if group.is_many else _FILES):
-            total = sum(size for size, _ in made.values()) if kind == "output" else None
-            rows.append((kind, f"{len(known):,} files", digest(known), total, record.run))
+        parts: Mapping[str, Any] = marker.components
+        code = parts.get("code", {}).get("files", {}) | parts.get("code", {}).get("packages", {})
+        for kind, files in (("input", chain.from_iterable(parts.get("inputs", {}).values())), ("code", code.items())):
+            known[kind].update((path, (sha256, None, record.run)) for path, sha256 in files)
+        for made in marker.outputs.values():
+            known["output"][made.path] = made.sha256, made.size, made.run or marker.run
+    rows: list[FileRow] = []
+    for kind, files in known.items():
+        if len(files) > _FILES:
+            sizes = [size for _, size, _ in files.values() if size is not None]
+            digests = digest({path: sha256 for path, (sha256, _, _) in files.items()})
+            rows.append((kind, f"{len(files):,} files", digests, sum(sizes) if sizes else None, record.run))
         else:
-            of_kind = made if kind == "output" else {}
-            rows += ((kind, path, sha256, *of_kind.get(path, (None, record.run))) for path, sha256 in known.items())
+            rows += ((kind, path, *rest) for path, rest in files.items())
     return rows

@@ -117,6 +117,8 @@ STAGE = record(
     programIdentity=PROGRAM_IDENTITY,
     **_SHARED,
 )
+_PROGRAMS = [{"required": ["processor"]}, {"required": ["command"]}]
+STAGE = STAGE._replace(schema={**STAGE.schema, "oneOf": _PROGRAMS})  # `spec.checks` says it in words
 OFFLINE = record(
     bannedImports=Field(list_of(MODULE), "Modules that stages may not import, besides the built-in list.", []),
     allowImports=Field(list_of(MODULE), "Modules of the built-in list that stages may import.", []),

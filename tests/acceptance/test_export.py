@@ -284,9 +284,11 @@ def test_without_anything_to_attest_it_ends_with_2(bench, tmp_path):
 def test_it_writes_to_a_file_but_to_none_of_the_pipeline(nights):
     printed = nights.succeed("export", "-o", "-").stdout
     target = nights.root / "made.jsonl"
-    target.write_text("x" * 100_000)
+    target.write_text(printed * 2)
     assert nights.succeed("export", "-o", str(target)).stdout == "" and target.read_text() == printed
+    nights.write("keys.pem", "-----BEGIN PRIVATE KEY-----\n")
     before = {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()}
+    assert "holds something else" in nights.run("export", "-o", str(nights.root / "keys.pem")).stderr
     for own in ("spec.json", "in.txt", "out/a.txt", "out/tree/x", "state/audit_ledger.jsonl", "state/new"):
         done = nights.run("export", "-o", str(nights.root / own))
         assert done.returncode == EXIT_INVALID and "belongs to the pipeline" in done.stderr

@@ -13,8 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from audit_bench import LEDGER, State
 from pipeline_bench import PipelineBench, shell, wait_for
 from report_page import ReportPage
+from signing_keys import make_keys
+
+from runner.display.text import seconds
 
 SCRIPT = "<script>alert(1)<b>'\"&amp;\N{RIGHT-TO-LEFT OVERRIDE}"
 
@@ -34,6 +38,14 @@ def report_of(target: Path, *words: str, code: int = 0, cwd: Path | None = None)
     return report(bench, *words, code=code)
 
 
+def ledger(bench: PipelineBench) -> list[dict[str, object]]:
+    return [json.loads(line) for line in bench.read("state/audit_ledger.jsonl").splitlines()]
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 def failing(bench: PipelineBench) -> None:
     """A run in which one stage succeeds after a retry, one fails, and one is blocked."""
     bench.write("in.txt", "x\n")
@@ -50,7 +62,7 @@ def failing(bench: PipelineBench) -> None:
 def test_a_page_says_what_ran_why_and_how_it_ended(bench) -> None:
     failing(bench)
     page = report(bench)
-    assert page.row("stages", "first")[1:4] == ["succeeded", "no completed run", "2"]
+    assert page.row("stages", "first")[1:4] == ["succeeded", "no completed run", "2 exit 75"]
     assert page.row("stages", "second")[1] == "failed" and page.row("stages", "third")[1] == "blocked"
     assert page.row("stages", "third")[5] == "second"
     assert page.row("failures", "second")[2] == "failed with exit 3"
@@ -106,7 +118,9 @@ def test_a_resumed_run_has_both_parts_in_its_timeline(bench) -> None:
     bench.succeed()
     page = report(bench)
     assert "2: it was resumed" in page.text("run") and "The run was resumed" in page.text("timeline")
-    assert page.row("stages", "second")[1:4:2] == ["succeeded", "2"]
+    took = seconds(sum(past["seconds"] for past in bench.json("runs")["runs"]))
+    assert f" {took} in 2 invocations " in page.text(), "the time of both"
+    assert page.row("stages", "second")[1:4:2] == ["succeeded", "2 exit 3"]
     assert "intact" in page.text("record") and not page.root.findall(".//section[@id='failures']")
 
 
@@ -147,7 +161,12 @@ def test_a_pruned_run_says_so(bench) -> None:
     bench.succeed("--run-id", "old")
     bench.succeed("-f", "a")
     bench.succeed("prune", "--keep", "1")
-    assert "were pruned" in report(bench, "--run", "old").text("run")
+    page = report(bench, "--run", "old")
+    (time,) = [record["ts"][:19].replace("T", " ") for record in ledger(bench) if record["ev"] == "pruned"]
+    for section in ("stages", "graph", "timeline", "files", "network"):
+        assert f"Not known: the log of this run was pruned at {time} UTC." in page.text(section)
+    assert "0 attempts" not in page.text() and "0 network" not in page.text() and " 1 succeeded " in page.text()
+    assert [row[4] for row in page.rows("history")[1:] if "pruned" in row[4]] == ["old pruned"]
 
 
 def test_a_run_at_work_is_running_and_a_killed_one_did_not_end(bench) -> None:
@@ -177,6 +196,7 @@ def test_after_a_run_with_nothing_to_do_the_graph_comes_from_the_log_that_has_th
     assert "21 boxes and 1 arrow" in report(bench).text("graph")
     assert report(bench).row("stages", "last")[1] == "up to date"
     assert f"made by run {first['run']}" in report(bench).text("files")
+    assert "no stage was started" in report(bench).text("run")
 
 
 def test_before_the_first_run_there_is_no_report(bench) -> None:
@@ -209,6 +229,60 @@ def test_without_its_key_a_keyed_record_counts_as_unchecked(bench, tmp_path) -> 
     assert "not checked" in report(project).text("record")
 
 
+def test_signatures_are_checked_with_a_public_key_and_named_without(bench, tmp_path_factory) -> None:
+    keys, other = (make_keys(tmp_path_factory.mktemp("keys"), name) for name in ("key", "other"))
+    waits = "test -e wait || exit 0; touch begun; until test -e go; do sleep 0.01; done"
+    bench.define(shell("a", f"echo >$PIPELINE_OUTPUT_OUT; {waits}"))
+    bench.succeed()
+    assert "Signature none" in report(bench).text("record")
+    for _ in range(2):
+        bench.succeed("-f", env=keys.env)
+    lines = len(ledger(bench))
+    assert f"signed with {keys.id}, not checked" in report(bench).text("record")
+    covered = f"signed with {keys.id}: signatures on lines 5 to {lines} of the ledger, covering 1 to {lines}"
+    assert covered in report(bench, *keys.words).text("record")
+    assert "a key that was not given" in report(bench, *other.words, code=6).text("record")
+    bench.write("wait", "")
+    run = bench.start("-f", env=keys.env)
+    wait_for((bench.root / "begun").exists)
+    run.kill()
+    run.wait()
+    page = report(bench, *keys.words)
+    assert f"what was appended after line {lines} of the ledger" in page.text("record")
+    assert f"no signature covers the lines after line {lines}" in page.text("record")
+
+
+def test_up_to_twenty_inputs_of_instances_are_listed(bench) -> None:
+    for name in "abc":
+        bench.write(f"in/{name}", name)
+    copy = {"command": ["cp", "{inputs.x}", "{outputs.out}"], "inputs": {"x": "in/{each.n}"}}
+    bench.define({"name": "copy", "each": {"n": "in/*"}, **copy, "outputs": {"out": "out/{each.n}"}})
+    bench.succeed()
+    rows = {tuple(row[-4:-2]): row[-1] for row in report(bench).rows("files")[1:]}
+    expected = {("input", f"in/{name}"): hashlib.sha256(name.encode()).hexdigest() for name in "abc"}
+    assert expected.items() <= rows.items()
+
+
+@pytest.mark.parametrize("kept", sorted((Path(__file__).parents[1] / "formats").glob("v*/*/state")), ids=str)
+def test_the_record_of_any_release_gives_a_page(kept) -> None:
+    for log in kept.glob("audit_*.jsonl"):
+        if log.name != "audit_ledger.jsonl":
+            page = report_of(kept, "--run", log.stem.removeprefix("audit_"))
+            assert page.rows("stages") and "boxes and" in page.text("graph")
+
+
+def test_a_record_that_no_run_can_have_written_is_refused(bench, tmp_path_factory) -> None:
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("--run-id", "r")
+    state = State(bench.root / "state", tmp_path_factory.mktemp("forged") / "state")
+    state.rewrite("audit_r.jsonl", lambda records: records[1]["data"].update(delayMicros="x"))
+    hashes = [record["hash"] for record in state.records("audit_r.jsonl")]
+    state.rewrite(LEDGER, lambda lines: [line["data"].update(logHash=hashes[line["data"]["logSeq"]]) for line in lines])
+    bench.spec = state.path
+    done = bench.run("report", "-o", "-")
+    assert (done.returncode, done.stdout) == (6, "") and "cannot be understood" in done.stderr
+
+
 def test_networks_and_warnings_are_listed(bench) -> None:
     stage = shell("call", "(exec 3<>/dev/tcp/192.0.2.1/80) 2>/dev/null; echo > $PIPELINE_OUTPUT_OUT")
     bench.define(
@@ -218,6 +292,13 @@ def test_networks_and_warnings_are_listed(bench) -> None:
     page = report(bench)
     if bench.records("offline.attempt"):
         assert page.row("network", "call")[2:] == ["bash (AF_INET)", "on record only"]
+        bench.define({**stage, "command": ["bash", *stage["command"][1:]]})
+        assert bench.run("-f", "--offline", "best-effort").returncode == 4
+        failed = report(bench)
+        assert failed.row("stages", "call")[3] == "1 exit 0, but failed" and ": exit 0, but failed" in failed.text(
+            "timeline"
+        )
+        assert len(failed.root.findall(".//section[@id='timeline']//g[@class='bar bad']")) == 1
     else:
         assert bench.records("run.warning"), "a machine that does not see networks says so"
     assert "#/vars/v: no stage uses it" in page.text("warnings").replace(" : ", ": ")
@@ -233,26 +314,41 @@ def test_names_cannot_change_the_page(bench) -> None:
     assert "<script>alert(1)<b>'\"&amp;\\u202e\\n\\x1b[31m" in page.text("run")
 
 
-def test_the_file_is_named_after_the_pipeline_and_replaces_only_reports(bench) -> None:
+def test_the_file_is_named_after_the_pipeline_and_replaces_only_reports(bench, tmp_path_factory) -> None:
     failing(bench)
     done = bench.run("report", cwd=bench.root, env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
     assert (done.returncode, done.stdout) == (0, "bench-report.html\n"), done.stderr
     assert ReportPage((bench.root / "bench-report.html").read_text()).row("stages", "second")[1] == "failed"
-    assert bench.run("report", "-o", str(bench.root / "bench-report.html")).returncode == 0
-    before = bench.read("in.txt")
-    for other in ("in.txt", "state/audit_ledger.jsonl", "out"):
+    made = bench.root / "bench-report.html"
+    made.chmod(0o640)
+    (bench.root / "link").symlink_to(made)
+    (bench.root / "other").hardlink_to(made)
+    inode = made.stat().st_ino
+    assert bench.run("report", "-o", str(bench.root / "link")).returncode == 0
+    assert (bench.root / "link").is_symlink() and made.stat().st_ino != inode, "in one step"
+    assert made.stat().st_mode & 0o777 == 0o640
+    bench.write("empty", "")
+    bench.write("begun.html", made.read_bytes()[:30])
+    bench.write("code.py", "pass\n")
+    os.mkfifo(bench.root / "fifo")
+    before = contents(bench.root)
+    for other in ("empty", "begun.html", "code.py", "out", "fifo", "/dev/null"):
         done = bench.run("report", "-o", str(bench.root / other))
-        assert done.returncode == 2 and "is no report" in done.stderr
-    assert bench.read("in.txt") == before
+        assert done.returncode == 2 and "holds something else, so it is not replaced" in done.stderr
+    for own in ("in.txt", "out/second.txt", "state/new.html", "state/audit_ledger.jsonl", "spec.json"):
+        done = bench.run("report", "-o", str(bench.root / own))
+        assert done.returncode == 2 and "belongs to the pipeline" in done.stderr
     assert bench.run("report", "-o", str(bench.root / "none/x.html")).returncode == 74
-    assert not list(bench.root.rglob("*.tmp"))
+    bench.spec = bench.root / "state"
+    assert bench.run("report", "-o", str(bench.root / "state/new.html")).returncode == 2
+    assert contents(bench.root) == before
 
 
 def test_without_the_extra_the_verb_says_which_one_to_install(bench) -> None:
     failing(bench)
     bench.write("without/jinja2.py", "raise ModuleNotFoundError(name='jinja2')\n")
     done = bench.run("report", env={"PYTHONPATH": str(bench.root / "without")})
-    assert done.returncode == 2 and "needs jinja2" in done.stderr and 'the extra "report"' in done.stderr
+    assert done.returncode == 2 and "needs jinja2" in done.stderr and "pip install 'DIR[report]'" in done.stderr
 
 
 LARGE = {

@@ -14,7 +14,8 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 # Refused for what only the field table can say of a value; all other invalid specs need names, paths or the disk.
 BY_SCHEMA = {
     "bad-names", "control-characters", "empty-command", "env", "long-name", "missing-fields", "newer-version",
-    "no-stages", "no-outputs", "not-numbers", "out-of-range", "snake-case", "unknown-key", "wrong-types", "all-at-once",
+    "no-stages", "no-outputs", "not-numbers", "processor-and-command", "out-of-range",
+    "snake-case", "unknown-key", "wrong-types", "all-at-once",
 }  # fmt: skip
 
 
