@@ -59,15 +59,15 @@ def make_page(target: str, options: Options, run: str | None, public_keys: Seque
     if archive.spec and not verified.damage:
         refuse_other_pipeline(archive.spec, verified.pipeline)
     name = archive.spec.name if archive.spec else verified.pipeline
+    name = name if is_name(name) else "offpipe"  # it will be in a path
     past, last = list(past_invocations(paths.ledger, is_running=is_held(paths))), last_run(paths.ledger)
     newest = last["run"] if last else past[0].run if past else ""
     try:
-        html = _html(archive, verified, past, name or "offpipe", newest, run or newest)
+        html = _html(archive, verified, past, name, newest, run or newest)
     except _MALFORMED as error:  # `verify` checks no field that no other reader needs
         what = f"has a record that cannot be understood ({error!r})"
         raise DamagedRecordError(Fault(paths.audit(run or newest), what)) from error
-    is_safe = is_name(name)  # in a path
-    return Page(html, name if is_safe else "offpipe", archive, EXIT_DAMAGED if verified.damage else EXIT_OK)
+    return Page(html, name, archive, EXIT_DAMAGED if verified.damage else EXIT_OK)
 
 
 def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: str, newest: str, run: str) -> str:
@@ -96,23 +96,11 @@ def _environment() -> Environment:
         loader=FileSystemLoader(os.path.join(os.path.dirname(__file__), "templates")),
         finalize=lambda value: text.printable(value) if type(value) is str else value,
     )  # fmt: skip
-    for function in (
-        calls_of,
-        signature_text,
-        text.counted,
-        text.printable,
-        text.seconds,
-        text.size,
-        tables.reasons_of,
-        shapes.short,
-        _clock,
-    ):
-        environment.globals[function.__name__.lstrip("_")] = function
     environment.globals |= {
-        "width": shapes.WIDTH, "box_height": shapes.HEIGHT, "words": tables.WORDS, "most": _LISTED, "done": DONE,
-        "unended": UNENDED, "version": __version__, "made": datetime.now(UTC),
+        "text": text, "tables": tables, "shapes": shapes, "calls_of": calls_of, "signature_text": signature_text,
+        "clock": _clock, "done": DONE, "unended": UNENDED, "most": _LISTED, "version": __version__,
+        "made": datetime.now(UTC),
     }  # fmt: skip
-    environment.filters["printable"] = text.printable
     return environment
 
 

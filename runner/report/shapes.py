@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runner.report.tables import Group
 
 WIDTH, LABELS = 960, 200  # of the timeline, and of the names in it
-HEIGHT, _LETTER, _LONGEST = 44, 7.2, 28  # of a box, and of a letter; characters of a name
+HEIGHT, _LETTER, LONGEST = 44, 7.2, 28  # of a box, and of a letter; characters of a name
 _BOXES, _ARROWS, _ROWS, _BARS = 100, 400, 40, 50  # most that can be read; the graph is then laid out within a second
 _GAP, _STEP = 16, 4  # between two parts of a run, and of an area
 
@@ -39,11 +39,6 @@ class Row(NamedTuple):
     area: dict[float, float]
 
 
-def short(name: str) -> str:
-    """Return a name as it fits into a box."""
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-
-
 def draw_graph(groups_of: Callable[[Callable[[str], str]], list[Group]]) -> Drawing | None:
     """Return the drawing, given a function from a fold to groups; None for too many boxes or arrows to be read."""
     for fold in FOLDS[1:-1]:
@@ -54,7 +49,7 @@ def draw_graph(groups_of: Callable[[Callable[[str], str]], list[Group]]) -> Draw
         return None
     plan = graphlay.Graph()
     for group in groups:
-        letters = max(len(short(group.name)) + 6 * group.is_many, 0.85 * len(group.outcome))
+        letters = max(min(len(group.name), LONGEST) + 6 * group.is_many, 0.85 * len(group.outcome))
         plan.node(group.name, width=max(100, 28 + _LETTER * letters), height=HEIGHT)
     for source, target in ((need, group.name) for group in groups for need in group.needs):
         plan.edge(source, target)

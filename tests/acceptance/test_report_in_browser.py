@@ -99,6 +99,18 @@ def test_a_large_page_draws_names_that_differ_in_numbers_as_one(browser, pages) 
     assert browser.script("return document.querySelector('.timeline .area').getBBox().height") > 5
 
 
+def test_on_a_phone_digests_wrap_and_names_do_not(browser, pages) -> None:
+    browser.open(pages["failed"])
+    browser.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    )
+    lines = "return [...document.querySelectorAll(arguments[0])].map(e => Math.round(e.offsetHeight / 17))"
+    digests, names = (browser.script(lines, f"#files td code{kind}") for kind in (".digest", ":not(.digest)"))
+    width, wide = browser.script("return [innerWidth, document.documentElement.scrollWidth]")
+    browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert min(digests) >= 3 and max(names) <= 1 and wide <= width, (digests, names, width, wide)
+
+
 @pytest.mark.parametrize("name", ["failed", "large"])
 def test_it_prints_on_a4_in_light_colours(browser, pages, name) -> None:
     browser.open(pages[name], "dark")
@@ -107,6 +119,8 @@ def test_it_prints_on_a4_in_light_colours(browser, pages, name) -> None:
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert browser.script("return getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.low_contrast() == [] and not browser.driver.find_element("css selector", "nav").is_displayed()
+    seen = browser.script("return [...document.querySelectorAll('#history td')].filter(e => e.getClientRects().length)")
+    assert seen, "the history is not behind a click"
     browser.driver.set_window_size(700, 900)  # about the width of A4 at 96 dpi, without its margins
     cut = (
         "return [...document.querySelectorAll('svg, table')].filter(e => e.getBoundingClientRect().right > innerWidth)"
