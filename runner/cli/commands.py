@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,7 @@ from runner.display.summary import fault_json, json_text, outcome_text, run_json
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.paths import stdout_path
-from runner.reading import NotRegularError, open_regular
+from runner.reading import open_regular
 from runner.record.seal import warning_about
 from runner.spec.fields import PROSE, schema_text
 from runner.spec.kinds import anything, did_you_mean, map_of, pointer
@@ -279,7 +279,7 @@ class Commands:
         """Write a file in one step, or to standard output for `-`.
 
         UsageError for a file of the pipeline, and for one that does not begin as `content` does: the verb did not write
-        it, so nothing that matters is ever replaced.
+        it, so nothing that matters is ever replaced. StateError for anything but a regular file.
         """
         from runner.engine.session import refuse_own_file
         from runner.record import files
@@ -287,18 +287,13 @@ class Commands:
         if path == "-":
             return self._write([content])
         refuse_own_file("-o", path, archive.paths.state_dir, archive.spec)
-        real, mode = os.path.realpath(path), None
-        try:
-            with open(open_regular(real), "rb") as file:
-                mode = os.fstat(file.fileno()).st_mode & 0o7777
-                is_ours = file.read(_KIND) == content.encode()[:_KIND]
-        except FileNotFoundError:
-            is_ours = True
-        except NotRegularError:
-            is_ours = False
-        if not is_ours:
-            raise UsageError(Fault(path, "holds something else, so it is not replaced", "name another file with -o"))
-        files.replace(real, content.encode(), temporary=f"{real}.{os.getpid()}.tmp", mode=mode)
+        real, mode, written = os.path.realpath(path), None, content.encode()
+        with suppress(FileNotFoundError), open(open_regular(real), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o7777
+            if file.read(_KIND) != written[:_KIND]:
+                what = "holds something else, so it is not replaced"
+                raise UsageError(Fault(path, what, "name another file with -o"))
+        files.replace(real, written, temporary=f"{real}.{os.getpid()}.tmp", mode=mode)
         return EXIT_OK
 
     def _print_faults(self, faults: Sequence[Fault]) -> int:
