@@ -72,6 +72,9 @@ def test_a_page_asks_for_nothing_and_can_be_read_in_both_schemes(browser, pages,
     assert browser.low_contrast() == []
     width, wide = browser.script("return [innerWidth, document.documentElement.scrollWidth]")
     assert wide <= width, "only tables and pictures scroll sideways"
+    cut = "e.getBoundingClientRect().right > e.ownerSVGElement.getBoundingClientRect().right + 1"
+    texts = f"[...document.querySelectorAll('svg text')].filter(e => {cut}).map(e => e.textContent)"
+    assert browser.script(f"return {texts}") == [], "no text ends outside of its picture"
 
 
 def test_a_reader_sees_what_failed_and_what_waited(browser, pages) -> None:
