@@ -164,7 +164,7 @@ def test_a_pruned_run_says_so(bench) -> None:
     page = report(bench, "--run", "old")
     (time,) = [record["ts"][:19].replace("T", " ") for record in ledger(bench) if record["ev"] == "pruned"]
     for section in ("stages", "graph", "timeline", "files", "network"):
-        assert f"Not known: the log of this run was pruned at {time} UTC." in page.text(section)
+        assert f"Not known: its log was pruned at {time} UTC." in page.text(section)
     assert "0 attempts" not in page.text() and "0 network" not in page.text() and " 1 succeeded " in page.text()
     assert [row[4] for row in page.rows("history")[1:] if "pruned" in row[4]] == ["old pruned"]
 
