@@ -278,8 +278,8 @@ class Commands:
     def _save(self, path: str, content: str, archive: Archive) -> int:
         """Write a file in one step, or to standard output for `-`.
 
-        UsageError for a file of the pipeline, and for one that does not begin as `content` does: the verb did not write
-        it, so nothing that matters is ever replaced. StateError for anything but a regular file.
+        UsageError for a file of the pipeline, and for one that does not begin as `content` does: so nothing but a
+        report is replaced by a report. StateError for anything but a regular file.
         """
         from runner.engine.session import refuse_own_file
         from runner.record import files

@@ -15,18 +15,18 @@ _BEFORE = {
     "zsh": "functions -c _shtab_offpipe_commands _offpipe_verbs\n"
     "_shtab_offpipe_commands() { _alternative 'verbs::_offpipe_verbs' 'specs::_files' }",
 }
+_PLACES: dict[str, Any] = {"FILE": shtab.FILE, "PROGRAM": shtab.FILE, "DIR": shtab.DIRECTORY}
 _AFTER = {"fish": "complete -c offpipe -n '_shtab_offpipe_using; and test $_shtab_offpipe_npos -eq 0' -F\n"}
 
 
 def completion_text(shell: str) -> str:
     """Return the script for `bash`, `zsh` or `fish`."""
     parser = ArgumentParser("offpipe", add_help=False)
-    places: dict[str, Any] = {"FILE": shtab.FILE, "PROGRAM": shtab.FILE, "DIR": shtab.DIRECTORY}
-    _add_options(parser, "run", places)
+    _add_options(parser, "run")
     verbs = parser.add_subparsers()
     for verb, (words, summary) in VERBS.items():
         of_verb: Any = verbs.add_parser(verb, help=summary, add_help=False)
-        _add_options(of_verb, verb, places)
+        _add_options(of_verb, verb)
         if "SPEC" in words:
             of_verb.add_argument("spec", help=words).complete = shtab.FILE
         elif words:
@@ -34,13 +34,12 @@ def completion_text(shell: str) -> str:
     return f"{shtab.complete(parser, shell, preamble=_BEFORE.get(shell, ''))}\n{_AFTER.get(shell, '')}"
 
 
-def _add_options(parser: ArgumentParser, verb: str, places: dict[str, Any]) -> None:
+def _add_options(parser: ArgumentParser, verb: str) -> None:
     for names, kind, having, text in OPTIONS:
         if verb in having.split():
-            takes_value = bool(kind) and kind[0] != "["  # else it is optional, behind a `=`
-            takes: dict[str, Any] = {"metavar": kind} if takes_value else {"action": "store_true"}
-            if "|" in kind:
-                takes["choices"] = kind.split("|")
+            takes: dict[str, Any] = {"metavar": kind, "choices": kind.split("|") if "|" in kind else None}
+            if kind[:1] in ("", "["):  # no value, or an optional one, behind a `=`
+                takes = {"action": "store_true"}
             option: Any = parser.add_argument(*names.split(), help=text, **takes)
-            if kind in places:
-                option.complete = places[kind]
+            if kind in _PLACES:
+                option.complete = _PLACES[kind]
