@@ -13,6 +13,7 @@ from attestations import checked, dependencies, digest_on_disk, run_of, statemen
 from audit_bench import LEDGER, State
 from make_state import unpack
 from pipeline_bench import PipelineBench, shell, wait_for
+from signing_keys import make_keys
 
 from runner.canonical import KEY_VARIABLE
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_STAGE_FAILED, EXIT_STATE
@@ -297,6 +298,20 @@ def test_it_writes_to_a_file_but_to_none_of_the_pipeline(nights):
     state = str(nights.root / "state")
     nights.spec = state
     assert nights.run("export", "-o", f"{state}/new").returncode == EXIT_INVALID
+
+
+def test_a_file_of_signed_statements_is_replaced_by_signed_ones_only(bench, tmp_path_factory):
+    keys, target = make_keys(tmp_path_factory.mktemp("keys")), bench.root / "x.jsonl"
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("--run-id", "first", env=keys.env)
+    bench.succeed("export", "-o", str(target), env=keys.env)
+    first = target.read_text()
+    bench.succeed("-f", env=keys.env)
+    bench.succeed("export", "-o", str(target), env=keys.env)
+    kept = target.read_text()
+    done = bench.run("export", "-o", str(target))
+    assert done.returncode == EXIT_INVALID and "holds something else" in done.stderr
+    assert target.read_text() == kept != first
 
 
 def test_the_builder_is_who_you_say(nights):
