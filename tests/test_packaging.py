@@ -52,7 +52,7 @@ def test_wheel_holds_the_packages_the_ready_made_stages_and_no_tests(built) -> N
     sources = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "runner").rglob("*")
-        if path.suffix in {".py", ".typed", ".html", ".css", ".svg"}
+        if path.suffix in {".py", ".typed", ".html", ".css", ".svg", ".txt"}
     }
     assert {name for name in names if name.startswith("runner/")} == stages | sources
     assert {"runner/py.typed", "runner/report/templates/page.html"} <= {*names}
