@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
 from runner.plan.orphans import NO_ORPHANS
-from runner.spec.globs import compile_glob, entries_of, is_glob, parents
+from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory, parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -115,7 +115,12 @@ class InputResolver:
             raise_if_system_error(error, error.filename)
             raise read_fault(where, error.filename or pattern, error) from error
         if not files:
-            raise InputError(Fault(where, f'no file matches "{pattern}"', "hidden files and orphans are never matched"))
+            directory = literal_directory(pattern)
+            is_there = any(
+                os.path.isdir(os.path.join(base, directory)) for base in (self._spec.root, self._spec.workspace)
+            )
+            hint = "hidden files and orphans are never matched" if is_there else f'there is no directory "{directory}"'
+            raise InputError(Fault(where, f'no file matches "{pattern}"', hint))
         return [files[path] for path in sorted(files)]
 
     def _fault_of_several(self, stage: Stage, name: str, count: int) -> Fault | None:

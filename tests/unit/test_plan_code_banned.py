@@ -87,7 +87,7 @@ def code(tmp_path):
         ("from http import HTTPStatus", ""),
         ('__import__("socket")', "import socket"),
         ('__import__("soc" "ket")', "import socket"),
-        ('__import__("urllib.request", fromlist=["x"])', "import urllib.request"),
+        ('__import__("urllib", fromlist=["request"])', "from urllib import request"),
     ],
 )
 def test_finds_every_way_to_write_it(code, line, told):

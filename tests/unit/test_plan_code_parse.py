@@ -81,6 +81,7 @@ def test_any_other_import_is_needed(text):
         ("import importlib\nload = importlib.import_module\nload('a')", ("a",)),
         ("__import__('a')", ("a",)),
         ("import builtins\nbuiltins.__import__('a')", ("a",)),
+        ("__import__('a', None, None, ['b', 'c'], 1)", (".a", "b", "c")),
         ("from importlib import import_module\nimport_module('.x', 'pkg.sub')", ("pkg.sub.x",)),
         ("from importlib import import_module\nimport_module('..x', package='pkg.sub')", ("pkg.x",)),
         ("from importlib import import_module\nimport_module('.x', __package__)", (".x",)),

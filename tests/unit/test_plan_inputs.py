@@ -220,6 +220,13 @@ def test_a_list_takes_outputs_from_the_workspace_and_the_rest_from_root(bench):
     assert [os.path.relpath(file.absolute, bench.root) for file in files] == ["ws/out/made.txt", "d/source.txt"]
 
 
+def test_a_glob_without_a_file_tells_of_the_directory_that_is_not_there(bench):
+    bench.write("d/a", "")
+    hint = "hidden files and orphans are never matched"
+    assert refused(bench, "d/*.none").hint == refused(bench, "*.none").hint == hint
+    assert refused(bench, "d/b/*/z*").hint == 'there is no directory "d/b"'
+
+
 def test_standard_input_is_one_file(bench):
     bench.define({**reading("d/*.txt"), "stdin": "in"})
     bench.write("d/a.txt", "a")

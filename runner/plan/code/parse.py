@@ -12,15 +12,16 @@ import warnings
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OfflineError
-from runner.plan.code.cache import RUN_PATH, Parsed, Request
+from runner.plan.code.cache import DEEPEST, RUN_PATH, Parsed, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _HINT = "it must parse with {} {}.{}, so that its imports are known before it runs"
+_LIKE_STATEMENT = ("name", "globals", "locals", "fromlist", "level")
 _LOADERS: dict[str, tuple[str, ...]] = {  # functions that load a module by its name, with their parameters
-    "builtins.__import__": ("name",),
-    "importlib.__import__": ("name",),
+    "builtins.__import__": _LIKE_STATEMENT,
+    "importlib.__import__": _LIKE_STATEMENT,
     "importlib.import_module": ("name", "package"),
     "runpy.run_module": ("mod_name",),
     "runpy.run_path": ("path_name",),
@@ -109,15 +110,19 @@ class _Imports:
         name = _literal(arguments.get(parameters[0]))
         if not isinstance(name, str) or not name.strip("."):
             return
+        names: tuple[str, ...] = ()
         module = name.lstrip(".")
         level = len(name) - len(module)
         if function == "runpy.run_path":
             level, module = RUN_PATH, name
+        elif "level" in parameters:
+            literal, names = _literal(arguments.get("level")), tuple(_strings(arguments.get("fromlist")))
+            level = min(literal, DEEPEST) if isinstance(literal, int) else 0
         elif level and isinstance(package := _literal(arguments.get("package")), str):
             level, module = 0, f"{package.rsplit('.', level - 1)[0]}.{module}"
         elif level and not isinstance(arguments.get("package"), ast.Name):  # a name is most often __package__
             return
-        self.requests.append(Request(call.lineno, level, module, (), *flags))
+        self.requests.append(Request(call.lineno, level, module, names, *flags))
 
     def _full_name(self, node: ast.AST | None) -> str:
         """Return the full name that a name or a chain of attributes has after the imports so far, or ""."""
