@@ -14,7 +14,6 @@ from runner.plan.planner import Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.ledger import KILLED
 from runner.record.locks import describe
-from runner.record.verify import NOT_GIVEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -222,8 +221,7 @@ def _verdict(verified: Verification) -> str:
         checked += f", {counted(verified.pruned, 'run')} pruned"
     faults = len(verified.damage) + verified.findings.hidden
     verdict = f"damaged, {counted(faults, 'fault')}" if faults else _VERDICTS[verified.exit_code]
-    if faults and all(damage.what.endswith(NOT_GIVEN) for damage in verified.damage):
-        verdict = f"signed with {NOT_GIVEN}"
+    verdict = "signed with a key that was not given" if verified.lacks_public_key else verdict
     return f"{verdict} ({checked})"
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
     from runner.record.signatures import PublicKey
 
-NOT_GIVEN = "a key that was not given"
+_NOT_GIVEN = "a key that was not given"
 _SHOWN = 64  # characters of a key id, which anybody can write
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
@@ -98,6 +98,11 @@ class Verification(Chain):
     @property
     def unchecked(self) -> str | None:
         return self.missing_key or self._log_key
+
+    @property
+    def lacks_public_key(self) -> bool:
+        """Whether the only fault is that the key that signed was not given."""
+        return bool(self.damage) and all(damage.what.endswith(_NOT_GIVEN) for damage in self.damage)
 
     @property
     def exit_code(self) -> int:
@@ -233,7 +238,7 @@ class Verification(Chain):
                 self.damaged("data.signer", f"is missing, and the records before it are signed with {before}")
         elif (key := self._public_keys.get(self.signer)) is None:
             if self._public_keys and self.signer != before:
-                self.damaged("data.signer", f"is {self.signer}, {NOT_GIVEN}")
+                self.damaged("data.signer", f"is {self.signer}, {_NOT_GIVEN}")
         elif record["ev"] == SIGNED and key.has_signed(record):
             self._check_signed(self.line - 2)  # it signs the line before it
             self.signatures[key.id] = (self.signatures.get(key.id, (self.line,))[0], self.line)
