@@ -54,7 +54,7 @@ def make_page(target: str, options: Options, run: str | None, public_keys: Seque
     paths = archive.paths
     if not os.path.lexists(paths.state_dir):
         raise UsageError(Fault("", "no run yet"))
-    # Not of the spec, which would be loaded twice.
+    # Given the directory, since `verify` would load a spec once more.
     verified = verify(os.path.relpath(paths.state_dir), options, public_keys=public_keys)
     if archive.spec and not verified.damage:
         refuse_other_pipeline(archive.spec, verified.pipeline)
@@ -71,21 +71,22 @@ def make_page(target: str, options: Options, run: str | None, public_keys: Seque
 
 
 def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: str, newest: str, run: str) -> str:
-    mine = [each for each in past if each.run == run]
-    is_running = bool(mine) and mine[0].outcome == RUNNING
+    invocations = [each for each in past if each.run == run]
+    is_running = bool(invocations) and invocations[0].outcome == RUNNING
     record = RunRecord(archive, run, time.time() if is_running else 0.0)
-    if not (mine or record.parts or verified.damage):
+    if not (invocations or record.parts or verified.damage):
         raise UsageError(Fault("--run" if run else "", f'no run "{run}"' if run else "no run yet"))
     graph = find_graph(archive, record.opening, (each.run for each in past[:_HISTORY]))
     bad = (FAILED, INTERRUPTED) if is_running else (FAILED, INTERRUPTED, UNENDED)
     groups_of = partial(tables.group_stages, record, graph, SKIPPED if record.has_no_work else tables.NOT_STARTED)
     groups = groups_of()
     return _environment().get_template("page.html").render(
-        pipeline=name, record=record, mine=mine, verified=verified, groups=groups, history=past[:_HISTORY],
-        outcome=mine[0].outcome if mine else record.ended.status if record.ended else KILLED,
+        pipeline=name, record=record, invocations=invocations, verified=verified, groups=groups,
+        outcome=invocations[0].outcome if invocations else record.ended.status if record.ended else KILLED,
         files=[tables.files_of(record, group, archive.paths, is_newest=run == newest) for group in groups],
         graph=graph, drawing=shapes.draw_graph(groups_of) if graph else None, timeline=shapes.Timeline(record),
-        failed=[stage for stage, status in record.status.items() if status in bad], took=sum(map(record.took, mine)),
+        failed=[stage for stage, status in record.status.items() if status in bad], history=past[:_HISTORY],
+        took=sum(map(record.took, invocations)),
     )  # fmt: skip
 
 

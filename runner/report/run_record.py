@@ -52,12 +52,12 @@ class RunRecord:
     """What the log of `run` says, up to its end or its first damaged record; nothing if there is no such log.
 
     `opening`: the payload of the newest part's first record; `ended`: how that part ended, None if it did not. `parts`:
-    begin and last record of each, in seconds since 1970. By stage: the `attempts`, the `status`, and as far as they are
-    there `why` it failed, the `reasons` why it ran, its `keys`, and its `commits`.
+    begin and last record of each, in seconds since 1970. By stage: its `attempts` and `status`, and if on
+    record `why` it failed, the `reasons` why it ran, its key in `keys`, and its commit in `commits`.
     """
 
     def __init__(self, archive: Archive, run: str, now: float = 0.0) -> None:
-        """`now`, in seconds since 1970, is until when a run at work has come."""
+        """`now`, in seconds since 1970, is the end of the newest part if the run is at work."""
         self.run = run
         self.opening: Mapping[str, Any] = {}
         self.ended: events.RunEnded | None = None

@@ -23,10 +23,13 @@ _GAP, _STEP = 16, 4  # between two parts of a run, and of an area
 
 
 class Drawing(NamedTuple):
-    """Groups of stages, and their boxes and arrows in the same order. `is_folded`: some differ in numbers only."""
+    """Groups of stages, and the layout of their boxes, in the same order, and arrows.
+
+    `is_folded`: boxes may hold stages whose names differ in numbers only.
+    """
 
     groups: list[Group]
-    placed: graphlay.Layout
+    layout: graphlay.Layout
     is_folded: bool
 
 
@@ -47,18 +50,18 @@ def draw_graph(groups_of: Callable[[Callable[[str], str]], list[Group]]) -> Draw
             break
     else:
         return None
-    plan = graphlay.Graph()
+    graph = graphlay.Graph()
     for group in groups:
         letters = max(min(len(group.name), LONGEST) + 6 * group.is_many, 0.85 * len(group.outcome))
-        plan.node(group.name, width=max(100, 28 + _LETTER * letters), height=HEIGHT)
+        graph.node(group.name, width=max(100, 28 + _LETTER * letters), height=HEIGHT)
     for source, target in ((need, group.name) for group in groups for need in group.needs):
-        plan.edge(source, target)
+        graph.edge(source, target)
     options = {"effort": "fast", "routing": {"style": "diagonal"}}
-    return Drawing(groups, graphlay.layout(plan, preset="layered", options=options), fold is not FOLDS[1])
+    return Drawing(groups, graphlay.layout(graph, preset="layered", options=options), fold is not FOLDS[1])
 
 
 class Timeline:
-    """Attempts over time. The time between the `parts` of a run, which are begin, end and x of each, is left out."""
+    """Attempts over time. `parts`: begin, end and x of each part of the run; the time between them is left out."""
 
     def __init__(self, record: RunRecord) -> None:
         attempts, parts = [*chain.from_iterable(record.attempts.values())], record.parts
@@ -80,7 +83,7 @@ class Timeline:
         self.rows = [self._row(name, each) for name, each in named.items()]
 
     def x(self, part: int, time: float) -> float:
-        """Return where a time in a part of the run is."""
+        """Return the place of a time in a part of the run."""
         begin, end, x = self.parts[part]
         return x + (min(max(time, begin), end) - begin) * self._scale
 

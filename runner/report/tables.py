@@ -88,13 +88,13 @@ def group_stages(
 
 def reasons_of(record: RunRecord, group: Group) -> list[str]:
     """Return why a group ran: the most frequent reasons; of many stages only the components that changed, counted."""
-    each = (dict.fromkeys(_texts(record.reasons.get(stage) or (), group)) for stage in group.stages)
+    each = (dict.fromkeys(_reason_texts(record.reasons.get(stage) or (), group)) for stage in group.stages)
     texts = Counter(chain.from_iterable(each))
     shown = [f"{text} ({number:,})" if group.is_many else text for text, number in texts.most_common(_REASONS)]
     return shown + ([f"and {len(texts) - _REASONS:,} more"] if len(texts) > _REASONS else [])
 
 
-def _texts(reasons: Sequence[Sequence[object]], group: Group) -> Iterator[str]:
+def _reason_texts(reasons: Sequence[Sequence[object]], group: Group) -> Iterator[str]:
     for reason in reasons:
         is_change = group.is_many and reason[2:] not in ([], [None, None])
         text = f"{reason[0]} changed" if is_change else reason_text(reason, full=False)
