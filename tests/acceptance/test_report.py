@@ -144,6 +144,8 @@ def test_any_run_on_record_can_be_shown(bench) -> None:
     (first,) = {record["run"] for record in bench.records()}
     (bench.root / "in.txt").unlink()
     assert bench.run("--run-id", "refused").returncode == 5
+    newer = r"A newer invocation began \S+ \S+ UTC: refused , .*in.txt\": no such file"
+    assert re.search(newer, report(bench).text()), "the last run with a log, and what came after it"
     bench.write("in.txt", "y\n")
     bench.define(shell("first", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}))
     bench.succeed("-f", "first", "--run-id", "forced")
