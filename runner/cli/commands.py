@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from runner.engine.history import Archive
 
 _CHUNK = 1 << 16
-_KIND = 40  # bytes that reports have in common, and Statements, and their envelopes
+_SAME_KIND = 40  # first bytes that all reports have in common, all Statements, and all envelopes
 
 
 class Commands:
@@ -278,8 +278,8 @@ class Commands:
     def _save(self, path: str, content: str, archive: Archive) -> int:
         """Write a file in one step, or to standard output for `-`.
 
-        UsageError for a file of the pipeline, and for one that does not begin as `content` does: so nothing but a
-        report is replaced by a report. StateError for anything but a regular file.
+        UsageError for a file of the pipeline, and for one that does not begin as `content` does, so that a report
+        replaces only reports. StateError for anything but a regular file.
         """
         from runner.engine.session import refuse_own_file
         from runner.record import files
@@ -290,7 +290,7 @@ class Commands:
         real, mode, written = os.path.realpath(path), None, content.encode()
         with suppress(FileNotFoundError), open(open_regular(real), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o7777
-            if file.read(_KIND) != written[:_KIND]:
+            if file.read(_SAME_KIND) != written[:_SAME_KIND]:
                 what = "holds something else, so it is not replaced"
                 raise UsageError(Fault(path, what, "name another file with -o"))
         files.replace(real, written, temporary=f"{real}.{os.getpid()}.tmp", mode=mode)
@@ -313,7 +313,7 @@ class Commands:
 
 @contextmanager
 def _extra(name: str) -> Iterator[None]:
-    """Import what needs the extra of this name. UsageError if it is not installed."""
+    """Import modules that need the extra of this name. Raises UsageError if it is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ import shtab
 
 from runner.cli.parser import OPTIONS, VERBS
 
-# Shtab knows command lines that argparse can parse. In ours, a spec may stand in the place of the verb.
+# What surrounds the script, by shell: shtab knows only what argparse can parse, and ours may have a spec for the verb.
 _BEFORE = {
     "bash": "_shtab_offpipe_pos_0_COMPGEN=_shtab_compgen_files",
     "zsh": "functions -c _shtab_offpipe_commands _offpipe_verbs\n"

@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _WIDTH, _COLUMN = 79, 31  # characters: of help, and where its second column begins
-_TEXTS = os.path.join(os.path.dirname(__file__), "help.txt")  # by verb, besides the tables; the program's is first
+_TEXTS = os.path.join(os.path.dirname(__file__), "help.txt")  # of the program, then what verbs add to the tables
 
 
-def help_text(of: str) -> str:
+def help_text(verb: str) -> str:
     """Return the help of a verb, of the program for "", or the version for `--version`."""
-    if of == "--version":
+    if verb == "--version":
         return f"offpipe {__version__}\n"
     with open(_TEXTS, encoding="utf-8") as file:
         program, *texts = file.read().split("\n== ")
-    if not of:
-        return program.format(verbs=_columns((verb, summary) for verb, (_, summary) in VERBS.items()))
+    if not verb:
+        return program.format(verbs=_columns((each, summary) for each, (_, summary) in VERBS.items()))
     more = dict(each.split("\n", 1) for each in texts)
-    words, summary = VERBS[of]
-    rows = ((f"{names.replace(' ', ', ')} {kind}", text) for names, kind, verbs, text in OPTIONS if of in verbs.split())
-    usage = f"usage: offpipe {of} {words} [options]".replace("  ", " ")
-    return f"{usage}\n\n{summary[0].upper()}{summary[1:]}.\n{more.get(of, '')}\noptions:\n{_columns(rows)}"
+    words, summary = VERBS[verb]
+    rows = ((f"{names.replace(' ', ', ')} {kind}", text) for names, kind, of, text in OPTIONS if verb in of.split())
+    usage = f"usage: offpipe {verb} {words} [options]".replace("  ", " ")
+    return f"{usage}\n\n{summary[0].upper()}{summary[1:]}.\n{more.get(verb, '')}\noptions:\n{_columns(rows)}"
 
 
 def _columns(rows: Iterable[tuple[str, str]]) -> str:

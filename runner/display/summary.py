@@ -51,7 +51,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def signature_text(verified: Verification) -> str:
-    """Return who signed the ledger, and where if signatures were checked; "" if nobody did."""
+    """Return the keys that signed the ledger, with their lines if signatures were checked; "" if it is not signed."""
     lines = verified.signatures.items()
     texts = [f"signed with {key}: signatures on lines {at} to {end}, covering 1 to {end}" for key, (at, end) in lines]
     if verified.signer and verified.signer not in verified.signatures:
