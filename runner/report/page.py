@@ -36,7 +36,7 @@ _HISTORY, _LISTED = 50, 100  # invocations in the chart; most rows of what may b
 
 
 class Page(NamedTuple):
-    """The report of a run: its HTML, the name of its pipeline, the state that it was made from, and the exit code."""
+    """A report: its HTML, its pipeline by a name that fits into a path, its state, and the exit code."""
 
     html: str
     pipeline: str
@@ -58,8 +58,7 @@ def make_page(target: str, options: Options, run: str | None, public_keys: Seque
     verified = verify(os.path.relpath(paths.state_dir), options, public_keys=public_keys)
     if archive.spec and not verified.damage:
         refuse_other_pipeline(archive.spec, verified.pipeline)
-    name = archive.spec.name if archive.spec else verified.pipeline
-    name = name if is_name(name) else "offpipe"  # it will be in a path
+    name = archive.spec.name if archive.spec else verified.pipeline if is_name(verified.pipeline) else "offpipe"
     past, last = list(past_invocations(paths.ledger, is_running=is_held(paths))), last_run(paths.ledger)
     newest = last["run"] if last else past[0].run if past else ""
     try:
