@@ -185,10 +185,10 @@ class Commands:
         from runner.export.statements import BUILDER, export
 
         run, builder = self._given.get("run"), self._given.get("builder_id", BUILDER)
-        keys, options = self._given.get("public_key", ()), self._options()
-        lines = export(self._spec, options, run, builder=builder, public_keys=keys)
-        path, content = self._given.get("output", "-"), "".join(f"{line.decode()}\n" for line in lines)
-        return self._save(path, content, open_archive(self._spec, options))
+        archive = open_archive(self._spec, self._options(), needs_key=True, signs=True)
+        lines = export(archive, run, builder=builder, public_keys=self._given.get("public_key", ()))
+        content = "".join(f"{line.decode()}\n" for line in lines)
+        return self._save(self._given.get("output", "-"), content, archive)
 
     def report(self) -> int:
         """Write the report of a run, and print its path."""

@@ -40,12 +40,14 @@ _OURS = ("audit_", "stage_", "metrics_")
 class Archive(NamedTuple):
     """The state of a pipeline, to be read; `spec` is None if only the state directory was given.
 
-    Without the key of keyed records, `seal` is PLAIN, and their hashes are not checked, unless the key is needed.
+    `shown` is the state directory in messages. Without the key of keyed records, `seal` is PLAIN, and their hashes are
+    not checked.
     """
 
     paths: StatePaths
     seal: Seal
     spec: Spec | None = None
+    shown: str = ""
 
     def events(self, run: str) -> Iterator[tuple[Record, Event | None]]:
         """Yield each record of a run with its event, or with None if its payload has no known shape."""
@@ -56,17 +58,18 @@ class Archive(NamedTuple):
                 yield record, None
 
 
-def open_archive(target: str, options: Options, *, is_needed: bool = False, signs: bool = False) -> Archive:
+def open_archive(target: str, options: Options, *, needs_key: bool = False, signs: bool = False) -> Archive:
     """Return the archive of a spec, or of a state directory. Raises UsageError for a directory without state.
 
-    `is_needed` and `signs`: see `read_seal`, which raises more errors with them.
+    `needs_key` and `signs` are those of `read_seal`, which raises more errors with them.
     """
     directory, spec = os.path.abspath(target), None if os.path.isdir(target) else options.load(target)
     if spec is None:
         _require_state(target)
     paths = spec.paths if spec else StatePaths(directory, directory)  # the locks may be anywhere
     places = (spec.workspace, spec.root) if spec else ()
-    return Archive(paths, read_seal(*places, paths.state_dir, is_needed=is_needed, signs=signs), spec)
+    seal = read_seal(*places, paths.state_dir, needs_key=needs_key, signs=signs)
+    return Archive(paths, seal, spec, os.path.relpath(paths.state_dir) if spec else target)
 
 
 def _require_state(directory: str) -> None:

@@ -66,7 +66,7 @@ class Session:
         self.options = options
         self._use(spec or options.load(spec_path))
         places = self.spec.workspace, self.spec.root, self.spec.paths.state_dir
-        self.seal = read_seal(*places, is_needed=writes, signs=writes)
+        self.seal = read_seal(*places, needs_key=writes, signs=writes)
         self.ledger = Ledger(self.spec.paths.ledger, self.spec.name, stamp, self.seal)
         self.head = self.read_head()
         self._on_warning = warn
@@ -256,18 +256,18 @@ def refuse_other_pipeline(spec: Spec, pipeline: str) -> None:
         raise SpecError(Fault(f"{spec.shown}#/name", what, hint))
 
 
-def read_seal(*inside: str, is_needed: bool = True, signs: bool = False) -> Seal:
+def read_seal(*inside: str, needs_key: bool = True, signs: bool = False) -> Seal:
     """Return the seal of the key in the file that OFFPIPE_AUDIT_KEY_FILE names, or PLAIN without that variable.
 
     Raises what `read_key_file` raises, for example for a key file in one of the pipeline's directories, `inside`. If
-    the key is not needed, this returns PLAIN instead, which leaves keyed hashes unchecked. A seal that `signs` has the
-    signing key, too, if there is one: this raises what `signing` raises.
+    the key is not needed, this returns PLAIN instead, which leaves keyed hashes unchecked. With `signs`, the seal has
+    the signing key, too, if one is given, and this raises what `signing` raises.
     """
     path, seal = os.environ.get(KEY_VARIABLE), PLAIN
     try:
         seal = read_key_file(path, inside) if path else PLAIN
     except OffpipeError:
-        if is_needed:
+        if needs_key:
             raise
     return signing(seal, inside) if signs else seal
 

@@ -23,31 +23,45 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runner.engine import Options
+    from runner.engine.history import Archive
     from runner.record.markers import OutputIdentity
     from runner.spec.model import Spec
 
 
 def verify(
     target: str, options: Options, run: str | None = None, *, outputs: bool = False, expect_head: str | None = None,
-    public_keys: Sequence[str] = (), signs: bool = False,
+    public_keys: Sequence[str] = (),
 ) -> Verification:  # fmt: skip
     """Check the state of the spec `target`, or a state directory `target`, which may be a copy.
 
-    `public_keys` are files; with any, the ledger must be signed with these keys. `signs` adds the signing key, if there
-    is one. The result names files from the current directory. Raises UsageError for a `run` that does not exist, for
-    `outputs` without a spec, for a key that cannot be used, and for a directory without state. SpecError: the state
-    directory is undamaged, but belongs to a pipeline of another name. StateError: a file cannot be read, or a newer
-    release wrote it.
+    With `outputs`, read those, too: UsageError without a spec. Raises what `verify_archive` raises, and UsageError for
+    a key that cannot be used, and for a directory without state.
     """
     if not os.path.lexists(target):
         raise UsageError(Fault(target, "no such spec file, and no such state directory", missing_hint(target)))
-    paths, seal, spec = open_archive(target, options, is_needed=True, signs=signs)
-    if outputs and spec is None:
+    archive = open_archive(target, options, needs_key=True)
+    if outputs and archive.spec is None:
         raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
+    verified = verify_archive(archive, run, expect_head=expect_head, public_keys=public_keys)
+    if archive.spec is not None and outputs and os.path.lexists(archive.paths.state_dir):
+        _check_outputs(options, archive.spec, verified)
+    return verified
+
+
+def verify_archive(
+    archive: Archive, run: str | None = None, *, expect_head: str | None = None, public_keys: Sequence[str] = ()
+) -> Verification:
+    """Check the record in an archive that was opened with its keys. The result names files as `archive.shown` does.
+
+    `public_keys` are files. With any, or with a signing key, the ledger must be signed with these keys. Raises
+    UsageError for a `run` that does not exist, and for a public key that cannot be used. SpecError: the state directory
+    is undamaged, but belongs to a pipeline of another name. StateError: a file cannot be read, or a newer release wrote
+    it.
+    """
+    seal, spec, directory = archive.seal, archive.spec, archive.paths.state_dir
     keys = [*(read_pem(path, "public key") for path in public_keys), *([seal.signer] if seal.signer else ())]
-    directory, shown = (paths.state_dir, os.path.relpath(paths.state_dir)) if spec else (target, target)
-    verified = Verification(directory, seal, run, expect_head, shown, keys)
-    if is_there := os.path.lexists(directory):
+    verified = Verification(directory, seal, run, expect_head, archive.shown, keys)
+    if os.path.lexists(directory):
         with files.naming(directory, "read"):
             verified.check()
     elif run is None and (keys or expect_head is not None):
@@ -57,8 +71,6 @@ def verify(
         refuse_other_pipeline(spec, verified.pipeline)
     if run is not None and not verified.known and not verified.damage:
         raise UsageError(Fault("--run", f'no run "{run}"'))
-    if spec is not None and outputs and is_there:
-        _check_outputs(options, spec, verified)
     return verified
 
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from runner.canonical import canonical
-from runner.engine.history import open_archive
-from runner.engine.verify import verify
+from runner.engine.verify import verify_archive
 from runner.errors import DamagedRecordError, Fault, UsageError
 from runner.record.events import COMMIT, RunOpened, StageCommit
 from runner.record.ledger import Past, past_invocations
@@ -23,7 +22,6 @@ from runner.results import REFUSED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from runner.engine import Options
     from runner.engine.history import Archive
     from runner.record.markers import OutputIdentity
     from runner.record.signatures import PrivateKey
@@ -50,7 +48,7 @@ Made = list[tuple["OutputIdentity", Commit]]
 
 
 def export(
-    target: str, options: Options, run: str | None = None, *, builder: str = BUILDER, public_keys: Sequence[str] = ()
+    archive: Archive, run: str | None = None, *, builder: str = BUILDER, public_keys: Sequence[str] = ()
 ) -> list[bytes]:
     """Return a Statement, as JSON, for each run that made an output that stands; or one of all that `run` committed.
 
@@ -58,10 +56,9 @@ def export(
     envelope, and the record must be signed with that key or one of `public_keys`. Raises UsageError if there is
     nothing to attest, or if a key cannot be used; and what `require_intact` raises.
     """
-    verified = verify(target, options, public_keys=public_keys, signs=True)
+    verified = verify_archive(archive, public_keys=public_keys)
     verified.require_intact("nothing was exported")
-    archive, key = open_archive(target, options), verified.seal.signer
-    standing = _standing(verified)
+    standing, key = _standing(verified), archive.seal.signer
     past = defaultdict[str, list[Past]](list)  # the newest first
     for each in past_invocations(archive.paths.ledger):
         past[each.run] += [each] if each.outcome != REFUSED else []
@@ -79,7 +76,7 @@ def export(
         what = "there is nothing to attest: no output stands that a run made"
         if run:
             what = f'the run "{run}" has no commit on record' if run in past else f'no run "{run}"'
-        raise UsageError(Fault("--run" if run else target, what))
+        raise UsageError(Fault("--run" if run else archive.shown, what))
     return [envelope(statement, key) for statement in statements] if key else statements
 
 
@@ -104,8 +101,8 @@ def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> t
             record["data"].pop("spec", None)  # it may be large, and has its digest
             openings.append({"began": record["ts"], **record["data"]})
         elif isinstance(event, StageCommit) and record["ev"] == COMMIT:
-            components, sha256 = event.marker(run, 0).components, record["data"].get("programSha256")
-            commit = Commit(event.stage, record["seq"], components, event.program, sha256)
+            components = event.marker(run, 0).components
+            commit = Commit(event.stage, record["seq"], components, event.program, event.program_sha256)
             committed.update(dict.fromkeys(event.outputs.values(), commit))
     if is_named and openings:  # of several commits of a path, the last
         return openings, [*{output.path: (output, commit) for output, commit in committed.items()}.values()]

@@ -14,8 +14,7 @@ from runner import __version__
 from runner.display import text
 from runner.display.summary import signature_text
 from runner.engine.history import Archive, calls_of, open_archive
-from runner.engine.session import refuse_other_pipeline
-from runner.engine.verify import verify
+from runner.engine.verify import verify_archive
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
 from runner.paths import is_name
 from runner.record.ledger import KILLED, RUNNING, last_run, past_invocations
@@ -50,14 +49,11 @@ def make_page(target: str, options: Options, run: str | None, public_keys: Seque
     With `public_keys`, which are files, signatures are checked, as by `verify`. Raises UsageError for an unknown run,
     and if there is none yet, unless the record is damaged; DamagedRecordError if no run can have written the log.
     """
-    archive = open_archive(target, options)
+    archive = open_archive(target, options, needs_key=True)
     paths = archive.paths
     if not os.path.lexists(paths.state_dir):
         raise UsageError(Fault("", "no run yet"))
-    # Given the directory, since `verify` would load a spec once more.
-    verified = verify(os.path.relpath(paths.state_dir), options, public_keys=public_keys)
-    if archive.spec and not verified.damage:
-        refuse_other_pipeline(archive.spec, verified.pipeline)
+    verified = verify_archive(archive, public_keys=public_keys)
     name = archive.spec.name if archive.spec else verified.pipeline if is_name(verified.pipeline) else "offpipe"
     past, last = list(past_invocations(paths.ledger, is_running=is_held(paths))), last_run(paths.ledger)
     newest = last["run"] if last else past[0].run if past else ""
