@@ -294,11 +294,11 @@ def _write_next_run(
     paths, pipeline = record.paths, record.pipeline
     if not os.path.exists(paths.ledger):
         raise ValueError(paths.ledger)
-    seal = signing(PLAIN, (paths.state_dir,))  # a full run has checked the rest; `conditions_now` knows its place
+    seal = signing(PLAIN, (paths.state_dir,))  # a full run has checked its place, which is one of the conditions
     ledger = files.open_append(paths.ledger)
     try:
         fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        seq, head = ledger_end(paths.ledger, pipeline, record.spec_run, signs=seal is not PLAIN)
+        seq, head = ledger_end(paths.ledger, pipeline, record.spec_run, signs=seal.signer is not None)
         first = opening(pipeline, _spec_of(record), ("offpipe", *words), head)
         run = new_run_id(paths)
 
@@ -341,8 +341,8 @@ def new_run_id(
 def ledger_end(path: str, pipeline: str, spec_run: str, *, signs: bool = False) -> tuple[int, str]:
     """Return the number and the hash of the ledger's last record.
 
-    Raises one of MALFORMED unless it is a whole, unkeyed record of `pipeline` without open runs; if it is signed, and
-    this run `signs` not; and if a `prune` is about to remove the log of `spec_run`.
+    Raises one of MALFORMED unless it is a whole, unkeyed record of `pipeline` without open runs; if it is signed and
+    nothing `signs` the next one; and if a `prune` is about to remove the log of `spec_run`.
     """
     with open(open_regular(path), "rb", buffering=0) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -352,8 +352,8 @@ def ledger_end(path: str, pipeline: str, spec_run: str, *, signs: bool = False) 
     data, seq = record["data"], record["seq"]
     expected, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], PLAIN.hash)
     is_usual = (data["keyId"], data["open"], data["pipeline"]) == (None, [], pipeline)
-    ended = parsed(before)["data"] if record["ev"] == SIGNED else data
-    if expected != line or not is_usual or (not signs and "signer" in data) or spec_run in ended.get("runs", ()):
+    entry = parsed(before)["data"] if record["ev"] == SIGNED else data
+    if expected != line or not is_usual or (not signs and "signer" in data) or spec_run in entry.get("runs", ()):
         raise ValueError(path)
     return seq, head
 

@@ -6,20 +6,21 @@ import os
 import re
 
 from runner.errors import StateError
+from runner.paths import upward
 from runner.reading import read_small
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}").fullmatch  # SHA-1 or SHA-256
-_MOST = 1 << 24  # bytes of packed-refs
+_MOST = 1 << 24  # bytes of a file; packed-refs has a line for each reference
 
 
 def commit_of(directory: str) -> str | None:
     """Return the commit of the checkout around a directory. None outside one, before its first commit, or if broken."""
-    while not os.path.lexists(git := os.path.join(directory, ".git")):
-        if directory == (directory := os.path.dirname(directory)):
-            return None
+    places = (os.path.join(above, ".git") for above in upward(directory, "/"))
+    if (git := next(filter(os.path.lexists, places), None)) is None:
+        return None
     try:
         if os.path.isfile(git):  # a worktree or a submodule
-            git = os.path.join(directory, _text(git).removeprefix("gitdir: "))
+            git = os.path.join(os.path.dirname(git), _text(git).removeprefix("gitdir: "))
         shared = os.path.join(git, "commondir")
         common = os.path.join(git, _text(shared)) if os.path.lexists(shared) else git
         value = _text(os.path.join(git, "HEAD"))

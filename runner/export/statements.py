@@ -35,7 +35,10 @@ _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 class Commit(NamedTuple):
-    """A commit as the log knows it, or, if that was pruned, the marker: then without record, program and its digest."""
+    """A commit as its log has it, or, if that was pruned, as a marker has it: without the program and its digest.
+
+    `record` is its number in the log of the run that made the outputs; None if only a marker that adopted them is left.
+    """
 
     stage: str
     record: int | None
@@ -61,7 +64,8 @@ def export(
     standing, key = _standing(verified), archive.seal.signer
     past = defaultdict[str, list[Past]](list)  # the newest first
     for each in past_invocations(archive.paths.ledger):
-        past[each.run] += [each] if each.outcome != REFUSED else []
+        if each.outcome != REFUSED:
+            past[each.run].append(each)
     chosen = [name for name in reversed(past) if run == name or (run is None and name in standing)]
     statements = []
     for name in chosen:
@@ -81,18 +85,18 @@ def export(
 
 
 def _standing(verified: Verification) -> dict[str, Made]:
-    """Return the outputs that stand, by the run that made them, each with its commit as the marker knows it."""
+    """Return the outputs that stand, by the run that made them, each with its commit as the marker has it."""
     standing = defaultdict[str, Made](list)
     for marker, output in verified.markers.outputs().values() if verified.head else ():
-        commit = Commit(marker.stage, None if output.run else marker.audit_seq, marker.components)
+        commit = Commit(marker.stage, None if output.run else marker.audit_seq, marker.components)  # `run`: adopted
         standing[output.run or marker.run].append((output, commit))
     return standing
 
 
 def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> tuple[list[Mapping[str, Any]], Made]:
-    """Return what a run says as its parts begin, and what it made: what stands, or all if the run `is_named`.
+    """Return the first records of a run's invocations, and what it made: all if it `is_named`, else what stands of it.
 
-    Of a pruned run that is what stands, and no records.
+    Of a pruned run no records are left, and only what stands.
     """
     openings: list[Mapping[str, Any]] = []
     committed: dict[OutputIdentity, Commit] = {}
@@ -122,7 +126,7 @@ def _statement(
     times = {"startedOn": past[-1].began, "finishedOn": past[0].ended}
     return {
         "_type": STATEMENT,
-        "subject": [{**_resource(output.path, output.sha256), "annotations": _of(commit)} for output, commit in made],
+        "subject": [{**_resource(output.path, output.sha256), "annotations": _cite(commit)} for output, commit in made],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
@@ -139,7 +143,7 @@ def _statement(
     }
 
 
-def _of(commit: Commit) -> dict[str, object]:
+def _cite(commit: Commit) -> dict[str, object]:
     return {} if commit.record is None else {"stage": commit.stage, "record": commit.record}
 
 
@@ -147,7 +151,7 @@ def _parameters(commit: Commit) -> dict[str, object]:
     """Return what the spec says of a stage; `inputs` are the paths that its entries stood for."""
     inputs = {name: [path for path, _ in pairs] for name, pairs in commit.components["inputs"].items()}
     names = ("command", "params", "env", "outputs")
-    return {**_of(commit), "inputs": inputs, **{name: commit.components[name] for name in names}}
+    return {**_cite(commit), "inputs": inputs, **{name: commit.components[name] for name in names}}
 
 
 def _dependencies(openings: Iterable[Mapping[str, Any]], commits: Iterable[Commit]) -> Iterator[dict[str, object]]:

@@ -143,7 +143,7 @@ class LedgerEntry(NamedTuple):
     `part` counts the invocations that worked on the run, up to this one. `invocation` is in the line that ends one (see
     `runner.noop.invocation`). `by`: the run that did the work of a superseded one. `runs` were pruned, and
     `commits` has the commits in their logs that markers refer to: stage -> [run, record, digest of the marker].
-    `signer`: the id of the key that signs the ledger from here on.
+    `signer`: the id of the key that signs this line.
     """
 
     pipeline: str

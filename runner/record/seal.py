@@ -1,7 +1,7 @@
 """What seals a record, with keys that are kept where no run writes.
 
-Its hash is SHA-256, or HMAC-SHA-256 with an audit key. With a signing key, a record `signed` follows each line of the
-ledger. Loads built-in modules only, because a run with nothing to do writes records, too.
+Its hash is SHA-256, or HMAC-SHA-256 with an audit key. With a signing key, the ledger is signed line by line. Loads
+built-in modules only, because a run with nothing to do writes records, too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Seal:
     def entry(
         self, payload: Mapping[str, object], event: str, run: str, seq: int, stamp: str, prev: str
     ) -> tuple[bytes, str]:
-        """Return a line of the ledger, followed by its signature if there is a signer, and the hash of the last one."""
+        """Return a line of the ledger, with a signer also the record `signed` of it, and the hash of the last one."""
         if self.signer is None:
             return spell(payload, event, run, seq, stamp, prev, self.hash)
         payload = {**payload, "signer": self.signer.id}

@@ -1,7 +1,7 @@
 """Signatures of the ledger: Ed25519, so an auditor can check them and cannot forge them. Needs the extra `sign`.
 
-The record `signed` follows each other line. It covers its own fields, and through `prev` every line before it. Only
-`record.seal` loads this module, if there is a key.
+A record `signed` follows every line that says what happened. It covers its own fields, and through `prev` every line
+before it. Only `record.seal` loads this module, if there is a key.
 """
 
 from __future__ import annotations

@@ -51,9 +51,9 @@ class Verification(Chain):
     ledger. `expected_line`: the line with the expected head, if any. `unchecked`: the id of a missing key, without
     which only the form of keyed records was checked. `known`: whether the requested run exists. `outputs`: the number
     of outputs that were read. `pruned`: the number of runs whose files were removed by `prune`. `signer`: the id of the
-    key that signs, according to the last record. If there are public keys, `signatures` has the first and the newest
-    line with a valid signature by the id of each, `signed_line` is the newest of all, and `is_covered` says whether
-    no record is behind it.
+    key that signs, according to the last record. With public keys, `signatures` has the first and the newest line that
+    each has signed, by its id; `signed_line` is the newest of all; `is_covered` says whether the signatures cover every
+    record, also of the logs.
     """
 
     def __init__(
@@ -240,20 +240,20 @@ class Verification(Chain):
             if self._public_keys and self.signer != before:
                 self.damaged("data.signer", f"is {self.signer}, {_NOT_GIVEN}")
         elif record["ev"] == SIGNED and key.has_signed(record):
-            self._check_signed(self.line - 2)  # it signs the line before it
+            self._check_unsigned(self.line - 2)  # it signs the line before it
             self.signatures[key.id] = (self.signatures.get(key.id, (self.line,))[0], self.line)
             self.signed_line = self.line
         elif record["ev"] == SIGNED:
             self.damaged("data.signature", "does not fit: this record or one before it was changed")
 
-    def _check_signed(self, line: int) -> None:
-        """Check that at most one line up to this one lacks a signature: a line and its signature are one write."""
-        unsigned = line - (self.signed_line or line)
+    def _check_unsigned(self, last: int) -> None:
+        """Check the unsigned lines up to `last`. A kill leaves one at most: a line and its signature are one write."""
+        unsigned = last - (self.signed_line or last)
         if unsigned > 1:
             what = f"the {unsigned} lines after line {self.signed_line} have no signature"
             self.findings.damaged(LEDGER, self.line, "data.signature", what)
-        elif unsigned and line < self.line:
-            what = f"line {line} has no signature of its own: its write was cut short, or another process added it"
+        elif unsigned and last < self.line:
+            what = f"line {last} has no signature of its own: its write was cut short, or another process added it"
             self.findings.remark(LEDGER, what)
 
     def _check_end_signed(self) -> None:
@@ -262,7 +262,7 @@ class Verification(Chain):
             self.findings.damaged(LEDGER, 0, "", "has no signature")
         elif self.line > self.signed_line:
             self.is_covered = False
-            self._check_signed(self.line)
+            self._check_unsigned(self.line)
             what = f"no signature covers the lines after line {self.signed_line}: their write was cut short"
             self.findings.unfinished(LEDGER, f"{what}; the next run signs them")
 
