@@ -63,13 +63,14 @@ def open_archive(target: str, options: Options, *, needs_key: bool = False, sign
 
     `needs_key` and `signs` are those of `read_seal`, which raises more errors with them.
     """
-    directory, spec = os.path.abspath(target), None if os.path.isdir(target) else options.load(target)
-    if spec is None:
+    if os.path.isdir(target):
         _require_state(target)
-    paths = spec.paths if spec else StatePaths(directory, directory)  # the locks may be anywhere
-    places = (spec.workspace, spec.root) if spec else ()
-    seal = read_seal(*places, paths.state_dir, needs_key=needs_key, signs=signs)
-    return Archive(paths, seal, spec, os.path.relpath(paths.state_dir) if spec else target)
+        directory = os.path.abspath(target)
+        seal = read_seal(directory, needs_key=needs_key, signs=signs)
+        return Archive(StatePaths(directory, directory), seal, shown=target)  # the locks may be anywhere
+    spec = options.load(target)
+    seal = read_seal(spec.workspace, spec.root, spec.paths.state_dir, needs_key=needs_key, signs=signs)
+    return Archive(spec.paths, seal, spec, os.path.relpath(spec.paths.state_dir))
 
 
 def _require_state(directory: str) -> None:
@@ -78,8 +79,7 @@ def _require_state(directory: str) -> None:
         if any(name.startswith(_OURS) for name in os.listdir(directory)):
             return
     below = os.path.join(directory, "state")
-    is_there = os.path.lexists(os.path.join(below, LEDGER))
-    hint = f"did you mean {below}?" if is_there else "name a spec, or its state directory"
+    hint = f"did you mean {below}?" if os.path.lexists(f"{below}/{LEDGER}") else "name a spec, or its state directory"
     raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
 
 

@@ -65,8 +65,8 @@ def verify_archive(
         with files.naming(directory, "read"):
             verified.check()
     elif run is None and (keys or expect_head is not None):
-        what = "a signature" if keys else "a head"
-        verified.findings.damaged(LEDGER, 0, "", f"is missing, but {what} is expected")
+        what = f"is missing, but {'a signature' if keys else 'a head'} is expected"
+        verified.findings.damaged(LEDGER, 0, "", what)
     if spec is not None and not verified.damage:
         refuse_other_pipeline(spec, verified.pipeline)
     if run is not None and not verified.known and not verified.damage:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Retry, Stage
 
 _HINT = "stages run offline: download its data beforehand, and declare it as an input"
-_FILE_OF_NAMES = "pass the names in a file: {list.NAME}"
 _INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # programs that often open sockets without need
 
 
@@ -77,7 +76,7 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
     tried = f" after {len(job.attempts)} attempts" if len(job.attempts) > 1 else ""
     where = f"stage {job.stage.name}"
     if attempt.failed_to_start:
-        hint = _FILE_OF_NAMES if attempt.failed_to_start.startswith("E2BIG") else ""
+        hint = "pass the names in a file: {list.NAME}" if attempt.failed_to_start.startswith("E2BIG") else ""
         return Fault(where, f"could not start {job.program}: {attempt.failed_to_start}", hint)
     refused = [calls for calls in attempt.network if not calls.is_probe]
     offline = f"; a network was refused to {network_text(refused)}" if refused else ""

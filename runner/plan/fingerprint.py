@@ -147,14 +147,13 @@ class Examiner:
             raise InputError(*faults)
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
-        program = self._program(stage, fingerprint) if stage.command and stage.program_identity == "content" else None
+        fingerprint.components = _components(stage, inputs, code)
+        if stage.command and stage.program_identity == "content":
+            fingerprint.components["program"] = self._program(stage, fingerprint)
         fingerprint.standard = code.standard
         self.standard.update(code.standard)
         self._watched.update(fingerprint.watched)
         self._trees.update(fingerprint.trees)
-        fingerprint.components = _components(stage, inputs, code)
-        if program is not None:
-            fingerprint.components["program"] = program
         fingerprint.spelled = canonical(fingerprint.components)
         fingerprint.key = sha256_of(fingerprint.spelled)
         return fingerprint

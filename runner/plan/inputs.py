@@ -115,10 +115,8 @@ class InputResolver:
             raise_if_system_error(error, error.filename)
             raise read_fault(where, error.filename or pattern, error) from error
         if not files:
-            directory = literal_directory(pattern)
-            is_there = any(
-                os.path.isdir(os.path.join(base, directory)) for base in (self._spec.root, self._spec.workspace)
-            )
+            directory, bases = literal_directory(pattern), (self._spec.root, self._spec.workspace)
+            is_there = any(os.path.isdir(os.path.join(base, directory)) for base in bases)
             hint = "hidden files and orphans are never matched" if is_there else f'there is no directory "{directory}"'
             raise InputError(Fault(where, f'no file matches "{pattern}"', hint))
         return [files[path] for path in sorted(files)]

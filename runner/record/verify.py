@@ -278,7 +278,7 @@ class Verification(Chain):
                 self.markers.note_digest(stage, run, seq, digest, opened[-1].line if opened else line)
             return None
         heads = None if self.doubt else self._heads
-        log = RunLog(self._directory, run, opened, end, self.seal, self.findings, self.markers, heads)
+        log = RunLog(self._directory, run, opened, end, self._seal, self.findings, self.markers, heads)
         is_there = log.check()
         self._check_spec(log)
         self.runs += 1
@@ -346,8 +346,8 @@ class Verification(Chain):
             self.findings.remark(log.name, "is not in the ledger: its run died before it did any work")
 
     def _check_head(self) -> None:
-        if self.seal.id is not None and self.line and self.key_id is None:
-            what = f"is null, and the key given is {self.seal.id}: a forger needs no key to rewrite such a ledger"
+        if self._seal.id is not None and self.line and self.key_id is None:
+            what = f"is null, and the key given is {self._seal.id}: a forger needs no key to rewrite such a ledger"
             self.findings.damaged(LEDGER, self.line, "data.keyId", what)
         if self._expected in (None, self.last.hash):
             return

@@ -59,7 +59,7 @@ class Chain:
         self.missing_key: str | None = None
         self.findings = findings
         self._directory = directory
-        self.seal = seal
+        self._seal = seal
         self._accepted: set[str] | None = {GENESIS}  # allowed values of the next `prev`; None: any
 
     def open(self) -> Lines | None:
@@ -115,11 +115,11 @@ class Chain:
     def _seal_of(self, record: Record) -> Seal | None:
         """Return the seal of the record, None if its key is missing. Another key is damage, reported once a file."""
         before, self.key_id = self.key_id, key_id_of(record, self.key_id)
-        seal = self.seal.of(self.key_id)
+        seal = self._seal.of(self.key_id)
         if self.line > 1 and before != self.key_id and (self.run or before is not None):
             self.damaged("data.keyId", f"is {key_words(self.key_id)}, after records {key_words(before)}")
-        elif seal is None and self.seal.id is not None and self.missing_key is None:
-            self.damaged("data.keyId", f"is {key_words(self.key_id)}, and the key given is {self.seal.id}")
+        elif seal is None and self._seal.id is not None and self.missing_key is None:
+            self.damaged("data.keyId", f"is {key_words(self.key_id)}, and the key given is {self._seal.id}")
         if seal is None:
             self.missing_key = self.key_id
         return seal
