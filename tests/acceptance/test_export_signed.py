@@ -72,7 +72,7 @@ def test_a_record_that_is_not_signed_gets_no_signature(bench, keys):
     assert opened(bench.succeed("export", env=keys.env).stdout, keys)
 
 
-def test_nor_does_one_that_was_rewritten_without_the_key(signed, keys, tmp_path_factory):
+def test_a_record_that_was_rewritten_without_the_key_gets_no_signature(signed, keys, tmp_path_factory):
     state = State(signed.root / "state", tmp_path_factory.mktemp("forged") / "state")
     state.rewrite(LEDGER, lambda lines: lines[-2]["data"]["invocation"].update(exitCode=1))
     signed.spec = state.path
@@ -89,7 +89,7 @@ def failed(bench, keys):
     return bench
 
 
-def test_what_no_signature_covers_gets_none_until_the_next_run_has_signed_it(failed, keys):
+def test_what_a_run_at_work_made_gets_no_signature_until_the_run_has_signed_it(failed, keys):
     assert len(opened(failed.succeed("export", env=keys.env).stdout, keys)) == 1
     failed.write("ok", "")
     failed.define(
@@ -126,7 +126,7 @@ def test_a_commit_that_was_appended_to_the_log_of_a_failed_run_gets_no_signature
     assert (done.returncode, done.stdout) == (EXIT_PENDING, "") and "no signature covers" in done.stderr
 
 
-def test_nor_does_an_unsigned_line_behind_the_newest_signature(signed, keys, tmp_path_factory):
+def test_a_line_behind_the_newest_signature_gets_no_signature(signed, keys, tmp_path_factory):
     state = State(signed.root / "state", tmp_path_factory.mktemp("forged") / "state")
     state.rewrite(LEDGER, lambda records: records.pop())
     signed.spec = state.path

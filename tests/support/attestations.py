@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
 
     Json = dict[str, object]
 
-TREE = re.search(r"```python\n(# the digest of a directory.*?)```", (ROOT / "docs/on-disk.md").read_text(), re.DOTALL)[
-    1
-]
+PAGE = (ROOT / "docs/on-disk.md").read_text()
+TREE = PAGE.partition("```python\n# the digest of a directory\n")[2].partition("```")[0]
 
 
 def checked(line: str | bytes) -> Json:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline_bench import wait_for
+
 from runner.__main__ import quick_answer
 from runner.cli.parser import HelpRequested, parse
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pipeline_bench import PipelineBench
 
 
 def answer(words: Sequence[str]) -> int | None:
@@ -18,3 +22,8 @@ def answer(words: Sequence[str]) -> int | None:
         return quick_answer(parse(words))
     except (HelpRequested, UsageError):
         return None
+
+
+def settle(bench: PipelineBench) -> None:
+    """Run until the quick way answers: files have to be old enough that a change would show."""
+    wait_for(lambda: answer([str(bench.spec), "-q"]) == 0 or (bench.run() and False), "the quick way never answers")
