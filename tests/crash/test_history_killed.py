@@ -83,7 +83,7 @@ SCENARIOS: dict[str, tuple[Callable[[PipelineBench], None], tuple[str, ...], int
     "prune": (has_run, ("prune", "--keep", "1"), 0),
 }
 
-SIGNED = ("a run that supersedes two", "a run that is refused", "clean", "prune")  # these have history: signatures
+SIGNED = ("a run that supersedes two", "a run that is refused", "clean", "prune")  # each begins with a signed ledger
 
 
 def history(bench: PipelineBench) -> list[tuple[object, ...]]:
