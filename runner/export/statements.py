@@ -79,7 +79,8 @@ def export(
     if not statements:
         what = "there is nothing to attest: no output stands that a run made"
         if run:
-            what = f'the run "{run}" has no commit on record' if run in past else f'no run "{run}"'
+            left = "log: it was pruned" if run in past and past[run][0].pruned else "commit on record"
+            what = f'the run "{run}" has no {left}' if run in past else f'no run "{run}"'
         raise UsageError(Fault("--run" if run else archive.shown, what))
     return [envelope(statement, key) for statement in statements] if key else statements
 

@@ -173,6 +173,14 @@ def test_what_was_adopted_belongs_to_the_run_that_made_it(nights, is_pruned):
     assert nights.run("export", "--run", adopted[1]["run"]).returncode == EXIT_INVALID
 
 
+def test_of_a_pruned_run_whose_outputs_were_made_anew_nothing_is_left(nights):
+    runs = [record["run"] for record in nights.records("stage.commit")]
+    nights.succeed("-f")
+    nights.succeed("prune", "--keep", "1")
+    done = nights.run("export", "--run", runs[0])
+    assert done.returncode == 2 and f'the run "{runs[0]}" has no log: it was pruned' in done.stderr
+
+
 def test_pruned_runs_are_attested_by_what_the_markers_prove(nights):
     whole = true_statements(nights)
     nights.succeed("prune", "--keep", "1")

@@ -179,12 +179,13 @@ def test_a_run_at_work_is_running_and_a_killed_one_did_not_end(bench) -> None:
     page = report(bench)
     assert " running " in page.text() and page.root.find(".//section[@id='failures']") is None
     assert page.row("stages", "a")[1] == "no end on record" and page.row("stages", "b")[1] == "not started"
-    worked = re.search(r"a, attempt 1 at \S+, (\S+) s: no end on record", page.text("timeline"))
+    worked = re.search(r"a, attempt 1 at \S+, at least (\S+) s: no end on record", page.text("timeline"))
     assert worked and float(worked[1]) > 0, "until now"
     run.send_signal(signal.SIGKILL)
     run.wait()
     page = report(bench)
     assert " did not end " in page.text() and page.row("failures", "a")[1] == "no end on record"
+    assert page.row("stages", "a")[4].startswith("at least ") and "the same command continues" in page.text()
 
 
 def test_after_a_run_with_nothing_to_do_the_graph_comes_from_the_log_that_has_the_spec(bench) -> None:
