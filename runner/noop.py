@@ -352,8 +352,9 @@ def ledger_end(path: str, pipeline: str, spec_run: str, *, signs: bool = False) 
     data, seq = record["data"], record["seq"]
     expected, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], PLAIN.hash)
     is_usual = (data["keyId"], data["open"], data["pipeline"]) == (None, [], pipeline)
-    entry = parsed(before)["data"] if record["ev"] == SIGNED else data
-    if expected != line or not is_usual or (not signs and "signer" in data) or spec_run in entry.get("runs", ()):
+    entry = parsed(before)["data"] if (is_signed := record["ev"] == SIGNED) else data
+    is_usual = is_usual and ("signer" not in data or (signs and is_signed))
+    if expected != line or not is_usual or spec_run in entry.get("runs", ()):
         raise ValueError(path)
     return seq, head
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from runner.canonical import GENESIS, canonical, check_numbers, parsed, spell, version_of
+from runner.canonical import GENESIS, SIGNED, canonical, check_numbers, parsed, spell, version_of
 from runner.errors import Fault, StateError
 from runner.paths import is_name
 from runner.reading import LONGEST, open_regular
@@ -319,8 +319,30 @@ def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> Record |
 def tail(path: str, most: int | None = None) -> Iterator[bytes]:
     """Yield the torn last line of a log (b"" if it is whole), then its lines, the last one first, without line ends.
 
-    Yields nothing if there is no log. With `most`, reads only its last `most` bytes. StateError if it is unreadable.
+    A line whose signature is missing is torn, too, since both are one write. Yields nothing if there is no log. With
+    `most`, reads only its last `most` bytes. StateError if it is unreadable.
     """
+    pieces = _pieces(path, most)
+    torn, last = next(pieces, None), next(pieces, None)
+    if torn is not None and last is not None and _lacks_signature(last):
+        torn, last = last + b"\n" + torn, None
+    yield from (piece for piece in (torn, last) if piece is not None)
+    yield from pieces
+
+
+def _lacks_signature(line: bytes) -> bool:
+    """Whether the last line of a log is one of a signed ledger, and no signature."""
+    if b'"signer":"' not in line:
+        return False
+    try:
+        record = parsed(line)
+        return record["ev"] != SIGNED and "signer" in record["data"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False  # the reader of the line finds the damage
+
+
+def _pieces(path: str, most: int | None) -> Iterator[bytes]:
+    """Yield what lies between the line ends of a log, the last piece first."""
     with files.naming(path, "read"), suppress(FileNotFoundError), open(open_regular(path), "rb") as log:
         start, rest, block = log.seek(0, os.SEEK_END), b"", _BLOCK
         lowest = max(0, start - most) if most else 0
@@ -337,7 +359,7 @@ def tail(path: str, most: int | None = None) -> Iterator[bytes]:
 
 
 def cut_torn_line(path: str) -> int:
-    """Cut off everything behind the last line end of a log; return the number of bytes."""
+    """Cut off the torn last line of a log; return the number of bytes."""
     torn = len(next(tail(path), b""))
     if torn:
         with files.naming(path, "read"):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+from itertools import islice
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.canonical import SIGNED
 from runner.paths import is_name
 from runner.record import audit, files
 from runner.record.events import (
@@ -61,6 +63,8 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
             entry = None
         if not isinstance(entry, LedgerEntry):
             raise audit.damaged(path, record["seq"] + 1)
+        if entry.signer and record["ev"] != SIGNED:
+            raise audit.damaged(path, record["seq"] + 1, "the record has no signature")
         position, open_runs = audit.position_of(record), tuple(entry.open)
         head = LedgerHead(position, entry.pipeline, open_runs, audit.key_id_of(record), entry.signer)
     if seal.id and not head.key_id:  # then no record may be keyed: a keyed one is followed by keyed ones only
@@ -94,8 +98,8 @@ class Ledger:
         try:
             with files.naming(self.path, "lock"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            audit.cut_torn_line(self.path)
             head = read_head(self.path, self._seal)
+            audit.cut_torn_line(self.path)
             self._seal.refuse_other(self.path, head.key_id, head.signer)
             if event == CLOSED and run not in head.open_runs:
                 raise audit.changed_meanwhile(self.path)
@@ -248,7 +252,7 @@ def last_success(path: str) -> tuple[str, str] | None:
 
 
 def _newest_first(path: str, most: int | None = None) -> Iterator[dict[str, Any]]:
-    for line in audit.tail(path, most):
+    for line in islice(audit.tail(path, most), 1, None):  # without the torn one
         try:
             record = loads(line.decode())
             is_entry = is_ledger_entry(record["ev"], record["data"])

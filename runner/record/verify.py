@@ -240,21 +240,17 @@ class Verification(Chain):
             if self._public_keys and self.signer != before:
                 self.damaged("data.signer", f"is {self.signer}, {_NOT_GIVEN}")
         elif record["ev"] == SIGNED and key.has_signed(record):
-            self._check_unsigned(self.line - 2)  # it signs the line before it
+            self._check_unsigned(self.line - 2)  # it belongs to the line before it
             self.signatures[key.id] = (self.signatures.get(key.id, (self.line,))[0], self.line)
             self.signed_line = self.line
         elif record["ev"] == SIGNED:
             self.damaged("data.signature", "does not fit: this record or one before it was changed")
 
     def _check_unsigned(self, last: int) -> None:
-        """Check the unsigned lines up to `last`. A kill leaves one at most: a line and its signature are one write."""
-        unsigned = last - (self.signed_line or last)
-        if unsigned > 1:
-            what = f"the {unsigned} lines after line {self.signed_line} have no signature"
+        """Check that there is no line without a signature of its own up to `last`."""
+        if unsigned := last - (self.signed_line or last):
+            what = f"is missing for {unsigned} of the lines behind line {self.signed_line}"
             self.findings.damaged(LEDGER, self.line, "data.signature", what)
-        elif unsigned and last < self.line:
-            what = f"line {last} has no signature of its own: its write was cut short, or another process added it"
-            self.findings.remark(LEDGER, what)
 
     def _check_end_signed(self) -> None:
         """Check that a signature covers the ledger, up to what a kill leaves."""
@@ -262,9 +258,9 @@ class Verification(Chain):
             self.findings.damaged(LEDGER, 0, "", "has no signature")
         elif self.line > self.signed_line:
             self.is_covered = False
-            self._check_unsigned(self.line)
-            what = f"no signature covers the lines after line {self.signed_line}: their write was cut short"
-            self.findings.unfinished(LEDGER, f"{what}; the next run signs them")
+            self._check_unsigned(self.line - 1)
+            what = f"line {self.line} has no signature: its write was cut short, or another process added it"
+            self.findings.unfinished(LEDGER, f"{what}; the next run removes it")
 
     # ---- the logs ----
 

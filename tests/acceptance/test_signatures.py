@@ -315,15 +315,30 @@ def test_a_forged_run_is_found_also_in_the_form_of_an_earlier_release(signed, ke
     assert_found(forged(signed, strip), keys, "data.signature")
 
 
-def test_missing_signatures_are_found_also_after_the_next_run_has_signed(signed, keys):
+def test_no_run_goes_on_behind_two_lines_without_signatures(signed, keys):
     forged(signed, lambda records: [records.pop(at) for at in (-1, -2)])
     copy = signed.root.parent / f"{signed.root.name}-forged" / LEDGER
     shutil.copy(copy, signed.root / "state" / LEDGER)
     assert events(ledger(signed))[-2:] == ["ended", "ended"]
-    signed.succeed(env=keys.env)
+    done = signed.run(env=keys.env)
+    assert done.returncode == 74 and "ledger.jsonl:7: the record has no signature" in done.stderr
+    assert copy.read_bytes() == signed.root.joinpath("state", LEDGER).read_bytes()
     verified = signed.run("verify", *keys.words)
-    assert verified.returncode == 6 and "lines after line 6 have no signature" in verified.stdout
-    assert signed.run("verify").returncode == 0
+    assert verified.returncode == 6 and "is missing for 1 of the lines behind line 6" in verified.stdout
+
+
+def test_a_line_that_another_process_added_is_never_signed(signed, keys):
+    before = signed.root.joinpath("state", LEDGER).read_bytes()
+    state = forged(signed, lambda records: records.append({**records[-2], "run": "made-up"}))
+    added = state.file(LEDGER).read_bytes()
+    signed.root.joinpath("state", LEDGER).write_bytes(added)
+    verified = signed.run("verify", *keys.words)
+    assert verified.returncode == 3 and "has no signature" in verified.stdout
+    assert "made-up" not in signed.run("runs").stdout + signed.run("status").stdout
+    signed.succeed(env=keys.env)
+    signed.succeed("verify", *keys.words)
+    now = signed.root.joinpath("state", LEDGER).read_bytes()
+    assert now.startswith(before) and b"made-up" not in now
 
 
 def test_dropping_all_signatures_is_found(signed, keys):
@@ -443,11 +458,11 @@ def test_a_write_torn_at_any_byte_leaves_at_most_incomplete_and_the_next_run_sig
         state.file(LEDGER).write_bytes(whole[:end])
         verified = state.verify(public_keys=public)
         assert verified.exit_code == 3 and not verified.damage, end
-    note = f"line {len(lines) - 1} has no signature of its own"
     for end in (ends[0] + 1, ends[1] - 1, ends[1], ends[1] + 1, ends[2] - 1):
         (signed.root / "state" / LEDGER).write_bytes(whole[:end])
         signed.succeed(env=keys.env)
-        assert (note in signed.succeed("verify", *keys.words).stdout) == (end >= ends[1])
+        signed.succeed("verify", *keys.words)
+        assert set(events(ledger(signed))[1::2]) == {"signed"}
 
 
 def test_a_run_that_was_killed_is_covered_by_the_next_one(bench, keys):

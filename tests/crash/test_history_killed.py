@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"cannot trace: {why_not()}")
 REMARKS = ("it is at work, or the next run resumes it", "is not in the ledger", "the next run cuts them off",
-           "was killed after its end", "died before it did any work", "no signature covers the lines")  # fmt: skip
+           "was killed after its end", "died before it did any work", "its write was cut short")  # fmt: skip
 
 
 def stages(*, a: str = "cat in.txt > $PIPELINE_OUTPUT_OUT", b: str = "echo b > $PIPELINE_OUTPUT_OUT"):
