@@ -58,7 +58,8 @@ def verify_archive(
     is undamaged, but belongs to a pipeline of another name. StateError: a file cannot be read, or a newer release wrote
     it.
     """
-    seal, spec, directory = archive.seal, archive.spec, archive.paths.state_dir
+    seal, spec = archive.seal, archive.spec
+    directory = archive.paths.state_dir if spec else archive.shown  # errors name files below it
     keys = [*(read_pem(path, "public key") for path in public_keys), *([seal.signer] if seal.signer else ())]
     verified = Verification(directory, seal, run, expect_head, archive.shown, keys)
     if os.path.lexists(directory):
