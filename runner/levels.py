@@ -22,9 +22,8 @@ STRICT, BEST_EFFORT = "strict", "best-effort"  # STRICT refuses a level below FI
 class RefusedError(Exception):
     """A layer is not available: the call that failed and its errno, or a reason and 0."""
 
-    def __init__(self, layer: str, call: str, number: int) -> None:
-        super().__init__(layer, call, number)
-        self.layer = layer
+    def __init__(self, call: str, number: int) -> None:
+        super().__init__(call, number)
         self.call = call
         self.errno = number
 

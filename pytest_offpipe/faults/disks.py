@@ -20,7 +20,7 @@ from pytest_offpipe.reports import RunReport, read_log
 from pytest_offpipe.runs import Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, discard
 from runner.hookspecs import hookimpl
-from runner.sandbox.syscalls import MS_NODEV, MS_NOSUID, MS_REMOUNT, mount
+from runner.sandbox.syscalls import MS_NODEV, MS_NOSUID, MS_REMOUNT, function
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def mount_disk(place: str, size: int | None = None, flags: int = 0) -> None:
     """
     options = b"mode=0700" if size is None else b"size=%d,mode=0700" % size
     what = f"mounting a tmpfs of {size} bytes at {place}"
-    mount(what, b"tmpfs", os.fsencode(place), b"tmpfs", MS_NOSUID | MS_NODEV | flags, options)
+    function(what, "mount", b"tmpfs", os.fsencode(place), b"tmpfs", MS_NOSUID | MS_NODEV | flags, options)
 
 
 def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:

@@ -80,12 +80,12 @@ def main(host_name: str) -> None:
     """Enter the namespaces, report it, and serve until there are no more requests or the parent is gone."""
     answers = Connection(0)  # which its launchers replace, so that no stage inherits it
     try:
-        syscalls.prctl("driver", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.prctl("prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS, "unshare(user, mount, host name)")
         mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
         if host_name:
             name = host_name.encode()
-            syscalls.function("host name", f"sethostname({host_name})", "sethostname", name, len(name))
+            syscalls.function(f"sethostname({host_name})", "sethostname", name, len(name))
     except RefusedError as error:
         answers.send((False, error))
         return

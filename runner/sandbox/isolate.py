@@ -53,10 +53,10 @@ def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
     if level == SCAN:
         return Isolation(layers, None, None)
     if not syscalls.machine():
-        raise RefusedError("seccomp", f"no filter for {os.uname().machine}", 0)
+        raise RefusedError(f"no filter for {os.uname().machine}", 0)
     try:
         if os.readlink("/proc/self") != str(os.getpid()):
-            raise RefusedError("/proc", "/proc is that of another pid namespace", 0)
+            raise RefusedError("/proc is that of another pid namespace", 0)
         process = None
         if level == KERNEL:
             process, namespaces = enter_namespaces(runner, descriptors)
@@ -73,7 +73,7 @@ def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
     except OSError as error:
         if error.errno in PASSING:
             raise
-        raise RefusedError("isolation", f"opening {error.filename}", error.errno or 0) from error
+        raise RefusedError(f"opening {error.filename}", error.errno or 0) from error
     return isolation
 
 
@@ -81,13 +81,13 @@ def _verified_filter() -> str:
     """Check in /proc, and by a call, that the filter works; RefusedError if not."""
     status = syscalls.own_status()
     if status.get("NoNewPrivs") != "1" or status.get("Seccomp") != "2":
-        raise RefusedError("seccomp", "/proc/self/status shows no filter", 0)
+        raise RefusedError("/proc/self/status shows no filter", 0)
     try:
-        syscalls.call("seccomp", "socket", AF_NETLINK, SOCK_STREAM, 0)
+        syscalls.call("socket", AF_NETLINK, SOCK_STREAM, 0)
     except RefusedError as error:
         if error.errno == errno.EAFNOSUPPORT:
             return "filter"
-    raise RefusedError("seccomp", "socket(AF_NETLINK) is not refused by the filter", 0)
+    raise RefusedError("socket(AF_NETLINK) is not refused by the filter", 0)
 
 
 def _start_witness(descriptors: tuple[int, ...]) -> tuple[int, int]:
@@ -122,4 +122,4 @@ def _verified_memory(isolation: Isolation, witness: int, holds: int) -> str:
     if code == REFUSED:
         return "closed"
     what = "can be opened for writing" if code == OPENED else f"could not be probed: the probe ended with {code}"
-    raise RefusedError("memory", f"the memory of a process of the same user {what}", 0)
+    raise RefusedError(f"the memory of a process of the same user {what}", 0)

@@ -17,7 +17,6 @@ RULE_PATH_BENEATH = 1
 FS_MAKE_SOCK, FS_REFER = 1 << 9, 1 << 13
 NET_BIND_TCP, NET_CONNECT_TCP = 1, 2
 SCOPE_ABSTRACT_UNIX_SOCKET, SCOPE_SIGNAL = 1, 2
-LAYER = "landlock"
 
 
 class Landlock:
@@ -25,25 +24,25 @@ class Landlock:
 
     def __init__(self) -> None:
         """RefusedError if this kernel has no Landlock, or one before ABI 2, whose domains would break renames."""
-        abi = syscalls.call(LAYER, "landlock_create_ruleset", 0, 0, CREATE_RULESET_VERSION)
+        abi = syscalls.call("landlock_create_ruleset", 0, 0, CREATE_RULESET_VERSION)
         if abi < 2:
-            raise RefusedError(LAYER, f"landlock_create_ruleset: ABI {abi} cannot allow renames", 0)
+            raise RefusedError(f"landlock_create_ruleset: ABI {abi} cannot allow renames", 0)
         self.layer = f"ABI {abi}: " + ", ".join(_covered(abi))
         fields = handled(abi)
         attributes = struct.pack(f"={len(fields)}Q", *fields)
-        self._ruleset = syscalls.call(LAYER, "landlock_create_ruleset", attributes, len(attributes), 0)
+        self._ruleset = syscalls.call("landlock_create_ruleset", attributes, len(attributes), 0)
         if abi < 4:
             self._allow_renames()
 
     def _allow_renames(self) -> None:
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
         beneath = struct.pack("=Qi", FS_REFER, root)  # struct landlock_path_beneath_attr
-        syscalls.call(LAYER, "landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
+        syscalls.call("landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
         os.close(root)
 
     def enter(self) -> None:
         """Put this thread, and all that it starts, into a domain for good. RefusedError if the kernel refuses."""
-        syscalls.call(LAYER, "landlock_restrict_self", self._ruleset, 0)
+        syscalls.call("landlock_restrict_self", self._ruleset, 0)
 
 
 def open_landlock(layers: dict[str, str]) -> Landlock | None:

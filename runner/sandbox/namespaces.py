@@ -40,7 +40,7 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     """
     outside = _namespaces()
     layers = {"userMap": unshare(OWN, "unshare(user, network, pid, mount)")}
-    syscalls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl("prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != runner:
         os._exit(1)  # the runner died before the prctl above
     lives, holds = os.pipe()
@@ -48,7 +48,7 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     if inner:
         _wait_outside(inner, (*descriptors, lives))
     os.close(holds)
-    syscalls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl("prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     _end_without_outer(lives)
     process = int(os.readlink("/proc/self"))  # still in the old /proc
     _own_mounts()
@@ -72,12 +72,12 @@ def unshare(flags: int, shown: str) -> str:
     writer = syscalls.fork_for(write_maps)
     os.close(ready)
     try:
-        syscalls.function("namespaces", shown, "unshare", flags)
+        syscalls.function(shown, "unshare", flags)
     finally:
         os.close(go)
         failure = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
     if failure:
-        raise RefusedError("user namespace", "writing the maps of ids", max(failure, 0))
+        raise RefusedError("writing the maps of ids", max(failure, 0))
     with open("/proc/self/uid_map", "rb") as file:
         ids = sum(int(line.split()[2]) for line in file)
     return "all ids" if ids > 1 else "own id"
@@ -161,11 +161,11 @@ def _verified(outside: dict[str, str]) -> dict[str, str]:
     inside = _namespaces()
     for name in NAMES:
         if inside[name] == outside[name]:
-            raise RefusedError(f"{name} namespace", f"/proc/self/ns/{name} is still that of the runner", 0)
+            raise RefusedError(f"/proc/self/ns/{name} is still that of the runner", 0)
     if os.readlink("/proc/self") != "1" or os.getpid() != 1:
-        raise RefusedError("pid namespace", "/proc does not show the launcher as process 1", 0)
+        raise RefusedError("/proc does not show the launcher as process 1", 0)
     with open("/proc/net/dev", "rb") as file:
         interfaces = [line.partition(b":")[0].strip() for line in file if b":" in line]
     if interfaces != [b"lo"]:
-        raise RefusedError("net namespace", "/proc/net/dev lists more than the loopback", 0)
+        raise RefusedError("/proc/net/dev lists more than the loopback", 0)
     return {f"{name}Namespace": inside[name] for name in NAMES}

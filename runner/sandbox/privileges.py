@@ -22,7 +22,6 @@ CAPABILITY_VERSION_3 = 0x20080522
 # FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, SYS_CHROOT, SYS_NICE, SYS_RESOURCE, LEASE, SETFCAP.
 KEPT_BY_ROOT = (0, 1, 2, 3, 4, 5, 6, 7, 8, 18, 23, 24, 28, 31)
 CAP_SETPCAP = 8
-LAYER = "privileges"
 MS_KEPT = (
     syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC | syscalls.MS_NOATIME | syscalls.MS_NODIRATIME
 )  # statvfs(3) has them at the same bits
@@ -38,23 +37,23 @@ KERNEL_FILE_SYSTEMS = frozenset(
 
 def drop_privileges() -> str:
     """Drop all privileges (root keeps KEPT_BY_ROOT), and let exec gain none. Return a description of the rest."""
-    syscalls.prctl(LAYER, "prctl(PR_SET_NO_NEW_PRIVS)", syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.prctl("prctl(PR_SET_NO_NEW_PRIVS)", syscalls.PR_SET_NO_NEW_PRIVS, 1)
     held = {name: int(value, 16) for name, value in syscalls.own_status().items() if name.startswith("Cap")}
     is_root = os.geteuid() == 0
     kept = sum(1 << number for number in KEPT_BY_ROOT) & held["CapPrm"] if is_root else 0
     if held["CapEff"] >> CAP_SETPCAP & 1:  # without it the set cannot shrink, but no_new_privs makes it useless
         for number in range(64):
             if held["CapBnd"] >> number & 1 and not kept >> number & 1:
-                syscalls.prctl(LAYER, "prctl(PR_CAPBSET_DROP)", syscalls.PR_CAPBSET_DROP, number)
+                syscalls.prctl("prctl(PR_CAPBSET_DROP)", syscalls.PR_CAPBSET_DROP, number)
     low, high = kept & 0xFFFFFFFF, kept >> 32
     header, sets = struct.pack("=Ii", CAPABILITY_VERSION_3, 0), struct.pack("=6I", low, low, 0, high, high, 0)
-    syscalls.call(LAYER, "capset", header, sets)
+    syscalls.call("capset", header, sets)
     return "files and own processes" if kept else "none"
 
 
 def open_memory(*, is_open: bool) -> None:
     """Let processes of the same user open this process's memory and trace it, or keep them from it."""
-    syscalls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", syscalls.PR_SET_DUMPABLE, int(is_open))
+    syscalls.prctl("prctl(PR_SET_DUMPABLE)", syscalls.PR_SET_DUMPABLE, int(is_open))
 
 
 def protect_settings() -> str:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Rule = tuple[int, int, bool, int, int]
     Step = tuple[int, int, int, int]  # struct sock_filter: code, jumps where it holds and where not, operand
 
-LAYER = "seccomp"
 IO_URING, X32, FOREIGN = "io_uring", "x32 call", "32-bit call"  # ways to a socket, as records name them
 SET_MODE_FILTER = 1
 SPEC_ALLOW, NEW_LISTENER, WAIT_KILLABLE_RECV = 1 << 2, 1 << 3, 1 << 5  # SECCOMP_FILTER_FLAG_*
@@ -267,4 +266,4 @@ class FilterProgram(ctypes.Structure):
 def set_filter(instructions: bytes, flags: int = 0) -> int:
     """Put the calling process or thread under a filter, for good; return its listener, if the flags ask for one."""
     program = FilterProgram(len(instructions) // 8, instructions)
-    return syscalls.call(LAYER, "seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, ctypes.byref(program))
+    return syscalls.call("seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, ctypes.byref(program))

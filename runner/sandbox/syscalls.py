@@ -94,33 +94,31 @@ def fork_for(work: Callable[[], int]) -> int:
     return pid
 
 
-def call(layer: str, name: str, *arguments: object) -> int:
-    """Make the system call `name`; RefusedError of this layer if it fails. KeyError if `machine` returns ""."""
-    return function(layer, name, "syscall", OWN_NUMBERS[name], *arguments)
+def call(name: str, *arguments: object) -> int:
+    """Make the system call `name`; RefusedError if it fails. KeyError if `machine` returns ""."""
+    return function(name, "syscall", OWN_NUMBERS[name], *arguments)
 
 
-def function(layer: str, shown: str, name: str, *arguments: object) -> int:
-    """Call a function of the C library by name. If it fails, RefusedError of this layer names it as `shown`.
+def function(shown: str, name: str, *arguments: object) -> int:
+    """Call a function of the C library by name. If it fails, RefusedError names it as `shown`.
 
     An int fills a whole register: ctypes would pass 32 bits, and leave the other half undefined.
     """
     wide = (ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments)
     result = getattr(libc, name)(*wide)
     if result < 0:
-        raise RefusedError(layer, shown, ctypes.get_errno())
+        raise RefusedError(shown, ctypes.get_errno())
     return int(result)
 
 
-def mount(
-    shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None
-) -> None:
+def mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
     """Make or change a mount. If it fails, RefusedError names it as `shown`."""
-    function("mount namespace", shown, "mount", source, target, kind, flags, options)
+    function(shown, "mount", source, target, kind, flags, None)
 
 
-def prctl(layer: str, shown: str, option: int, value: int) -> None:
-    """Set a property of this process to a number. If it fails, RefusedError of this layer names it as `shown`."""
-    function(layer, shown, "prctl", option, value, 0, 0, 0)
+def prctl(shown: str, option: int, value: int) -> None:
+    """Set a property of this process to a number. If it fails, RefusedError names it as `shown`."""
+    function(shown, "prctl", option, value, 0, 0, 0)
 
 
 def own_status() -> dict[str, str]:

@@ -42,7 +42,7 @@ def test_a_program_cannot_write_on_the_terminal_by_its_name() -> None:
 
 
 def test_doctor_shows_each_level_with_its_layers_or_the_missing_one() -> None:
-    missing = RefusedError("user namespace", "unshare(user)", errno.EPERM)
+    missing = RefusedError("unshare(user)", errno.EPERM)
     shown = "".join(doctor_lines({"kernel": missing, "filter": {**KERNEL, "level": "filter"}}, refuses=True))
     assert shown.startswith("offline guard: runs on this machine reach level filter\n")
     assert "kernel: not available\n  unshare(user) failed: EPERM" in shown and "max_user_namespaces" in shown
@@ -53,7 +53,7 @@ def test_doctor_shows_each_level_with_its_layers_or_the_missing_one() -> None:
 
 
 def test_doctor_as_json_has_each_level_with_its_layers_or_the_missing_one() -> None:
-    missing = RefusedError("user namespace", "unshare(user)", errno.EPERM)
+    missing = RefusedError("unshare(user)", errno.EPERM)
     said = doctor_json({"kernel": missing, "filter": {**KERNEL, "level": "filter"}})
     assert said["level"] == "filter"
     assert said["levels"]["kernel"] == {"available": False, "layers": {}, "missing": str(missing)}

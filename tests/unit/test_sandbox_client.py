@@ -58,7 +58,7 @@ def test_an_interpreter_that_is_not_there_is_an_error(tmp_path):
 @pytest.fixture
 def refused(tmp_path):
     """A launcher that has told why it was refused its level, and is gone."""
-    report = START + message("refused", RefusedError("namespaces", "unshare(user)", errno.EPERM).args)
+    report = START + message("refused", RefusedError("unshare(user)", errno.EPERM).args)
     program = tmp_path / "refused"
     program.write_text(f"#!{sys.executable}\nimport os\nos.write(1, {report!r})\n")
     program.chmod(0o755)

@@ -10,8 +10,8 @@ from runner.levels import RefusedError
 from runner.sandbox import guard
 from runner.sandbox.guard import gaps, settle
 
-DENIED = RefusedError("namespaces", "unshare(user)", errno.EPERM)
-CLOSED = RefusedError("seccomp", "seccomp", errno.EINVAL)
+DENIED = RefusedError("unshare(user)", errno.EPERM)
+CLOSED = RefusedError("seccomp", errno.EINVAL)
 
 
 class Machine:

@@ -23,7 +23,7 @@ def in_a_domain(program: str, cwd: Path) -> str:
     """What a process prints that enters a domain as a stage does, then goes on with `program`."""
     start = "import os, sys; sys.path.insert(0, sys.argv[1])\nfrom runner.sandbox import syscalls\n"
     start += "from runner.sandbox.landlock import Landlock\n"
-    start += "syscalls.prctl('', '', syscalls.PR_SET_NO_NEW_PRIVS, 1); Landlock().enter()\n"
+    start += "syscalls.prctl('', syscalls.PR_SET_NO_NEW_PRIVS, 1); Landlock().enter()\n"
     done = subprocess.run(
         [sys.executable, "-c", start + program, str(ROOT)], cwd=cwd, capture_output=True, text=True, check=True
     )

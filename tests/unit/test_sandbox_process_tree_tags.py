@@ -19,7 +19,7 @@ START = """
 import os, resource, subprocess, sys
 from runner.sandbox import syscalls
 from runner.sandbox.process_tree import Tags, _limit_in_proc, open_tags
-syscalls.prctl("test", "no_new_privs", syscalls.PR_SET_NO_NEW_PRIVS, 1)
+syscalls.prctl("no_new_privs", syscalls.PR_SET_NO_NEW_PRIVS, 1)
 tags = open_tags({})
 def tagged(*argv, number=7):
     '''Start a program as a launch; it is told of by its first line, and ended by the end of its input.'''
@@ -125,7 +125,7 @@ def test_it_is_read_of_a_process_with_other_ids_also_without_privileges():
         import ctypes
         from runner.sandbox.privileges import CAPABILITY_VERSION_3
         none = bytes(24), __import__("struct").pack("=Ii", CAPABILITY_VERSION_3, 0)
-        syscalls.call("test", "capset", none[1], none[0])
+        syscalls.call("capset", none[1], none[0])
         try:
             resource.prlimit(pid, 15)
         except PermissionError:
