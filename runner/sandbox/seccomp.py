@@ -83,45 +83,38 @@ EVERY_CALL = (_NUMBER, 0, IS, 0)  # the first fields of a rule that always holds
 X32_CALLS = ((0x40000000, IS_NOT, 0), (0xFFFFFFE0, IS, 512), (0xFFFFFFFC, IS, 544))
 
 
-def _error(number: int) -> int:
-    return ERRNO | number
-
-
 def _argument(index: int) -> int:
     """Return the offset of an argument's low half, which holds an `int` (these machines are little-endian)."""
     return 16 + 8 * index
 
 
-def _not_null(index: int) -> list[Rule]:
-    """Refuse a call whose argument, a pointer, is not NULL."""
-    return [(_argument(index) + half, _ALL, IS_NOT, 0, _error(errno.EPERM)) for half in (0, 4)]
-
-
+# prlimit64 with a new limit: its third argument, a pointer, is not NULL.
+NEW_LIMIT: list[Rule] = [(_argument(2) + half, _ALL, IS_NOT, 0, ERRNO | errno.EPERM) for half in (0, 4)]
 # Rules for the arguments of calls. A call that no rule answers is allowed.
 CHECKED: dict[str, list[Rule]] = {
-    "clone": [(_argument(0), CLONE_PARENT | CLONE_NEWCGROUP, IS_NOT, 0, _error(errno.EPERM))],
-    "unshare": [(_argument(0), CLONE_NEWCGROUP, IS_NOT, 0, _error(errno.EPERM))],
-    "ioctl": [(_argument(1), _ALL, IS, request, _error(errno.EPERM)) for request in REFUSED_IOCTLS],
+    "clone": [(_argument(0), CLONE_PARENT | CLONE_NEWCGROUP, IS_NOT, 0, ERRNO | errno.EPERM)],
+    "unshare": [(_argument(0), CLONE_NEWCGROUP, IS_NOT, 0, ERRNO | errno.EPERM)],
+    "ioctl": [(_argument(1), _ALL, IS, request, ERRNO | errno.EPERM) for request in REFUSED_IOCTLS],
     # If a stage sent its orphans to the launcher, their calls would be recorded for another stage.
     "prctl": [
         (_argument(0), _ALL, IS_NOT, PR_SET_CHILD_SUBREAPER, ALLOW),
-        (_argument(1), _ALL, IS, 0, _error(errno.EPERM)),
+        (_argument(1), _ALL, IS, 0, ERRNO | errno.EPERM),
     ],
     # A stage must not set limits of other processes: those of the launcher could kill it. It may read them.
-    "prlimit64": [(_argument(0), _ALL, IS, 0, ALLOW), *_not_null(2)],
+    "prlimit64": [(_argument(0), _ALL, IS, 0, ALLOW), *NEW_LIMIT],
     # With a listener of its own, a stage could allow its calls once the launcher is dead.
-    "seccomp": [(_argument(1), NEW_LISTENER, IS_NOT, 0, _error(errno.EBUSY))],
+    "seccomp": [(_argument(1), NEW_LISTENER, IS_NOT, 0, ERRNO | errno.EBUSY)],
     # Pairs stay connected for good. A datagram socket could send to any path.
     "socketpair": [
-        (_argument(0), _ALL, IS_NOT, AF_UNIX, _error(errno.EAFNOSUPPORT)),
+        (_argument(0), _ALL, IS_NOT, AF_UNIX, ERRNO | errno.EAFNOSUPPORT),
         (_argument(1), SOCK_TYPE_MASK, IS, SOCK_STREAM, ALLOW),
-        (_argument(1), SOCK_TYPE_MASK, IS_NOT, SOCK_SEQPACKET, _error(errno.EPROTONOSUPPORT)),
+        (_argument(1), SOCK_TYPE_MASK, IS_NOT, SOCK_SEQPACKET, ERRNO | errno.EPROTONOSUPPORT),
     ],
 }
 # A second filter, which each stage has: it cannot set RLIMIT_RTTIME, its tag.
 TAG_CHECKED: dict[str, list[Rule]] = {
-    "setrlimit": [(_argument(0), _ALL, IS, RLIMIT_RTTIME, _error(errno.EPERM))],
-    "prlimit64": [(_argument(1), _ALL, IS_NOT, RLIMIT_RTTIME, ALLOW), *_not_null(2)],
+    "setrlimit": [(_argument(0), _ALL, IS, RLIMIT_RTTIME, ERRNO | errno.EPERM)],
+    "prlimit64": [(_argument(1), _ALL, IS_NOT, RLIMIT_RTTIME, ALLOW), *NEW_LIMIT],
 }
 
 
@@ -131,17 +124,15 @@ def assemble(machine: str, *, listener: bool) -> bytes:
     It answers NOTIFY to calls of another architecture, to `io_uring_setup`, and to `socket` of all families but
     QUIET_FAMILIES, which get EAFNOSUPPORT. KeyError for an unknown machine.
     """
-    numbers, unknown = NUMBERS[machine], NOTIFY if listener else _error(errno.ENOSYS)
+    numbers, unknown = NUMBERS[machine], NOTIFY if listener else ERRNO | errno.ENOSYS
     rules: list[Rule] = [(_ARCH, _ALL, IS_NOT, AUDIT_ARCH[machine], unknown)]
     if machine == "x86_64":
         rules += [(_NUMBER, mask, is_equal, value, unknown) for mask, is_equal, value in X32_CALLS]
-    refused = {"io_uring_setup": unknown} | {name: _error(number) for name, number in REFUSED.items()}
+    refused = {"io_uring_setup": unknown} | {name: ERRNO | number for name, number in REFUSED.items()}
     rules += [(_NUMBER, _ALL, IS, numbers[name], answer) for name, answer in refused.items()]
-    families = dict.fromkeys(QUIET_FAMILIES, errno.EAFNOSUPPORT)
-    if not listener:
-        families |= dict.fromkeys((AF_INET, AF_INET6), errno.ENETUNREACH)
-    socket = [(_argument(0), _ALL, IS, family, _error(number)) for family, number in families.items()]
-    others = (*EVERY_CALL, NOTIFY if listener else _error(errno.EAFNOSUPPORT))
+    families = QUIET_FAMILIES if listener else (*QUIET_FAMILIES, AF_INET, AF_INET6)
+    socket = [(_argument(0), _ALL, IS, family, ERRNO | refusal_errno(family)) for family in families]
+    others = (*EVERY_CALL, NOTIFY if listener else ERRNO | errno.EAFNOSUPPORT)
     return _program(rules, numbers, {**CHECKED, "socket": [*socket, others]})
 
 
