@@ -17,6 +17,7 @@ RULE_PATH_BENEATH = 1
 FS_MAKE_SOCK, FS_REFER = 1 << 9, 1 << 13
 NET_BIND_TCP, NET_CONNECT_TCP = 1, 2
 SCOPE_ABSTRACT_UNIX_SOCKET, SCOPE_SIGNAL = 1, 2
+COVERED = ((2, "memory of other processes"), (4, "TCP"), (6, "signals, abstract sockets"))  # each since an ABI
 
 
 class Landlock:
@@ -27,7 +28,7 @@ class Landlock:
         abi = syscalls.call("landlock_create_ruleset", 0, 0, CREATE_RULESET_VERSION)
         if abi < 2:
             raise RefusedError(f"landlock_create_ruleset: ABI {abi} cannot allow renames", 0)
-        self.layer = f"ABI {abi}: " + ", ".join(_covered(abi))
+        self.layer = f"ABI {abi}: " + ", ".join(what for since, what in COVERED if abi >= since)
         fields = handled(abi)
         attributes = struct.pack(f"={len(fields)}Q", *fields)
         self._ruleset = syscalls.call("landlock_create_ruleset", attributes, len(attributes), 0)
@@ -65,12 +66,3 @@ def handled(abi: int) -> tuple[int, ...]:
         return (FS_MAKE_SOCK | FS_REFER,)
     network = NET_BIND_TCP | NET_CONNECT_TCP
     return (0, network) if abi < 6 else (0, network, SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL)
-
-
-def _covered(abi: int) -> list[str]:
-    covered = ["memory of other processes"]
-    if abi >= 4:
-        covered.append("TCP")
-    if abi >= 6:
-        covered += ["signals", "abstract sockets"]
-    return covered
