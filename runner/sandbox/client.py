@@ -205,8 +205,6 @@ class Launcher:
         try:
             while data := os.read(self._reports, _ROOM):
                 self._received += data
-                if len(data) < _ROOM:  # the pipe is empty; the next call finds its end
-                    return False
         except BlockingIOError:
             return False
         return True
