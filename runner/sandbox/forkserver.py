@@ -74,7 +74,7 @@ class ForkServer:
     """The launcher's own interpreter, ready to be forked into stages."""
 
     def __init__(self) -> None:
-        self._variables = interpreter_variables(os.environb._data)  # type: ignore[attr-defined] # noqa: SLF001 - a dict, which is quick
+        self._variables = interpreter_variables(os.environb)
         self._names: frozenset[str] = frozenset()  # of top-level modules, once all are loaded
 
     def load(self, names: Iterable[str]) -> None:
@@ -253,15 +253,10 @@ class Program:
 
 
 def _replace_environment(env: dict[bytes, bytes]) -> None:
-    """Set the variables of this process, without the methods of `os.environ`, which are slow."""
-    variables = os.environb._data  # type: ignore[attr-defined] # noqa: SLF001 - os.environ shows the same dict
-    zone = variables.get(b"TZ")
-    for name in variables:
-        os.unsetenv(name)
-    variables.clear()
-    variables.update(env)
-    for name, value in env.items():
-        os.putenv(name, value)
+    """Set the variables of this process."""
+    zone = os.environb.get(b"TZ")
+    os.environb.clear()
+    os.environb.update(env)
     if env.get(b"TZ") != zone and hasattr(time, "tzset"):
         time.tzset()
 
