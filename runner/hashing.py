@@ -40,8 +40,6 @@ def sha256_of(content: bytes) -> str:
 def quicken() -> None:
     """Load OpenSSL now."""
     global _make, _left
-    try:
-        from _hashlib import openssl_sha256 as quicker  # hashlib loads other algorithms, too
-    except ImportError:
-        from hashlib import sha256 as quicker
+    from hashlib import sha256 as quicker
+
     _make, _left = quicker, -1
