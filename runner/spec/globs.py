@@ -22,8 +22,6 @@ _ANY_DEPTH = rf"(?:{_NOT_HIDDEN}[^/]+/)*"
 
 def normal(path: str) -> str:
     """Return `path` without `//`, `.`, and `..` after a name. A directory's path ends in `/`."""
-    if "//" not in path and "/." not in path and path[0] not in "./":
-        return path
     is_directory = path.endswith(("/", "/.", "/..")) or path in {".", ".."}
     plain = os.path.normpath(path)
     plain = "/" + plain.lstrip("/") if plain.startswith("/") else plain

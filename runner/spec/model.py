@@ -139,11 +139,11 @@ class Spec(NamedTuple):
 
     def output_path(self, output: str) -> str:
         """Return the absolute path of an output, without a final `/`."""
-        return _below(self.workspace, output)
+        return os.path.normpath(os.path.join(self.workspace, output))
 
     def source_path(self, path: str) -> str:
         """Return the absolute path of an input that no stage makes, without a final `/`."""
-        return _below(self.root, path)
+        return os.path.normpath(os.path.join(self.root, path))
 
     def processor_path(self, stage: Stage) -> str | None:
         """Return the absolute path of the stage's processor, None for a command."""
@@ -152,10 +152,6 @@ class Spec(NamedTuple):
         if stage.processor.startswith(READY_MADE):
             return os.path.join(self.ready_made, stage.processor.removeprefix(READY_MADE))
         return self.source_path(stage.processor)
-
-
-def _below(directory: str, path: str) -> str:
-    return os.path.normpath(os.path.join(directory, path))
 
 
 def effective_spec(spec: Spec) -> dict[str, object]:

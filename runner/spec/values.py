@@ -38,12 +38,6 @@ def spelled(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _split(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Return the literal parts of a text, and the (form, name) of each placeholder between them."""
-    parts = _PLACEHOLDER.split(text)
-    return tuple(parts[::3]), tuple(zip(parts[1::3], parts[2::3], strict=True))
-
-
 def literal_glob(text: str) -> str:
     """Return a glob that matches only the text itself."""
     return text if text.isalnum() else _WILDCARD.sub(r"[\1]", text)  # nearly every value is
@@ -98,11 +92,12 @@ class Inserter:
         return value
 
     def _text(self, at: Place, text: str, each: Values | None, field: str) -> object:
-        literals, names = _split(text)
+        parts = _PLACEHOLDER.split(text)  # a literal part, then a form, a name and a literal part for each placeholder
+        literals, forms, names = parts[::3], parts[1::3], parts[2::3]
         if not names:
             return text
-        values = [self._value(at, form, name, each) for form, name in names]
-        if field == "params" and literals == ("", ""):
+        values = [self._value(at, form, name, each) for form, name in zip(forms, names, strict=True)]
+        if field == "params" and literals == ["", ""]:
             return values[0]
         words = [literal_glob(spelled(value)) if field == "inputs" else spelled(value) for value in values]
         result = guarded(literals, words) if field in ("command", "args") else joined(literals, words)
