@@ -108,7 +108,7 @@ class Arguments:
         self, words: Sequence[str], verb: str, spec: str, stages: Sequence[str], given: dict[str, Any]
     ) -> None:
         self.words = tuple(words)
-        self.verb = verb
+        self.verb = "plan" if verb == "run" and "dry_run" in given else verb
         self.spec = spec
         self.stages = tuple(stages)
         self.given = given
@@ -154,7 +154,7 @@ def parse(words: Sequence[str]) -> Arguments:
         if not os.path.lexists(spec):
             _refuse_as_spec(spec, operands, is_first=spec == words[0], force="force" in given)
     _check_stages(verb, spec, operands)
-    return Arguments(words, _verb(verb, given), spec or "", operands, given)
+    return Arguments(words, verb, spec or "", operands, given)
 
 
 def parse_loosely(words: Sequence[str]) -> Arguments:
@@ -166,7 +166,7 @@ def parse_loosely(words: Sequence[str]) -> Arguments:
         if names and bool(kind) == (text is not None):
             given[_attribute(names)] = text
     spec = given.pop("pipeline", "") or (operands or [""])[0]
-    return Arguments(words, _verb(verb, given), spec, operands[1:], given)
+    return Arguments(words, verb, spec, operands[1:], given)
 
 
 def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list[str]]:
@@ -203,10 +203,6 @@ def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], lis
 def _attribute(names: str) -> str:
     """Return the name of an option in `Arguments.given`; `names` are its spellings."""
     return names.rsplit(maxsplit=1)[-1][2:].replace("-", "_")
-
-
-def _verb(verb: str, given: dict[str, Any]) -> str:
-    return "plan" if verb == "run" and "dry_run" in given else verb
 
 
 def _refuse_value_apart(name: str, rest: Sequence[str]) -> None:
