@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from runner.spec.model import Spec, Stage
 
-Edges = dict[str, tuple[str, ...]]
 Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
 
 
@@ -39,7 +38,6 @@ class OutputIndex:
             if stage.missing:
                 self._unexpanded += (path for path in stage.outputs.values() if "*" in path)
         self._sorted = sorted(self.producers)
-        self._directories = {path for path in self._sorted if path.endswith("/")}
         self.matches = cache(self._matching)
 
     def feeding(self, stage: Stage, name: str) -> tuple[tuple[str, str], ...]:
@@ -76,15 +74,15 @@ class OutputIndex:
 
     def _may_match(self, path: str, pattern: str) -> bool:
         """Whether an output matches the glob, is inside a match, or may hold one. `x*/` matches directories only."""
-        if path in self._directories and globs.may_match_below(pattern, globs.bare(path)):
+        if path.endswith("/") and globs.may_match_below(pattern, globs.bare(path)):
             return True
         matches = globs.compile_glob(pattern).match
         if pattern.endswith("/"):
             return any(matches(f"{parent}/") for parent in globs.parents(path))
-        return path not in self._directories and matches(path) is not None
+        return not path.endswith("/") and matches(path) is not None
 
     def _enclosing(self, path: str) -> Iterator[str]:
-        return (f"{parent}/" for parent in globs.parents(path) if f"{parent}/" in self._directories)
+        return (f"{parent}/" for parent in globs.parents(path) if f"{parent}/" in self.producers)
 
 
 class Graph(NamedTuple):
@@ -96,7 +94,7 @@ class Graph(NamedTuple):
 
     spec: Spec
     order: tuple[Stage, ...]
-    upstream: Edges
+    upstream: dict[str, tuple[str, ...]]
     downstream: dict[str, list[str]]
     feeds: Feeds
     outputs: OutputIndex
@@ -130,7 +128,7 @@ def build_graph(spec: Spec) -> Graph:
     """Return the graph. Raises SpecError with every cycle, from producer to consumer: `a -> b -> a`."""
     index, find = OutputIndex(spec.stages), stage_finder(spec.stages)
     position = {stage.name: number for number, stage in enumerate(spec.stages)}
-    upstream: Edges = {}
+    upstream: dict[str, tuple[str, ...]] = {}
     downstream: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
     feeds: Feeds = {}
     for stage in spec.stages:
@@ -161,12 +159,9 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     if unknown := [name for name in names if not find(name)]:
         raise UsageError(*(Fault("", *unknown_name(name, graph.spec.stages)) for name in unknown))
     wanted = set(chain.from_iterable(map(find, names)))
-    pending = list(wanted)
-    while pending:
-        for name in graph.upstream[pending.pop()]:
-            if name not in wanted:
-                wanted.add(name)
-                pending.append(name)
+    for stage in reversed(graph.order):  # what a stage needs comes after it here
+        if stage.name in wanted:
+            wanted.update(graph.upstream[stage.name])
     return tuple(stage for stage in graph.order if stage.name in wanted)
 
 
