@@ -14,19 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import SIGNED
 from runner.paths import is_name
-from runner.record import audit, files
-from runner.record.events import (
-    CLOSED,
-    ENDED,
-    NOOP,
-    OPENED,
-    PRUNED,
-    SUPERSEDED,
-    LedgerEntry,
-    decode,
-    encode,
-    is_ledger_entry,
-)
+from runner.record import audit, events, files
 from runner.record.seal import PLAIN
 from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 
@@ -57,16 +45,13 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
     record = audit.last_record(path, seal)
     head = LedgerHead()
     if record:
-        try:
-            entry = decode(record["ev"], record["data"])
-        except ValueError:
-            entry = None
-        if not isinstance(entry, LedgerEntry):
+        data, signer = record["data"], record["data"].get("signer")
+        if not events.is_ledger_entry(record["ev"], data):
             raise audit.damaged(path, record["seq"] + 1)
-        if entry.signer and record["ev"] != SIGNED:
+        if signer and record["ev"] != SIGNED:
             raise audit.damaged(path, record["seq"] + 1, "the record has no signature")
-        position, open_runs = audit.position_of(record), tuple(entry.open)
-        head = LedgerHead(position, entry.pipeline, open_runs, audit.key_id_of(record), entry.signer)
+        position, open_runs = audit.position_of(record), tuple(data["open"])
+        head = LedgerHead(position, data["pipeline"], open_runs, audit.key_id_of(record), signer)
     if seal.id and not head.key_id:  # then no record may be keyed: a keyed one is followed by keyed ones only
         for number, line in enumerate(audit.lines_of(path), 1):
             if b'"keyId":"' in line and line.endswith(b"\n"):
@@ -101,13 +86,13 @@ class Ledger:
             head = read_head(self.path, self._seal)
             audit.cut_torn_line(self.path)
             self._seal.refuse_other(self.path, head.key_id, head.signer)
-            if event == CLOSED and run not in head.open_runs:
+            if event == events.CLOSED and run not in head.open_runs:
                 raise audit.changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
             place = log or (None, None)
-            entry = LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, **fields)
+            entry = events.LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, **fields)
             seq, prev = head.position.seq + 1, head.position.hash
-            lines, digest = self._seal.entry(encode(entry), event, run, seq, self._stamp(), prev)
+            lines, digest = self._seal.entry(events.encode(entry), event, run, seq, self._stamp(), prev)
             files.append_line(descriptor, lines, self.path, sync=sync)
         finally:
             os.close(descriptor)
@@ -117,7 +102,9 @@ class Ledger:
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
     """Return the runs that are open after this event of `run`, the newest last."""
     others = tuple(other for other in open_runs if other != run)
-    return (*others, run) if event == OPENED else others if event in (CLOSED, SUPERSEDED) else open_runs
+    if event == events.OPENED:
+        return (*others, run)
+    return others if event in (events.CLOSED, events.SUPERSEDED) else open_runs
 
 
 def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log: str, seal: Seal) -> None:
@@ -199,19 +186,19 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
         if time < since:
             return
         part, invocation, past = data.get("part"), data.get("invocation"), None
-        if event == SUPERSEDED:
+        if event == events.SUPERSEDED:
             by[run] = data.get("by")
         elif invocation:
             ended.add((run, part))
             pruned.update(dict.fromkeys(data.get("runs") or (), time))
             past = _ended(record, part, invocation)
-        elif event == NOOP:
+        elif event == events.NOOP:
             past = Past(run, SUCCEEDED, time, time, 0)
-        elif event == CLOSED:
+        elif event == events.CLOSED:
             closed[run] = time
-        elif event == OPENED and run in closed:
+        elif event == events.OPENED and run in closed:
             past = Past(run, SUCCEEDED, time, closed.pop(run), 0)
-        elif event == OPENED and (run, part) not in ended:
+        elif event == events.OPENED and (run, part) not in ended:
             past = Past(run, UNKNOWN if part is None else RUNNING if is_running else KILLED, time, part=part)
             is_running = False
         if past:
@@ -219,7 +206,7 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
 
 
 def _ended(record: Mapping[str, Any], part: int | None, invocation: Mapping[str, Any]) -> Past:
-    code, is_refusal = invocation["exitCode"], part is None and record["ev"] == ENDED
+    code, is_refusal = invocation["exitCode"], part is None and record["ev"] == events.ENDED
     outcome = SUCCEEDED if code == 0 else REFUSED if is_refusal else FAILED
     if code > SIGNALLED:
         outcome = INTERRUPTED
@@ -232,7 +219,7 @@ def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
     """Return the runs whose files were pruned, each with its commits: stage -> record, digest of the marker."""
     pruned: dict[str, dict[str, tuple[int, str]]] = {}
     for record in _newest_first(path):
-        if record["ev"] == PRUNED:
+        if record["ev"] == events.PRUNED:
             pruned.update((run, {}) for run in record["data"].get("runs") or ())
             for stage, (run, seq, digest) in (record["data"].get("commits") or {}).items():
                 pruned.setdefault(run, {})[stage] = (seq, digest)
@@ -241,13 +228,13 @@ def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
 
 def last_run(path: str) -> Mapping[str, Any] | None:
     """Return the newest line of a ledger that an invocation with a log wrote, or None. Checks no hashes."""
-    records = (record for record in _newest_first(path) if record["ev"] != SUPERSEDED)
+    records = (record for record in _newest_first(path) if record["ev"] != events.SUPERSEDED)
     return next((record for record in records if "logHash" in record["data"]), None)
 
 
 def last_success(path: str) -> tuple[str, str] | None:
     """Return the last run that succeeded, and the time of its end. Checks no hashes, and skips damaged lines."""
-    records = (record for record in _newest_first(path, _READ) if record["ev"] in (CLOSED, NOOP))
+    records = (record for record in _newest_first(path, _READ) if record["ev"] in (events.CLOSED, events.NOOP))
     return next(((record["run"], record["ts"]) for record in records), None)
 
 
@@ -255,7 +242,7 @@ def _newest_first(path: str, most: int | None = None) -> Iterator[dict[str, Any]
     for line in islice(audit.tail(path, most), 1, None):  # without the torn one
         try:
             record = loads(line.decode())
-            is_entry = is_ledger_entry(record["ev"], record["data"])
+            is_entry = events.is_ledger_entry(record["ev"], record["data"])
             if is_entry and is_name(record["run"]) and isinstance(record["ts"], str):
                 yield record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
