@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import LARGEST, digest
 from runner.hashing import hasher
-from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path, tag_of
+from runner.paths import is_partial, output_of, partial_path, tag_of
 from runner.record import files
 from runner.record.state import DAMAGED, MOST_PROGRESS, no_note, read_usable, refuse_newer
 
@@ -148,7 +148,6 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
     """
     listings = {} if listings is None else listings
     partials: Partials = {}
-    start = len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH
     for name, path in outputs.items():
         parent, base = os.path.split(path.rstrip("/"))
         if parent not in listings:
@@ -157,7 +156,7 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
                     listings[parent] = sorted(filter(is_partial, os.listdir(parent)))
                 except (FileNotFoundError, NotADirectoryError):
                     listings[parent] = []
-        partials[name] = [f"{parent}/{entry}" for entry in listings[parent] if entry[start:] == f".{base}"]
+        partials[name] = [f"{parent}/{entry}" for entry in listings[parent] if output_of(entry) == base]
     return partials
 
 

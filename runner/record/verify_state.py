@@ -6,14 +6,14 @@ byte for byte, the one in its audit record.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import parsed
 from runner.hashing import sha256_of
+from runner.paths import StatePaths
 from runner.reading import NotRegularError, read_small
-from runner.record.markers import Marker, is_written_here, without_ctimes
+from runner.record.markers import Marker, is_written_here, marked_stages, without_ctimes
 from runner.record.state import MOST_MARKER, refuse_newer
 
 if TYPE_CHECKING:
@@ -127,22 +127,21 @@ class Markers:
 
     def __init__(self, directory: str, findings: Findings, run: str | None) -> None:
         """Read all markers; with `run`, keep only those of that run."""
-        self._directory = directory
+        self._paths = StatePaths(directory, directory)
         self._findings = findings
         self._markers: dict[str, _OnDisk] = {}
-        for entry in os.scandir(directory):
-            if entry.name.startswith("stage_") and entry.name.endswith(".json"):
-                self._read(entry.name.removeprefix("stage_").removesuffix(".json"), run)
+        for stage in marked_stages(self._paths):
+            self._read(stage, run)
 
     def _read(self, stage: str, run: str | None) -> None:
         try:
-            content = read_small(self._path(stage), MOST_MARKER)
+            content = read_small(self._paths.marker(stage), MOST_MARKER)
         except FileNotFoundError:
             return
         except NotRegularError as error:
             self._findings.damaged(f"stage_{stage}.json", 0, "", error.what)
             return
-        commit = _commit_of(content, stage, self._path(stage))
+        commit = _commit_of(content, stage, self._paths.marker(stage))
         if commit is None or run in (None, commit[0]):
             self._markers[stage] = _OnDisk(content, commit)
 
@@ -208,12 +207,9 @@ class Markers:
 
     def _content(self, stage: str) -> bytes:
         try:
-            return read_small(self._path(stage), MOST_MARKER)
+            return read_small(self._paths.marker(stage), MOST_MARKER)
         except (OSError, NotRegularError):
             return b""
-
-    def _path(self, stage: str) -> str:
-        return f"{self._directory}/stage_{stage}.json"
 
 
 def _commit_of(content: bytes, stage: str, path: str) -> tuple[str, int] | None:
