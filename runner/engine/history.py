@@ -150,8 +150,7 @@ def markers_of(directory: str, options: Options, selector: str) -> list[Marker]:
 def read_events(target: str, options: Options, run: str | None, *, as_json: bool) -> Iterator[str]:
     """Yield the audit log of a run (default: the last one), a line for each event. UsageError for an unknown run."""
     archive = open_archive(target, options)
-    last = last_run(archive.paths.ledger) if run is None else None
-    chosen = run or (last and last["run"])
+    chosen = run or (last_run(archive.paths.ledger) or {}).get("run")
     if not chosen or not os.path.exists(archive.paths.audit(chosen)):
         past = next((past for past in past_invocations(archive.paths.ledger) if past.run == chosen), None)
         missing = f'no run "{chosen}"' if chosen else "no run yet"

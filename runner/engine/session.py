@@ -99,8 +99,7 @@ class Session:
     @property
     def planner(self) -> Planner:
         """Decides the stages of the spec."""
-        options = self.options
-        forced = frozenset(select_names(self.spec.names, options.stages) if options.force else ())
+        forced = frozenset(select_names(self.spec.names, self.options.stages) if self.options.force else ())
         return Planner(self.graph, self.cache, self.marker, forced, self._absence, self._gone)
 
     def read_head(self) -> LedgerHead:

@@ -233,8 +233,8 @@ class Examiner:
             else:
                 digest = self._cache.file(file.absolute, file.status)
         except OSError as error:
-            raise_if_system_error(error, file.absolute)
-            raise read_fault(where, os.path.relpath(error.filename or file.absolute, self._spec.root), error) from error
+            shown = os.path.relpath(error.filename or file.absolute, self._spec.root)
+            raise read_fault(where, shown, error, file.absolute) from error
         fingerprint.watched[file.absolute] = digest
         fingerprint.input_bytes += file.status.st_size
         return digest.sha256

@@ -107,13 +107,11 @@ class InputResolver:
                 raise InputError(Fault(where, f'"{pattern}": no such file', hint)) from error
             self.paths.add(plain)
         except OSError as error:
-            raise_if_system_error(error, plain)
-            raise read_fault(where, pattern, error) from error
+            raise read_fault(where, pattern, error, plain) from error
         try:
             files = {file.path: file for file in self._matches(pattern, where)}
         except OSError as error:
-            raise_if_system_error(error, error.filename)
-            raise read_fault(where, error.filename or pattern, error) from error
+            raise read_fault(where, error.filename or pattern, error, error.filename) from error
         if not files:
             directory, bases = literal_directory(pattern), (self._spec.root, self._spec.workspace)
             is_there = any(os.path.isdir(os.path.join(base, directory)) for base in bases)
@@ -207,10 +205,11 @@ class InputResolver:
         return sorted(listed, key=lambda entry: entry.name)
 
 
-def read_fault(where: str, path: str, error: OSError) -> InputError:
-    """Return the fault of an input that cannot be read."""
+def read_fault(where: str, shown: str, error: OSError, path: str) -> InputError:
+    """Return the fault of an input at `path` that cannot be read. StateError for an error of the disk or the system."""
+    raise_if_system_error(error, path)
     hint = "make it readable for the user who runs the pipeline" if isinstance(error, PermissionError) else ""
-    return InputError(Fault(where, f'"{path}": {error.strerror}', hint))
+    return InputError(Fault(where, f'"{shown}": {error.strerror}', hint))
 
 
 def _written_by_runs(spec: Spec) -> set[str]:

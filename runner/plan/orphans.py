@@ -119,8 +119,6 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> O
         for output in marker.all_outputs()
         if output.path not in outputs and is_relative(output.path)  # an edited marker may have any path
     ]
-    if not claims:
-        return NO_ORPHANS
     declared = Places(outputs)
     made: dict[str, list[tuple[Marker, OutputIdentity]]] = {}
     for marker, output in sorted(claims, key=lambda claim: claim[1].mtime_ns, reverse=True):  # the newest first

@@ -162,7 +162,7 @@ def test_a_missing_input_is_refused_by_its_pointer(bench, pattern, what):
 
 
 def test_an_input_without_read_permission_has_a_place_and_a_hint():
-    [fault] = read_fault("p.json#/stages/0/inputs/in", "d/a", PermissionError(13, "Permission denied")).faults
+    [fault] = read_fault("p.json#/stages/0/inputs/in", "d/a", PermissionError(13, "Permission denied"), "/d/a").faults
     assert (fault.where, fault.what) == ("p.json#/stages/0/inputs/in", '"d/a": Permission denied')
     assert "readable" in fault.hint
 

@@ -34,9 +34,6 @@ class Parsed(NamedTuple):
     exports: tuple[str, ...] = ()
 
 
-NOTHING = Parsed(())
-
-
 class ParseCache:
     """Parsed files by the SHA-256 of their content. The cache file holds them as plain JSON values."""
 

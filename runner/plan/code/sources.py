@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.hashing import sha256_of
-from runner.plan.code.cache import NOTHING, Parsed
+from runner.plan.code.cache import Parsed
 from runner.plan.digests import FileDigest, Signature
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Source(NamedTuple):
     """A file of code as it was read. With a fault, `parsed` is empty."""
 
     digest: FileDigest
-    parsed: Parsed = NOTHING
+    parsed: Parsed = Parsed(())
     fault: Fault | None = None
 
 
