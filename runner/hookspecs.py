@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.errors import Fault
     from runner.record.checkpoints import Progress
     from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
     from runner.sandbox.client import Launcher
@@ -20,8 +23,11 @@ hookimpl = pluggy.HookimplMarker("offpipe")
 
 
 @hookspec(firstresult=True)
-def offpipe_make_launcher(spec: Spec) -> Launcher | None:
-    """Return the launcher that starts the stages of this run, or None. The first launcher counts."""
+def offpipe_make_launcher(spec: Spec, warn: Callable[[Fault], None], check: Callable[[], None]) -> Launcher | None:
+    """Return the launcher that starts the stages of this run, or None. The first launcher counts.
+
+    `warn` shows a warning, and puts it on record. `check` raises when a signal has arrived.
+    """
 
 
 @hookspec(firstresult=True)

@@ -40,8 +40,9 @@ class StatePaths:
     def marker(self, stage: str) -> str:
         return f"{self.state_dir}/stage_{stage}.json"
 
-    def progress(self, stage: str) -> str:
-        return f"{self.state_dir}/progress_{stage}.json"
+    def progress(self, stage: str, tag: str = "") -> str:
+        """The progress file of a stage; with a `tag`, the one that a single attempt on a cluster writes."""
+        return f"{self.temporary}/progress_{stage}~{tag}.json" if tag else f"{self.state_dir}/progress_{stage}.json"
 
     def audit(self, run: str) -> str:
         return f"{self.state_dir}/audit_{run}.jsonl"

@@ -62,18 +62,17 @@ class AttemptResult(NamedTuple):
     network: tuple[NetworkCalls, ...] = ()  # calls that were refused
     local_sockets: int = 0  # refused blocking stream sockets of AF_UNIX, such as multiprocessing's
     launch: int = 0  # the id of its Launch
+    node: str | None = None  # HOST/WORKER, on a cluster
+    lost: str | None = None  # why it is not known how it ended, on a cluster
+    program_sha256: str | None = None  # of the program on that node
 
     def describe(self) -> str:
         """Return how it ended, in a few words: `exit 75`, `SIGKILL`, `time limit`."""
-        if self.failed_to_start:
-            return f"could not start: {self.failed_to_start}"
-        if self.timed_out:
-            return "time limit"
-        return f"exit {self.code}" if self.signal is None else signal_name(self.signal)
+        return ending_of(self.as_record())
 
     def as_metrics(self) -> dict[str, Any]:
         """Return the attempt as in the metrics file."""
-        return {
+        metrics = {
             "attempt": self.number,
             "exit": self.code,
             "signal": None if self.signal is None else signal_name(self.signal),
@@ -86,6 +85,7 @@ class AttemptResult(NamedTuple):
             "leftBehind": self.left_behind,
             "networkCalls": sum(each.calls for each in self.network),
         }
+        return metrics | {name: value for name, value in (("node", self.node), ("lost", self.lost)) if value}
 
     def as_record(self) -> dict[str, Any]:
         """Return the attempt as in the audit log, which holds no floats: times are in whole microseconds."""
@@ -151,6 +151,15 @@ class RunResult(NamedTuple):
             if stage.status == BLOCKED and stage.fault and not stage.exit_code:
                 (needing if stage.fault.what.startswith(BLOCKED_BY) else after).append(stage.name)
         return needing, after
+
+
+def ending_of(record: Mapping[str, Any]) -> str:
+    """Return how an attempt ended, in a few words, given its record."""
+    if failure := record.get("failedToStart"):
+        return f"could not start: {failure}"
+    if lost := record.get("lost"):
+        return f"lost on {record.get('node')}: {lost}" if record.get("node") else f"lost: {lost}"
+    return "time limit" if record.get("timedOut") else str(record.get("signal") or f"exit {record.get('exit')}")
 
 
 def added_up(network: Iterable[NetworkCalls]) -> tuple[NetworkCalls, ...]:

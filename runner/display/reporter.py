@@ -116,6 +116,8 @@ class Reporter(Listener):
         if attempt.left_behind and not attempt.sent:
             left = counted(attempt.left_behind, "process", "processes")
             self._say(f"warning: {stage.name}: {left} still ran when it ended, and had to be killed")
+        if attempt.lost:
+            self._tries[stage.name] -= 1  # it counts as no try
         if next_delay is not None:
             if running := self._running.get(stage.name):
                 running.until = self._clock() + next_delay

@@ -167,11 +167,14 @@ def calls_of(event: events.NetworkAttempt) -> str:
 
 
 def _subject(data: dict[str, Any], event: Event | None) -> str:
-    shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
+    names = ("stage", "attempt", "exit", "signal", "status", "node")
+    shown = [str(data[name]) for name in names if data.get(name) is not None]
     if isinstance(event, events.NetworkAttempt):
         shown += [calls_of(event), event.action]
     elif isinstance(event, events.RunWarning):
         shown += [f"{event.where}: {event.what}"]
+    elif data.get("lost"):
+        shown.append(f"lost: {data['lost']}")
     elif shown and data.get("why"):
         shown[-1:] = [f"{shown[-1]}: {data['why']}"]
     return " ".join(shown)

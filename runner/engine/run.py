@@ -62,7 +62,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
             return noop.end_without_work(session, idle, began, invocation)  # the holder of the lock recovers
         # Recover what killed runs left, while the launcher gets ready. Plan again if something has changed.
         hooks = make_hooks((*listener.hooks(), *plugins))
-        launcher = stack.enter_context(make_launcher(hooks, spec, early))
+        launcher = stack.enter_context(make_launcher(hooks, spec, early, session.warn, interrupts.check))
         lock.update_holder(launcher=launcher.pid, launcherStarted=launcher.started_at)
         recovered = open_runs.recover_runs(session)
         if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
@@ -71,7 +71,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         if plan.is_noop and not recovered.is_open:
             return noop.end_without_work(session, plan, began, invocation, recovered.others)
         # Execute.
-        launcher.load(session.examiner.standard)
+        launcher.load(session.examiner.standard, session.examiner.distributions)
         preload(session.spec, durable=options.is_durable)
         preflight.remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))

@@ -19,7 +19,7 @@ from runner.plan.orphans import NO_ORPHANS, find_orphans
 from runner.plan.planner import NO_RUN, Plan, Planner
 from runner.record import files
 from runner.record.audit import EventFile
-from runner.record.checkpoints import read_progress
+from runner.record.checkpoints import progress_files, read_progress
 from runner.record.ledger import Ledger, read_head
 from runner.record.markers import marked_stages, read_marker
 from runner.record.seal import PLAIN, read_key_file, signing
@@ -190,8 +190,9 @@ class Session:
         self.checkpoints.clear()
         self.orphans = self.find_orphans(self.cache)
         selected = {stage.name for stage in self.stages}
+        left = progress_files(self.spec.paths.state_dir, self.spec.paths.temporary)
         for stage in self.spec.stages:  # recovery may remove any checkpoint: refuse those of a newer release
-            if os.path.lexists(path := self.spec.paths.progress(stage.name)):
+            if path := left.get(stage.name):
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
                     self.checkpoints[stage.name] = progress

@@ -21,11 +21,14 @@ from runner.sandbox.guard import start_guarded
 from runner.spec.graph import select_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pluggy import HookRelay
 
     from runner.engine import Options
     from runner.engine.journal import Journal
     from runner.engine.session import Session
+    from runner.errors import Fault
     from runner.executor.loop import Executor
     from runner.interrupts import Interrupts
     from runner.listener import Listener
@@ -66,9 +69,11 @@ def early_launcher(spec: Spec, options: Options) -> Launcher | None:
         return None
 
 
-def make_launcher(hooks: HookRelay, spec: Spec, early: Launcher | None) -> Launcher:
+def make_launcher(
+    hooks: HookRelay, spec: Spec, early: Launcher | None, warn: Callable[[Fault], None], check: Callable[[], None]
+) -> Launcher:
     """Return the launcher of a plugin, which replaces the early one; without a plugin the early one, or a new one."""
-    chosen: Launcher | None = hooks.offpipe_make_launcher(spec=spec)
+    chosen: Launcher | None = hooks.offpipe_make_launcher(spec=spec, warn=warn, check=check)
     if chosen is not None and early is not None:
         early.close()
     return chosen or early or start_guarded(Launcher, fork_environment(spec))
@@ -121,20 +126,18 @@ def make_executor(
     session: Session, plan: Plan, journal: Journal, launcher: Launcher, hooks: HookRelay, interrupts: Interrupts,
     listener: Listener, clock: Clock | None,
 ) -> Executor:  # fmt: skip
-    """Return the executor of an open run, with the capacity of this machine."""
+    """Return the executor of an open run."""
     from runner.executor.job import RunContext
     from runner.executor.loop import Executor
-    from runner.executor.schedule import Capacity
 
     context = RunContext(
         session.graph, session.spec, journal.log, session.planner, session.new_examiner, session.cache, session.marker,
         session.published, session.orphans, journal.earlier, journal.tags, launcher.layers["level"], journal.durable,
+        "cluster" in launcher.layers,
     )  # fmt: skip
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
     return Executor(
         context, session.stages, plan, launcher, hooks, interrupts, clock or Clock(), listener,
-        Capacity(session.options.jobs or cores, memory_mib), keep_going=session.options.keep_going,
+        session.options.jobs, keep_going=session.options.keep_going,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from runner.paths import stdout_path
 from runner.plan.planner import AGAIN, Reason
 from runner.reading import open_regular
 from runner.record import events, files
-from runner.record.checkpoints import adopt, keep_checkpoint, read_progress
+from runner.record.checkpoints import adopt, collect, keep_checkpoint, read_progress
 from runner.record.locks import lock
 from runner.results import BLOCKED, FAILED, INTERRUPTED, added_up
 
@@ -106,7 +106,7 @@ class Attempts:
         self._log.append(events.ATTEMPT_STARTED, started)
         self._tags.setdefault(stage.name, {})[job.tag] = key
         if checkpoint:
-            adopt(checkpoint, job.real, job.tag)
+            adopt(checkpoint, job.real, job.tag, job.progress, job.reports_to)
         if stage.stdout:
             files.touch(job.partials[stage.stdout])
 
@@ -123,12 +123,16 @@ class Attempts:
     def finish(self, job: Job, ended: AttemptResult) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and of a failed one all partials without a checkpoint."""
         self.record_network(job, ended.network)
+        collect(job.reports_to, job.progress, job.tag)
+        if ended.node:
+            job.program_sha256 = ended.program_sha256
         progress = read_progress(job.progress) if job.has_checkpoint() else None
         lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
         network = added_up(job.network)
         attempt = ended._replace(number=job.number, delay=job.delay, lines=lines, network=network)
         self._log.append(events.ATTEMPT_FINISHED, {"stage": job.stage.name, **attempt.as_record()})
-        self.preparer.give_back_scratch(job)
+        if not attempt.lost:  # else the attempt may still use it
+            self.preparer.give_back_scratch(job)
         if job.has_failed(attempt):
             now = job.signatures()
             self.keep_stdout(job)
@@ -193,6 +197,7 @@ class Attempts:
 
         A stage that could not be decided has no key, so the next run decides about its checkpoint.
         """
+        collect(job.reports_to, job.progress, job.tag)
         self._keep(job, job.fingerprint.key or None)
 
     def _keep(self, job: Job, key: str | None, listings: dict[str, list[str]] | None = None) -> Checkpoint | None:

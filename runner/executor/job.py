@@ -33,7 +33,8 @@ class RunContext(NamedTuple):
 
     `published`: the identities of outputs, by path, for the stages that read them. `earlier`: how many attempts each
     stage had in this run before it was resumed. `tags`: those of all attempts of open runs, stage -> tag -> key.
-    `level`: of the offline guard. `durable`: whether files are fsynced.
+    `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
+    an attempt that was given up may go on.
     """
 
     graph: Graph
@@ -49,6 +50,7 @@ class RunContext(NamedTuple):
     tags: Mapping[str, Mapping[str, str]]
     level: str
     durable: bool
+    is_remote: bool
 
 
 class Job:
@@ -73,6 +75,7 @@ class Job:
         self.program = ""
         self.program_sha256: str | None = None
         self.scratch = ""
+        self.reports_to = self.progress  # the progress file that it writes
         self.partials: dict[str, str] = {}  # by output
         self.before: dict[str, Signature | None] = {}  # of the final paths, when the attempt was prepared
         self.limits = UNLIMITED

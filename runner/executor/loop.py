@@ -16,7 +16,7 @@ from runner.executor.attempts import Attempts
 from runner.executor.job import Job, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.retry import delay_after, failure
-from runner.executor.schedule import blocked, blocking, unstarted
+from runner.executor.schedule import admits, blocked, blocking, unstarted
 from runner.interrupts import Stopping
 from runner.plan.planner import Skip
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.executor.job import RunContext
-    from runner.executor.schedule import Capacity
     from runner.interrupts import Interrupts
     from runner.listener import Clock, Listener
     from runner.plan.planner import Plan
@@ -44,7 +43,7 @@ class Executor:
 
     def __init__(
         self, run: RunContext, stages: Sequence[Stage], plan: Plan, launcher: Launcher, hooks: HookRelay,
-        interrupts: Interrupts, clock: Clock, listener: Listener, capacity: Capacity, *, keep_going: bool,
+        interrupts: Interrupts, clock: Clock, listener: Listener, jobs: int | None, *, keep_going: bool,
     ) -> None:  # fmt: skip
         self._run = run
         self._stages = {stage.name: stage for stage in stages}
@@ -56,7 +55,7 @@ class Executor:
         self._interrupts = interrupts
         self._clock = clock
         self._listener = listener
-        self._capacity = capacity
+        self._jobs = jobs
         self._keep_going = keep_going
         self.results: dict[str, StageResult] = {}
         self._ready = ReadyQueue(run.graph, stages)
@@ -90,10 +89,7 @@ class Executor:
             self._commits.close()
         if self._ahead is not None:
             self.attempts.abandon(self._ahead[0])
-        never = [name for name in self._stages if name not in self.results]
-        for result in unstarted(
-            self._run.graph, self._plan, never, self.results, interrupted=self._interrupts.count > 0
-        ):
+        for result in unstarted(self._run.graph, self._plan, self.results, interrupted=self._interrupts.count > 0):
             self._finish(result)
         return self.results
 
@@ -155,7 +151,8 @@ class Executor:
             self._heed_interrupts()
 
     def _admits(self, stage: Stage) -> bool:
-        return self._capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
+        running = [job.stage.resources for job in self._running.values()]
+        return admits(self._launcher.capacity(self._jobs), running, stage.resources)
 
     def _begin(self, job: Job) -> None:
         """Decide the stage, and prepare its first attempt if it must run. With `-k`, a missing input blocks it."""
@@ -190,7 +187,7 @@ class Executor:
         job.began = job.began or job.started
         self.attempts.started(job)
         self._hooks.offpipe_attempt_started(  # before it runs, so its checkpoint is still that of the last attempt
-            stage=job.stage, attempt=job.number, progress=job.progress,
+            stage=job.stage, attempt=job.number, progress=job.reports_to,
             partials=job.partials, input_bytes=job.fingerprint.input_bytes, changed=job.changed,
         )  # fmt: skip
         self._running[launch.id] = job

@@ -35,7 +35,6 @@ class Preparer:
     def __init__(self, run: RunContext) -> None:
         self._spec = run.spec
         self._run = run
-        self._sdk_path = sdk_path()
         self._scratch = ScratchPool(run.spec.paths.run_temporary(run.log.run))
         self._numbers = dict(run.earlier)
         self._launched = 0
@@ -46,6 +45,7 @@ class Preparer:
         job.network.clear()
         job.number = self._numbers[stage.name] = before + 1
         job.tag = partial_tag(run, job.fingerprint.key, job.number)
+        job.reports_to = self._spec.paths.progress(stage.name, job.tag if self._run.is_remote else "")
         job.log = self._spec.paths.log(run, stage.name, job.number)
         job.before = job.signatures()
         for path in (*job.real.values(), job.log):
@@ -65,18 +65,23 @@ class Preparer:
         job.limits = enforced(stage.resources, self._launched)
         processor = self._spec.processor_path(stage)
         forks = processor is not None and processor.endswith(".py") and not stage.fresh_interpreter
+        watched = dict(job.fingerprint.watched)
+        keyed = watched.pop(job.program, None) if job.fingerprint.components.get("program") else None
+        reads = (*watched, *job.fingerprint.trees, f"{job.scratch}.json", *_lists(job))
+        writes = (*job.partials.values(), job.reports_to, job.log)
         return Launch(
             self._launched, argv, environment, self._spec.root,
             inputs[stage.stdin][0] if stage.stdin else None, job.partials[stage.stdout] if stage.stdout else None,
             job.log, timeout=stage.timeout_seconds, program=job.program, affinity=job.limits.affinity,
             address_space=job.limits.address_space, script=processor if forks else None,
-            preload=job.fingerprint.standard,
+            preload=job.fingerprint.standard, cpus=stage.resources.cpus, memory_mib=stage.resources.memory_mib,
+            reads=reads if self._run.is_remote else (), writes=writes if self._run.is_remote else (),
+            program_sha256=keyed.sha256 if keyed else None,
         )  # fmt: skip
 
     def give_back_scratch(self, job: Job) -> None:
         """Give back the scratch directory of an attempt that has ended, or will not start."""
-        names = list_inputs(job.stage.command or job.stage.args)
-        self._scratch.give_back(job.scratch, lists=[f"{job.scratch}.{name}.list" for name in names])
+        self._scratch.give_back(job.scratch, lists=_lists(job))
 
     def _environment(self, job: Job, inputs: Inputs) -> dict[str, str]:
         """Write the stage file, and return the whole environment of the attempt."""
@@ -88,7 +93,7 @@ class Preparer:
             "checkpoint": {"everyLines": checkpoint.every_lines, "everySeconds": checkpoint.every_seconds},
             "durability": "full" if self._run.durable else "process",
             "inputs": inputs, "outputs": job.partials, "realOutputs": job.real,
-            "progress": job.progress, "scratch": job.scratch,
+            "progress": job.reports_to, "scratch": job.scratch,
             "resources": {
                 "cpus": resources.cpus, "memoryMiB": resources.memory_mib, "ioConcurrency": resources.io_concurrency,
             },
@@ -96,7 +101,7 @@ class Preparer:
         files.create(stage_file, canonical({"v": VERSION, **content}))
         return stage_environment(
             interpreter=sys.executable, outer_home=os.environ.get("HOME"), scratch=job.scratch,
-            sdk_path=self._sdk_path, spec_env=stage.env, cpus=resources.cpus,
+            sdk_path=sdk_path(), spec_env=stage.env, cpus=resources.cpus,
             contract=contract_variables(stage_file, content, self._run.level),
         )  # fmt: skip
 
@@ -127,6 +132,11 @@ class Preparer:
         if program is None:
             raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), self._spec.root, where))
         return program
+
+
+def _lists(job: Job) -> list[str]:
+    """Return the paths of the files of an attempt's `{list.NAME}`."""
+    return [f"{job.scratch}.{name}.list" for name in list_inputs(job.stage.command or job.stage.args)]
 
 
 class ScratchPool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Retry, Stage
 
 _HINT = "stages run offline: download its data beforehand, and declare it as an input"
+MOST_LOST = 3  # attempts in a row, on a cluster
 _INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # programs that often open sockets without need
 
 
@@ -32,6 +33,10 @@ def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str,
     """
     if job.is_offline_failure(attempt):
         return None
+    if attempt.lost:
+        job.tries_before += 1  # it counts as no try
+        lost = [each for each in job.attempts[-MOST_LOST:] if each.lost]
+        return 0.0 if attempt.node and len(lost) < MOST_LOST else None  # without a node, no worker could take it
     stage, retry = job.stage, job.stage.retry
     wanted = is_retryable(stage, attempt)
     answer = hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
@@ -73,6 +78,8 @@ def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
 
 
 def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
+    if attempt.lost:
+        return Fault(f"stage {job.stage.name}", f"its attempt was {attempt.describe()}", "run again to go on")
     tried = f" after {len(job.attempts)} attempts" if len(job.attempts) > 1 else ""
     where = f"stage {job.stage.name}"
     if attempt.failed_to_start:
@@ -103,6 +110,8 @@ def is_retryable(stage: Stage, attempt: AttemptResult) -> bool:
     After a time-out, the program's exit code or signal does not count. Never retried: a program that the runner ended
     (`sent`), or that could not start.
     """
+    if attempt.lost:
+        return True
     if attempt.timed_out:
         return stage.retry_on_timeout
     if attempt.sent or attempt.failed_to_start:
@@ -126,13 +135,11 @@ def delay_before(retry: Retry, attempt: int, seed: str) -> float:
     before = attempt - 2
     if isinstance(retry.delay_seconds, tuple):  # the last one repeats
         delay = retry.delay_seconds[min(before, len(retry.delay_seconds) - 1)]
-    elif retry.delay_seconds == 0:
-        delay = 0.0
     else:
         try:
             delay = retry.delay_seconds * float(retry.multiplier) ** before
         except OverflowError:
-            delay = math.inf
+            delay = math.inf if retry.delay_seconds else 0.0
     digest = hasher(f"{seed}/{attempt}".encode("utf-8", "surrogatepass")).digest()
     fraction = int.from_bytes(digest[:6], "big") / (2**48 - 1)
     return min(delay, retry.max_delay_seconds) * (1.0 - retry.jitter * fraction)

@@ -11,7 +11,7 @@ from runner.plan.planner import Skip
 from runner.results import BLOCKED, BLOCKED_BY, FAILED, GOOD, SKIPPED, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from runner.plan.planner import Plan
     from runner.spec.graph import Graph
@@ -25,10 +25,8 @@ def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list
     return [name for name in graph.upstream[stage] if name in ended and ended[name].status not in GOOD]
 
 
-def unstarted(
-    graph: Graph, plan: Plan, names: Iterable[str], ended: Mapping[str, StageResult], *, interrupted: bool
-) -> list[StageResult]:
-    """Return the results of stages that never started (`names`, in order): up to date as planned, or blocked.
+def unstarted(graph: Graph, plan: Plan, ended: Mapping[str, StageResult], *, interrupted: bool) -> list[StageResult]:
+    """Return the results of the planned stages that never started, in order: up to date as planned, or blocked.
 
     A stage is blocked by a failed stage that it needs, or else by the end of the run.
     """
@@ -36,11 +34,12 @@ def unstarted(
     after = "not started after " + ("the interrupt" if interrupted else f"the failure of {', '.join(failed)}")
     missed = {name for name, result in ended.items() if result.status not in GOOD}  # and below, those that need them
     never_started = []
-    for name in names:
+    for name, decision in plan.decisions.items():
+        if name in ended:
+            continue
         by = [needed for needed in graph.upstream[name] if needed in missed]
         if by:
             missed.add(name)
-        decision = plan.decisions[name]
         if isinstance(decision, Skip):
             never_started.append(StageResult(name, SKIPPED, key=decision.key))
         else:
@@ -57,26 +56,21 @@ def blocked(name: str, by: Sequence[str], why: str = "") -> StageResult:
 # ---- resources ----
 
 
-class Capacity(NamedTuple):
-    """What running stages share: MiB of memory, and `-j`, which is both the number of stages and of cpus."""
+def admits(capacity: tuple[int, float], running: Sequence[Resources], candidate: Resources) -> bool:
+    """Whether `candidate` may start beside the running stages. A stage may always run alone.
 
-    jobs: int
-    memory_mib: float
-
-    def admit(self, running: Iterable[Resources], candidate: Resources) -> bool:
-        """Whether `candidate` may start beside the running stages. A stage may always run alone.
-
-        A stage without `cpus` counts as 1. One without `memoryMiB` counts as 0, so that it blocks no others.
-        """
-        beside = list(running)
-        if not beside:
-            return True
-        if len(beside) >= self.jobs:
-            return False
-        wanted = [*beside, candidate]
-        cpus = math.fsum(1.0 if needs.cpus is None else needs.cpus for needs in wanted)
-        memory = math.fsum(needs.memory_mib or 0 for needs in wanted)
-        return cpus <= self.jobs + TOLERANCE and memory <= self.memory_mib
+    `capacity` is what they share: `-j`, which is both the number of stages and of cpus, and MiB of memory. A stage
+    without `cpus` counts as 1. One without `memoryMiB` counts as 0, so that it blocks no others.
+    """
+    jobs, memory_mib = capacity
+    if not running:
+        return True
+    if len(running) >= jobs:
+        return False
+    wanted = [*running, candidate]
+    cpus = math.fsum(1.0 if needs.cpus is None else needs.cpus for needs in wanted)
+    memory = math.fsum(needs.memory_mib or 0 for needs in wanted)
+    return cpus <= jobs + TOLERANCE and memory <= memory_mib
 
 
 class Limits(NamedTuple):

@@ -111,7 +111,8 @@ class Examiner:
         self.published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()
-        self.standard: set[str] = set()  # of the code of all examined stages
+        self.standard: set[str] = set()  # of the code of all examined stages, as the next
+        self.distributions: set[str] = set()
         self.reads_all = True  # also the inputs of a stage that runs whatever they contain
 
     def add_to(self, dependencies: Dependencies) -> None:
@@ -152,6 +153,7 @@ class Examiner:
             fingerprint.components["program"] = self._program(stage, fingerprint)
         fingerprint.standard = code.standard
         self.standard.update(code.standard)
+        self.distributions.update(code.component.get("packages", {}).values())
         self._watched.update(fingerprint.watched)
         self._trees.update(fingerprint.trees)
         fingerprint.spelled = canonical(fingerprint.components)
@@ -248,13 +250,9 @@ def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: StageCod
     if stage.stdout:
         command["stdout"] = stage.stdout
     components: dict[str, object] = {
-        "inputs": inputs,
-        "code": code.component,
-        "params": stage.params,
-        "command": command,
-        "env": stage.env,
-        "outputs": stage.outputs,
-    }
+        "inputs": inputs, "code": code.component, "params": stage.params,
+        "command": command, "env": stage.env, "outputs": stage.outputs,
+    }  # fmt: skip
     if code.is_python:
         components["interpreter"] = INTERPRETER
     return components

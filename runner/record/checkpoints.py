@@ -4,6 +4,11 @@ A partial outlives its attempt only if the progress file has the stage's key and
 attempt with that key and the partial's tag. (A state directory that was moved away leaves other partials behind.)
 The runner, not the stage, cuts the partial to that length, so a program that only appends never doubles its output.
 
+An attempt on a cluster that was given up may go on, on a worker that cannot be reached. So each attempt there writes a
+progress file of its own. When the attempt has ended or was given up, `collect` makes that file the checkpoint of the
+stage. What the attempt reports later does not count, and the next attempt gets copies of its partials, because it may
+still write to them.
+
 After a kill, recovery calls `keep_checkpoint` with any key. The next attempt calls it with its own key, then `adopt`.
 """
 
@@ -14,7 +19,7 @@ import stat
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import LARGEST, digest
+from runner.canonical import LARGEST, canonical, digest
 from runner.hashing import hasher
 from runner.paths import is_partial, output_of, partial_path, tag_of
 from runner.record import files
@@ -41,13 +46,17 @@ class Kept(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The content of a valid progress file; offsets are the program's own. Only the SDK sets `job`."""
+    """The content of a valid progress file; offsets are the program's own. Only the SDK sets `job`.
+
+    `tag`: that of the attempt that `collect` got it from; None if it was written on this machine.
+    """
 
     key: str
     line_offset: int | None
     byte_offset: int | None
     outputs: dict[str, Kept]
     job: int | None = None
+    tag: str | None = None
 
     def as_record(self) -> dict[str, object]:
         """Return the offsets and lengths in the form of the record of an attempt that resumes."""
@@ -70,8 +79,10 @@ def read_progress(path: str, note: Note = no_note, *, left: bool = False) -> Pro
     missing, without a note. But if it was `left` by an earlier run, a newer `v` is that of a newer release: StateError.
     """
     content = read_usable(path, MOST_PROGRESS, note)
-    if content is None:
-        return None
+    return None if content is None else _decode(content, path, note, left=left)
+
+
+def _decode(content: bytes, path: str, note: Note, *, left: bool) -> Progress | None:
     try:
         value = loads(content)
         if "checksum" in value and value.pop("checksum") != digest(value):
@@ -85,6 +96,15 @@ def read_progress(path: str, note: Note = no_note, *, left: bool = False) -> Pro
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
         note(path, DAMAGED)
     return None
+
+
+def progress_files(*directories: str) -> dict[str, str]:
+    """Return the progress file of each stage in these directories: that of the last one counts."""
+    return {
+        name.removeprefix("progress_").removesuffix(".json").partition("~")[0]: f"{directory}/{name}"
+        for directory in directories if os.path.isdir(directory)
+        for name in os.listdir(directory) if name.startswith("progress_") and name.endswith(".json")
+    }  # fmt: skip
 
 
 def _progress(value: dict[str, Any]) -> Progress:
@@ -101,7 +121,8 @@ def _progress(value: dict[str, Any]) -> Progress:
         raise ValueError(job)
     if type(value["key"]) is not str:
         raise ValueError(value["key"])
-    return Progress(value["key"], line, byte, kept, job)
+    tag = value.get("tag")
+    return Progress(value["key"], line, byte, kept, job, tag if type(tag) is str else None)
 
 
 def _natural(value: object) -> int | None:
@@ -128,17 +149,47 @@ def keep_checkpoint(
     return Checkpoint(progress, chosen) if progress and chosen else None
 
 
-def adopt(checkpoint: Checkpoint, outputs: Mapping[str, str], tag: str) -> None:
+def collect(reported: str, progress_path: str, tag: str) -> None:
+    """Make what the attempt with `tag` reported, if anything, the checkpoint of its stage, unless it already is."""
+    if reported == progress_path:
+        return
+    content = read_usable(reported, MOST_PROGRESS, no_note)  # once: the attempt may still write it
+    if content is not None and _decode(content, reported, no_note, left=False) is not None:
+        _hand_over(content, progress_path, tag)
+    files.discard(reported)
+
+
+def adopt(checkpoint: Checkpoint, outputs: Mapping[str, str], tag: str, progress_path: str, reports_to: str) -> None:
     """Give the partials of a checkpoint to the attempt with `tag`, cut to their recorded lengths.
 
-    That attempt must be on record: after a kill only the log says which attempt a renamed partial belongs to.
+    That attempt must be on record: after a kill only the log says which attempt a renamed partial belongs to. It
+    finds the checkpoint at `reports_to`.
     """
+    progress = checkpoint.progress
     for name, path in checkpoint.partials.items():
-        length = checkpoint.progress.outputs[name].length
+        length, target = progress.outputs[name].length, partial_path(outputs[name], tag)
+        if progress.tag:
+            files.copy_start(path, target, length)
+            continue
         if os.lstat(path).st_size != length:
             files.truncate(path, length)
-        if path != (target := partial_path(outputs[name], tag)):
+        if path != target:
             files.rename(path, target)
+    if progress.tag or reports_to != progress_path:
+        _hand_over(read_usable(progress_path, MOST_PROGRESS, no_note) or b"", reports_to, tag)
+        for path in checkpoint.partials.values() if progress.tag else ():
+            files.discard(path)  # last: until now, the checkpoint was that of the copied partials
+
+
+def _hand_over(content: bytes, target: str, tag: str) -> None:
+    """Write the content of a valid progress file anew, for the partials with `tag`, whatever their inodes."""
+    value = loads(content)
+    is_sealed = value.pop("checksum", None) is not None
+    for entry in value["outputs"].values():
+        entry.pop("inode", None)
+    value["tag"] = tag
+    anew = canonical({**value, "checksum": digest(value)} if is_sealed else value)
+    files.replace(target, anew, temporary=f"{target}~")
 
 
 def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | None = None) -> Partials:
@@ -164,7 +215,8 @@ def _vouched(progress: Progress, partials: Partials, tags: Tags) -> dict[str, st
     """Return the partial of each recorded output; nothing unless each has exactly one that matches."""
     chosen: dict[str, str] = {}
     for name, kept in progress.outputs.items():
-        ours = [path for path in partials.get(name, ()) if tags.get(tag_of(path)) == progress.key]
+        found = [path for path in partials.get(name, ()) if progress.tag in (None, tag_of(path))]
+        ours = [path for path in found if tags.get(tag_of(path)) == progress.key]
         matching = [path for path in ours if _matches(path, kept)]
         if len(matching) != 1:
             return {}

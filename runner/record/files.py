@@ -96,9 +96,12 @@ def write(descriptor: int, content: bytes, path: str) -> None:
             view = view[os.write(descriptor, view) :]
 
 
-def create(path: str, content: bytes = b"") -> None:
-    """Write a file, not atomically: for files without readers until this returns (a stage file, an empty log)."""
-    descriptor = _open(path)
+def create(path: str, content: bytes = b"", *, new: bool = False) -> None:
+    """Write a file, not atomically: for files without readers until this returns (a stage file, an empty log).
+
+    `new`: EEXIST if it exists.
+    """
+    descriptor = _open(path, os.O_EXCL if new else 0)
     with naming(path, "write"):
         try:
             write(descriptor, content, path)
@@ -117,6 +120,20 @@ def truncate(path: str, length: int) -> None:
     """Cut the file at `path` to `length` bytes."""
     with naming(path, "truncate"):
         os.truncate(path, length)
+
+
+def copy_start(source: str, target: str, length: int) -> None:
+    """Write the first `length` bytes of a file, which may be growing, to a new one of its mode; make them durable."""
+    with naming(target, "write"):
+        reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with open(reading, "rb") as old, open(_open(target, os.O_TRUNC), "wb", buffering=0) as new:
+            while length and (chunk := old.read(min(length, _CHUNK))):
+                write(new.fileno(), chunk, target)
+                length -= len(chunk)
+            os.fchmod(new.fileno(), os.fstat(reading).st_mode & 0o7777)
+    if length:
+        raise StateError(Fault(source, "became shorter while it was copied", "run again"))
+    sync_file(target)
 
 
 def make_directories(path: str) -> None:

@@ -14,7 +14,7 @@ from runner.errors import Fault
 from runner.paths import partial_path, upward
 from runner.record import events, files
 from runner.record.audit import cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
-from runner.record.checkpoints import find_partials, keep_checkpoint, read_progress
+from runner.record.checkpoints import collect, find_partials, keep_checkpoint, read_progress
 from runner.record.ledger import refuse_replaced_log
 from runner.record.markers import read_marker, write_marker
 from runner.record.seal import PLAIN
@@ -221,6 +221,9 @@ class _Recovery(NamedTuple):
         the record and left the partial.
         """
         listings: dict[str, list[str]] = {}
+        for stage, tags in self.tags.items():
+            last = next(reversed(tags))  # of the newest attempt
+            collect(self.paths.progress(stage, last), self.paths.progress(stage), last)
         undeclared = {stage for run in runs for stage in run.attempts} - self.declared.keys()
         offline = {stage for run in runs for stage in run.offline_failures}  # their checkpoints lie behind the call
         for stage in undeclared | offline:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.canonical import parsed
 from runner.paths import is_name, is_stage
 from runner.record import events
-from runner.results import ADOPTED, FAILED, SKIPPED, SUCCEEDED
+from runner.results import ADOPTED, FAILED, SKIPPED, SUCCEEDED, ending_of
 from runner.spec.graph import build_graph
 from runner.spec.model import Spec, Stage
 
@@ -110,7 +110,7 @@ class RunRecord:
                 self.attempts.setdefault(stage, []).append(attempt)
                 self.status[stage], self.reasons[stage] = UNENDED, event.reasons
             case events.AttemptFinished(stage=stage):
-                self._end(stage, _ending(data), now)
+                self._end(stage, ending_of(data), now)
             case events.StageFinished(stage=stage) if is_stage(stage):
                 self.status[stage], self.why[stage] = event.status, event.why
                 if event.status == FAILED and stage in self.attempts and self.attempts[stage][-1].ending == DONE:
@@ -123,12 +123,6 @@ class RunRecord:
 
     def _end(self, stage: str, ending: str, now: float) -> None:
         self.attempts[stage][-1] = self.attempts[stage][-1]._replace(ending=ending, ended=now)
-
-
-def _ending(data: Mapping[str, Any]) -> str:
-    if failure := data.get("failedToStart"):
-        return f"could not start: {failure}"
-    return "time limit" if data.get("timedOut") else str(data.get("signal") or f"exit {data.get('exit')}")
 
 
 def find_graph(archive: Archive, opening: Mapping[str, Any], runs: Iterable[str]) -> Graph | None:

@@ -36,7 +36,9 @@ class Launch(NamedTuple):
     `stdin`, standard input is /dev/null. `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS).
     `program` is the file to execute, if it is not `argv[0]`; no PATH is searched. With a `script`, argv is an
     interpreter, `-B`, the script and its arguments, and a fork server may fork itself instead. The script will import
-    the modules of `preload`.
+    the modules of `preload`. For a cluster: `cpus` and `memory_mib` are what the stage asks for. The paths `reads` and
+    `writes` must look the same to both machines before it starts, and `writes` after it has ended. `program_sha256` is
+    that of the program, if the key has it.
     """
 
     id: int
@@ -53,6 +55,11 @@ class Launch(NamedTuple):
     program: str | None = None
     script: str | None = None
     preload: tuple[str, ...] = ()
+    cpus: float | None = None
+    memory_mib: int | None = None
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    program_sha256: str | None = None
 
 
 class NetworkReport(NamedTuple):
@@ -91,12 +98,8 @@ class Launcher:
 
     @classmethod
     def start(
-        cls,
-        level: str = SCAN,
-        *,
-        interpreter: str = sys.executable,
-        fork_env: Mapping[str, str] | None = None,
-    ) -> Self:
+        cls, level: str = SCAN, *, interpreter: str = sys.executable, fork_env: Mapping[str, str] | None = None
+    ) -> Self:  # fmt: skip
         """Start the program and return at once; it enters `level` (see levels) and gets ready.
 
         With `fork_env`, the variables of Python stages that interpreters read, it becomes a fork server for them.
@@ -119,14 +122,20 @@ class Launcher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def capacity(self, jobs: int | None) -> tuple[int, float]:
+        """Return how many stages may run at once, which is `jobs` if that is given, and the MiB that they share."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return jobs or cores, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
+
     def fileno(self) -> int:
         """Return the descriptor that is readable when `receive` has something to return."""
         return self._reports
 
-    def load(self, modules: Collection[str]) -> None:
+    def load(self, modules: Collection[str], distributions: Collection[str] = ()) -> None:  # noqa: ARG002
         """Let a fork server import the modules that its stages will import. Call it before any `submit`.
 
-        Once a stage has run, it may have replaced the files of modules.
+        Once a stage has run, it may have replaced the files of modules. `distributions`: those that keys name, each
+        "name version", for launchers on other machines.
         """
         if self._fork_env is not None:
             self._loaded |= set(modules)

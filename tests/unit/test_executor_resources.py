@@ -6,51 +6,53 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.executor.schedule import Capacity, enforced
+from runner.executor.schedule import admits, enforced
 from runner.spec.model import Resources
 
 
 def test_a_stage_alone_always_starts():
-    assert Capacity(1, 10).admit([], Resources(64, 1_000_000))
+    assert admits((1, 10), [], Resources(64, 1_000_000))
 
 
 def test_jobs_bound_how_many_run():
-    capacity = Capacity(2, 100)
-    assert capacity.admit([Resources(0.1)], Resources(0.1)) and not capacity.admit([Resources(0.1)] * 2, Resources(0.1))
+    capacity = (2, 100)
+    assert admits(capacity, [Resources(0.1)], Resources(0.1)) and not admits(
+        capacity, [Resources(0.1)] * 2, Resources(0.1)
+    )
 
 
 def test_a_stage_that_says_nothing_counts_as_one_cpu():
-    capacity = Capacity(2, 100)
-    assert capacity.admit([Resources()], Resources(1)) and not capacity.admit(
-        [Resources(), Resources(0.5)], Resources()
+    capacity = (2, 100)
+    assert admits(capacity, [Resources()], Resources(1)) and not admits(
+        capacity, [Resources(), Resources(0.5)], Resources()
     )
 
 
 def test_memory_is_shared_too():
-    capacity = Capacity(8, 1000)
-    assert capacity.admit([Resources(1, 600)], Resources(1, 400)) and not capacity.admit(
-        [Resources(1, 600)], Resources(1, 401)
+    capacity = (8, 1000)
+    assert admits(capacity, [Resources(1, 600)], Resources(1, 400)) and not admits(
+        capacity, [Resources(1, 600)], Resources(1, 401)
     )
-    assert capacity.admit([Resources(1, 1000)], Resources(1))
+    assert admits(capacity, [Resources(1, 1000)], Resources(1))
 
 
 def test_ten_tenths_of_a_cpu_are_one():
-    assert Capacity(11, 1).admit([Resources(0.1)] * 9 + [Resources(10)], Resources(0.1))
+    assert admits((11, 1), [Resources(0.1)] * 9 + [Resources(10)], Resources(0.1))
 
 
 @given(
-    st.builds(Capacity, st.integers(1, 64), st.floats(1, 1e6)),
+    st.tuples(st.integers(1, 64), st.floats(1, 1e6)),
     st.lists(st.builds(Resources, st.none() | st.floats(0.1, 64), st.none() | st.integers(1, 10**6)), max_size=80),
 )
 def test_what_was_admitted_never_passes_the_capacity(capacity, queue):
     running = []
     for needs in queue:
-        if capacity.admit(running, needs):
+        if admits(capacity, running, needs):
             running.append(needs)
     if len(running) > 1:
-        assert len(running) <= capacity.jobs
-        assert sum(1 if needs.cpus is None else needs.cpus for needs in running) <= capacity.jobs + 1e-6
-        assert sum(needs.memory_mib or 0 for needs in running) <= capacity.memory_mib
+        assert len(running) <= capacity[0]
+        assert sum(1 if needs.cpus is None else needs.cpus for needs in running) <= capacity[0] + 1e-6
+        assert sum(needs.memory_mib or 0 for needs in running) <= capacity[1]
 
 
 def test_nothing_is_enforced_unless_the_spec_says_so():

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ def adopt(progress_path, key, outputs, tag, tags):
     """Find a checkpoint and give it to the attempt with `tag`, as a run does; return its progress."""
     checkpoint = keep_checkpoint(progress_path, key, outputs, tags)
     if checkpoint:
-        checkpoints.adopt(checkpoint, outputs, tag)
+        checkpoints.adopt(checkpoint, outputs, tag, progress_path, progress_path)
     return checkpoint and checkpoint.progress
 
 
@@ -93,6 +94,82 @@ def test_an_empty_prefix_of_an_empty_file_is_kept(place):
     place.put(place.partial("one"), b"")
     place.checkpoint({"one": {"length": 0, "sha256": sha(b"")}})
     assert adopt(place.progress, KEY, place.outputs, NEW, TAGS)
+
+
+# ---- of an attempt on a cluster, which may go on after it was given up ----
+
+
+def test_what_is_collected_is_copied_so_that_the_old_attempt_can_spoil_nothing(place):
+    """Whether it goes on through its descriptor, by the path of its partial, or by that of its progress file."""
+    place.put(place.partial("one"), b"kept")
+    reported, new = (str(place.root / f"progress_a~{tag}.json") for tag in (OLD, NEW))
+    outputs = {"one": {"length": 4, "sha256": sha(b"kept"), "inode": os.stat(place.partial("one")).st_ino}}
+    place.checkpoint(outputs, lineOffset=7)
+    os.rename(place.progress, reported)
+    with open(place.partial("one"), "ab", buffering=0) as still_open:
+        checkpoints.collect(reported, place.progress, OLD)
+        assert not os.path.exists(reported)
+        found = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
+        assert found
+        checkpoints.adopt(found, place.outputs, NEW, place.progress, new)
+        still_open.write(b", late")
+        place.put(place.partial("one"), b"late")
+        place.put(reported, b"late")
+    assert Path(place.partial("one", NEW)).read_bytes() == b"kept"
+    checkpoints.collect(new, place.progress, NEW)
+    kept = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
+    assert kept and kept.partials == {"one": place.partial("one", NEW)}
+    assert kept.progress.line_offset == 7
+
+
+@pytest.mark.parametrize("stop", ["copy_start", "replace", "discard"])
+def test_a_kill_while_a_collected_checkpoint_is_handed_over_costs_nothing(place, monkeypatch, stop):
+    """Before each of its steps there is one checkpoint: that of the old attempt, or that of the new one."""
+    place.put(place.partial("one"), b"kept")
+    reported, new = (str(place.root / f"progress_a~{tag}.json") for tag in (OLD, NEW))
+    place.checkpoint({"one": {"length": 4}})
+    os.rename(place.progress, reported)
+    checkpoints.collect(reported, place.progress, OLD)
+    found = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.files, stop, lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            checkpoints.adopt(found, place.outputs, NEW, place.progress, new)
+    checkpoints.collect(new, place.progress, NEW)
+    kept = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
+    assert kept and list(kept.partials) == ["one"]
+    assert Path(kept.partials["one"]).read_bytes() == b"kept"
+
+
+def test_a_copy_has_the_mode_of_its_partial_and_nothing_behind_the_checkpoint(place, monkeypatch):
+    place.put(place.partial("one"), b"kept, late")
+    os.chmod(place.partial("one"), 0o750)
+    place.checkpoint({"one": {"length": 4}}, tag=OLD)
+    found = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
+    written = []
+    write = checkpoints.files.write
+    monkeypatch.setattr(checkpoints.files, "write", lambda *words: (written.append(words[1]), write(*words)))
+    checkpoints.adopt(found, place.outputs, NEW, place.progress, str(place.root / "new.json"))
+    assert written[0] == b"kept"
+    assert os.stat(place.partial("one", NEW)).st_mode & 0o7777 == 0o750
+
+
+def test_a_report_that_is_rewritten_meanwhile_is_read_once(place, monkeypatch):
+    """An attempt that was given up may replace it, or write it in place, between two looks."""
+    reported, read, looks = str(place.root / "progress_a~0000aa.json"), checkpoints.read_usable, []
+    place.checkpoint({"one": {"length": 4}})
+    os.rename(place.progress, reported)
+
+    def look(path, *words):
+        looks.append(path)
+        content = read(path, *words)
+        place.put(path, b"")
+        return content
+
+    monkeypatch.setattr(checkpoints, "read_usable", look)
+    checkpoints.collect(reported, place.progress, OLD)
+    assert looks == [reported]
+    assert json.loads(Path(place.progress).read_bytes())["tag"] == OLD
 
 
 GOOD = {"one": {"length": 4}}

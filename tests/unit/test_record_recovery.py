@@ -32,7 +32,8 @@ class DeadRun:
         return os.path.join(self.root, path.rstrip("/"))
 
     def start(self, stage="a", outputs=OUTPUTS, attempt=1):
-        started = {"stage": stage, "attempt": attempt, "outputs": outputs, "tag": TAG, "key": "k"}
+        tag = partial_tag("r", "k", attempt)
+        started = {"stage": stage, "attempt": attempt, "outputs": outputs, "tag": tag, "key": "k"}
         self.log.append("attempt.started", started)
 
     def write(self, path, content, tag=TAG):
@@ -206,6 +207,20 @@ def test_but_not_of_an_output_that_is_no_longer_declared(dead, declared):
     dead.checkpoint("a", ["two"], 4)
     dead.recover(declared)
     assert dead.left() == []
+
+
+def test_of_attempts_on_a_cluster_only_the_last_can_leave_a_checkpoint(dead):
+    """An attempt that was given up may have reported later than its successor."""
+    dead.start()
+    dead.start(attempt=2)
+    dead.write("two.txt", "half", tag=partial_tag("r", "k", 2))
+    dead.checkpoint("a", ["two"], 4)
+    first, second = (dead.paths.progress("a", partial_tag("r", "k", attempt)) for attempt in (1, 2))
+    files.make_directories(dead.paths.temporary)
+    os.rename(dead.paths.progress("a"), second)
+    files.create(first, b"late")
+    dead.recover()
+    assert dead.left() == [f".partial-{partial_tag('r', 'k', 2)}.two.txt", "state/progress_a.json"]
 
 
 def test_a_stage_that_took_over_anothers_output_has_its_own_checkpoint(dead):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.plan.code.banned import BannedImport
@@ -37,7 +37,7 @@ class StageCode(NamedTuple):
     `standard`: see `Closure`.
     """
 
-    component: dict[str, object]
+    component: dict[str, Any]
     watched: dict[str, FileDigest]
     is_python: bool
     standard: tuple[str, ...] = ()
@@ -53,14 +53,9 @@ class CodeReader:
     """Reads the code of stages. It reads each file once, so a later state of the disk needs a new reader."""
 
     def __init__(
-        self,
-        spec: Spec,
-        digests: DigestCache,
-        declared: frozenset[str],
-        parsed: ParseCache,
-        bans: BanList | None = None,
-        warn: Callable[[Fault], None] | None = None,
-    ) -> None:
+        self, spec: Spec, digests: DigestCache, declared: frozenset[str], parsed: ParseCache,
+        bans: BanList | None = None, warn: Callable[[Fault], None] | None = None,
+    ) -> None:  # fmt: skip
         """Without `bans`, nothing is banned. `warn` gets a fault for each unresolved import of each stage."""
         self._spec = spec
         self._digests = digests
