@@ -19,6 +19,7 @@ from runner.display.plan_text import explain_lines, marker_lines, plan_json, pla
 from runner.display.summary import fault_json, json_text, outcome_text, run_json, summary_lines
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
+from runner.levels import STRICT
 from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.seal import warning_about
@@ -64,7 +65,7 @@ class Commands:
         reporter = Reporter(stderr, log_command, quiet="quiet" in given, verbose="verbose" in given, live=live)
         try:
             self._warn_of_key(reporter.warn)
-            result = run(self._spec, self._options(), reporter)
+            result = run(self._spec, self._options(), reporter, self._plugins())
         finally:
             reporter.close()
             self.subject, self._warnings = reporter.subject or self._spec, reporter.warnings
@@ -244,6 +245,15 @@ class Commands:
         with _extra("completion"):
             from runner.cli.completion import completion_text
         return self._write([completion_text(self._arguments.stages[0])])
+
+    def _plugins(self) -> tuple[object, ...]:
+        if "cluster" not in self._given:
+            return ()
+        from runner.cluster import Cluster
+
+        given = self._given
+        wait, latency = given.get("cluster_wait", 60.0), given.get("cluster_latency", 60.0)
+        return (Cluster(given["cluster"], wait, latency, strict=given.get("offline", STRICT) == STRICT),)
 
     # ---- shared by verbs ---------------------------------------------------------------------------------------------
 

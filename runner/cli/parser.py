@@ -44,6 +44,9 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("-n --dry-run", "", "run clean prune", "only show what would run, or be removed"),
     ("-f --force", "", "run plan", "treat the named stages (or all) as out of date"),
     ("-j --jobs", "N", "run", "run at most N stages at once; default: all CPUs"),
+    ("--cluster", "ADDRESS", "run", "run the stages on a Dask cluster: local:N, tcp://..., or a scheduler file"),
+    ("--cluster-wait", "S", "run", "wait at most S seconds for a scheduler or worker; default: 60"),
+    ("--cluster-latency", "S", "run", "wait at most S seconds until all machines see the same files; default: 60"),
     ("-k --keep-going", "", "run", "after a failure, run what does not depend on it"),
     ("--wait", _SECONDS, "run", "wait for another run's lock (at most S seconds)"),
     ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
@@ -82,6 +85,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
 _VALUES = {
     "N": "a whole number of 1 or more",
     _SECONDS: "a number of seconds",
+    "S": "a number of seconds",
     "ID": "a run id: up to 100 of a-z, A-Z, 0-9, `._-`, the first none of `._-`; not `ledger`, the list of all runs",
     "HEX": "a head: a run prints it as 64 hex digits",
     "URI": "a URI with a scheme: https://example.org/builders/1",
@@ -241,7 +245,7 @@ def _value(kind: str, text: str) -> object:
     is_plain = text.isascii() and "_" not in text  # int() and float() also accept 1_0, and digits of other scripts
     if kind == "N" and is_plain and int(text) >= 1:
         return min(int(text), 1 << 62)  # islice takes no more
-    if kind == _SECONDS and is_plain and float(text) >= 0:
+    if kind in {_SECONDS, "S"} and is_plain and float(text) >= 0:
         return float(text)
     if kind == "ID" and is_name(text) and text.lower() != "ledger":  # its log would be the ledger
         return text

@@ -22,10 +22,14 @@ STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", re.MULTILINE)
 
 
 class PipelineBench:
-    """Files, a spec and runs below `root`. Runs started with `start` are ended by `close`."""
+    """Files, a spec and runs below `root`. Runs started with `start` are ended by `close`.
 
-    def __init__(self, root: Path) -> None:
+    With a `cluster`, the address of a scheduler, its runs have --cluster.
+    """
+
+    def __init__(self, root: Path, cluster: str = "") -> None:
         self.root = root
+        self.cluster = cluster
         self.spec = root / "spec.json"
         self._started: list[subprocess.Popen[str]] = []
 
@@ -86,7 +90,8 @@ class PipelineBench:
     def _arguments(self, words: tuple[str, ...]) -> list[str]:
         verbs = "run plan status runs explain validate graph log clean prune verify report export".split()
         verb = words[0] if words and words[0] in verbs else "run"
-        return [verb, str(self.spec), *words[words[:1] == (verb,) :]]
+        where = ["--cluster", self.cluster] if self.cluster and verb == "run" else []
+        return [verb, str(self.spec), *words[words[:1] == (verb,) :], *where]
 
     # ---- looking ----
 

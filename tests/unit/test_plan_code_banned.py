@@ -468,7 +468,8 @@ def test_a_finding_survives_pickling():
 
 def test_the_core_and_the_ready_made_stages_pass():
     code = Code(REPOSITORY)
-    paths = [path for folder in ("runner", "stages") for path in (REPOSITORY / folder).rglob("*.py")]
+    found = [path for folder in ("runner", "stages") for path in (REPOSITORY / folder).rglob("*.py")]
+    paths = [path for path in found if path.parent.name != "cluster"]  # which is there to connect
     assert len(paths) > 80
     starts = [processor_start(str(path)) for path in paths]
     assert code.walk(starts) == []

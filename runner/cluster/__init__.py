@@ -1,0 +1,42 @@
+"""Runs the stages of one pipeline on the workers of a Dask cluster.
+
+Here is the plugin behind `--cluster`. Nothing else in offpipe imports Dask, and this only once there is work to do.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from runner.engine.start import fork_environment
+from runner.errors import Fault, UsageError
+from runner.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.sandbox.client import Launcher
+    from runner.spec.model import Spec
+
+_ADDRESS = re.compile(r"local:(?P<workers>[1-9][0-9]{0,5})|(tcp|tls)://.+:[0-9]+|[^:]+\.json")
+
+
+class Cluster:
+    """Makes the launcher of a run on a cluster."""
+
+    def __init__(self, address: str, wait: float, latency: float, *, strict: bool) -> None:
+        """See `launcher.Settings`. Raises UsageError for an address of another form."""
+        if (found := _ADDRESS.fullmatch(address)) is None:
+            hint = "it takes local:N, tcp://HOST:PORT, tls://HOST:PORT, or a scheduler file (.json)"
+            raise UsageError(Fault("--cluster", f'"{address}" is no address', hint))
+        self._settings = address, int(found["workers"] or 0), wait, latency, strict
+
+    @hookimpl
+    def offpipe_make_launcher(self, spec: Spec, warn: Callable[[Fault], None], check: Callable[[], None]) -> Launcher:
+        """Return the launcher. Raises UsageError if Dask is not installed."""
+        try:
+            from runner.cluster.launcher import ClusterLauncher, Settings
+        except ModuleNotFoundError as error:
+            hint = 'install offpipe with the extra "cluster", or: pip install distributed cryptography'
+            raise UsageError(Fault("--cluster", f"needs {error.name}, which is not installed", hint)) from error
+        return ClusterLauncher(Settings(*self._settings), spec.paths, fork_environment(spec), warn, check)

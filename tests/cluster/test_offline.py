@@ -1,0 +1,97 @@
+"""A stage on a worker gets no further than one on this machine: no network, nothing of Dask's, nothing of its worker's.
+
+tests/offline shows of each attack that it works without a guard, except for those that are new here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import sys
+
+import pytest
+from dask_cluster import DaskCluster
+from offline_attacks import ATTACKS, IPV4, Attack
+from offline_run import attacked, open_range, unguarded
+from offline_users import DENY, UnavailableError
+from pipeline_bench import wait_for
+
+pytestmark = pytest.mark.full
+
+TCP = "@python@ @programs@/attack.py tcp @token@ 127.0.0.1 @{0}@"
+DASK = [Attack(f"dask-{name}", TCP.format(name), IPV4) for name in ("scheduler", "worker")]
+ON_WORKER = ["c-getfd-outside", "c-trace-outside", "c-mem-outside", "c-vm-outside", "c-setns-pidfd"]
+QUIET = {name for name, attack in ATTACKS.items() if not attack.families}
+NO_PROMISE = {name for name, attack in ATTACKS.items() if attack.limit}  # at level filter
+ON_RECORD = [attack for attack in (*ATTACKS.values(), *DASK) if attack.families]
+
+
+@pytest.fixture(scope="module", params=["kernel", "filter"])
+def outcome(tmp_path_factory, request):
+    """What came of all attacks on one worker, which inherits sockets: the process outside that they aim at."""
+    level = request.param
+    place = tmp_path_factory.mktemp("dask")
+    with contextlib.ExitStack() as stack:
+        try:
+            ground, bench = stack.enter_context(open_range(level, "unprivileged" if os.getuid() else "root"))
+        except UnavailableError as reason:
+            pytest.skip(str(reason))
+        cluster = stack.enter_context(contextlib.closing(DaskCluster(place)))
+        inherits = {"stdin": ground.stdin, "pass_fds": [ground.inherited.fileno()]}
+        denied = (sys.executable, str(DENY)) if level == "filter" else ()
+        worker = cluster.add("one", "--nthreads", "4", before=denied, popen=inherits)
+        cluster.await_workers(1)
+        ports = {
+            "scheduler": cluster.address.rpartition(":")[2],
+            "worker": wait_for(lambda: re.search(r"Start worker at: +tcp://.+:(\d+)", read(place)), "the worker")[1],
+        }
+        ground.words |= {**ports, "outside": str(worker.pid), "descriptor": str(ground.inherited.fileno())}
+        said = {name: unguarded(ground, ATTACKS[name]) for name in ON_WORKER}
+        for port in ports.values():
+            socket.create_connection(("127.0.0.1", int(port))).close()
+        ground.listeners.settle()
+        ground.listeners.heard.clear()
+        bench.cluster = str(cluster.file)
+        found = attacked(ground, bench, "kernel", *DASK)
+        yield {"level": level, "unguarded": said, **found, "worker": worker.poll()}
+
+
+def read(place):
+    return (place / "worker.log").read_text()
+
+
+def test_every_stage_ran_on_the_worker_at_its_level(outcome):
+    assert outcome["isolation"]["level"] == outcome["level"]
+    assert outcome["isolation"]["workers"].endswith(f"/one ({outcome['level']})")
+    assert outcome["exit"] == 4, outcome["stderr"]
+    assert outcome["ended"].keys() == outcome["said"].keys()
+    assert [name for name in QUIET & outcome["said"].keys() if "trying" not in outcome["said"][name]] == []
+    assert outcome["worker"] is None, "an attack ended the worker"
+
+
+def test_no_listener_heard_anything_and_nothing_is_left_running(outcome):
+    assert outcome["heard"] == [] and outcome["left"] == []
+
+
+def test_no_attack_reached_anything(outcome):
+    reached = {name for name, said in outcome["said"].items() if "reached" in said}
+    assert reached - (NO_PROMISE if outcome["level"] == "filter" else set()) == set()
+
+
+@pytest.mark.parametrize("attack", ON_WORKER)
+def test_what_reaches_the_worker_without_a_guard_does_not_from_a_stage(outcome, attack):
+    if attack not in outcome["ended"]:
+        pytest.skip("no static C program can be built here")
+    assert "reached" in outcome["unguarded"][attack]
+    assert "refused" in outcome["said"][attack] and "reached" not in outcome["said"][attack]
+
+
+def test_attempts_are_on_record_also_those_at_the_sockets_of_dask(outcome):
+    for attack in ON_RECORD:
+        if attack.name in outcome["ended"]:
+            families = {each["family"] for each in outcome["seen"] if each["stage"] == attack.name}
+            assert families & set(attack.families), (attack.name, outcome["said"][attack.name])
+            assert outcome["ended"][attack.name] == ("failed" if attack.fails else "succeeded")
+            assert outcome["attempts"][attack.name] == 1

@@ -1,0 +1,110 @@
+"""A run on a cluster means what it means on one machine."""
+
+from __future__ import annotations
+
+import socket
+
+from dask_cluster import ended
+from pipeline_bench import children, descendants, kill, shell, unstamped, wait_for
+
+JOIN = {
+    "name": "join", "command": ["cat", "{inputs.x}", "{inputs.y}"], "inputs": {"x": "out/a.txt", "y": "out/b.txt"},
+    "stdout": "o", "outputs": {"o": "out/join.txt"},
+}  # fmt: skip
+PYTHON = {"name": "py", "processor": "py.py", "inputs": {"x": "out/join.txt"}, "outputs": {"o": "out/py.txt"}}
+CODE = "import os; open(os.environ['PIPELINE_OUTPUT_O'], 'w').write(open(os.environ['PIPELINE_INPUT_X']).read() * 2)"
+MEET = "touch meet-{own}; until [ -e meet-{other} ]; do sleep 0.01; done; echo {own} >$PIPELINE_OUTPUT_OUT"
+ALONE = "echo {own} >$PIPELINE_OUTPUT_OUT"
+EACH = {
+    "name": "part", "each": {"x": "in/*.txt"}, "inputs": {"x": "in/{each.x}.txt"},
+    "command": ["wc", "-l"], "stdin": "x", "stdout": "o", "outputs": {"o": "out/{each.x}.lines"},
+}  # fmt: skip
+
+
+def define(bench, script=MEET, *more):
+    """Define two stages, which each wait for the other by default, one after them, one in Python, and some more."""
+    pair = [shell(own, script.format(own=own, other=other)) for own, other in ("ab", "ba")]
+    bench.write("py.py", CODE)
+    bench.define(*pair, JOIN, PYTHON, *more, processorIdentity="content")
+
+
+def nodes(bench):
+    return {each["data"]["stage"]: each["data"]["node"] for each in bench.records("attempt.finished")}
+
+
+def test_two_workers_share_the_stages_and_are_on_record(bench, workers):
+    define(bench)
+    bench.succeed("--cluster", str(workers.file))
+    found, host = nodes(bench), socket.gethostname()
+    assert {found["a"], found["b"]} == {f"{host}/one", f"{host}/two"}
+    assert bench.read("out/py.txt") == b"a\nb\na\nb\n"
+    isolation = bench.records("run.start")[0]["data"]["isolation"]
+    assert isolation["level"] == "kernel" and isolation["cluster"] == str(workers.file)
+    assert isolation["workers"].count("(kernel)") == 2
+    assert bench.run("verify").returncode == 0
+    assert not bench.leftovers()
+
+
+def test_keys_outputs_and_records_are_those_of_one_machine(make_bench, workers):
+    there, here = make_bench("there"), make_bench("here")
+    for bench, words in ((there, ("--cluster", workers.address)), (here, ())):
+        for name in ("k", "l"):
+            bench.write(f"in/{name}.txt", f"{name}\n")
+        define(bench, ALONE, EACH)
+        bench.succeed("-j1", *words)
+    assert record_of(there) == record_of(here)
+    assert here.skips_everything()
+
+
+def record_of(bench):
+    """What must be the same on each machine: events, commits, and how attempts ended, without their node."""
+    commits = [record["data"] for record in bench.records("stage.commit")]
+    attempts = [record["data"] for record in bench.records("attempt.finished")]
+    return {
+        "events": sorted(record["ev"] for record in bench.records()),
+        "keys": [(data["stage"], data["key"]) for data in commits],
+        "outputs": [[(name, output["sha256"]) for name, output in data["outputs"].items()] for data in commits],
+        "attempts": [(data["stage"], data["exit"], sorted(data.keys() - {"node"})) for data in attempts],
+    }
+
+
+def test_a_failure_and_a_retry_are_those_of_one_machine(bench, workers):
+    retry = {"attempts": 3, "delaySeconds": 0}
+    bench.define(
+        shell("late", "[ $PIPELINE_ATTEMPT = 2 ] || exit 75; echo x >$PIPELINE_OUTPUT_OUT", retry=retry),
+        shell("slow", "sleep 100", timeoutSeconds=0.2),
+    )
+    done = bench.run("-k", "--cluster", workers.address)
+    assert done.returncode == 1, done.stderr
+    assert [(one["exit"], one["timedOut"]) for one in bench.attempts("late")] == [(75, False), (0, False)]
+    assert bench.attempts("slow")[0]["timedOut"]
+
+
+def test_a_stage_on_a_worker_does_not_reach_dask(bench, workers):
+    port = workers.address.rpartition(":")[2]
+    bench.define(shell("call", f"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}))'"))
+    done = bench.run("--cluster", workers.address)
+    assert done.returncode == 4, done.stderr
+    assert bench.records("offline.attempt")[0]["data"]["family"] == "AF_INET"
+
+
+def test_local_workers_say_nothing_but_the_run(bench):
+    define(bench)
+    done = bench.succeed("--cluster", "local:2")
+    lines = unstamped(done.stderr).splitlines()
+    assert all(line.split(":")[0] in {"bench", "a", "b", "join", "py"} for line in lines), done.stderr
+    assert set(nodes(bench).values()) == {f"{socket.gethostname()}/{number}" for number in (0, 1)}
+    assert not bench.leftovers()
+
+
+def test_what_dask_logs_of_a_killed_local_worker_stays_away_from_stderr(bench):
+    """Its scheduler and its nanny log warnings in the runner."""
+    bench.define(shell("a", "[ -e began ] || { touch began; exec sleep 1000; }; echo >$PIPELINE_OUTPUT_OUT"))
+    process = bench.start("--cluster", "local:1")
+    wait_for(lambda: bench.exists("began"), "the stage")
+    stage = wait_for(bench.program_processes, "its process")[0]
+    kill(next(pid for pid in children(process.pid) if stage in descendants(pid)))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert ended(bench)[0].lost
+    assert "distributed" not in stderr
