@@ -1,11 +1,17 @@
 from __future__ import annotations
 
-import pytest
-from pipeline_bench import PipelineBench
+from crash_sweep import ALL
+from launchers import bench, on_both, workers
+
+__all__ = ["bench", "workers"]
+ON_BOTH = (  # the tests of a run
+    "damaged_checkpoints keep_going launching names_like_partials promises"
+    " retries status_of_a_run_at_work status_of_a_waiting_retry strays"
+).split()
+SWEPT = (  # with OFFPIPE_SWEEP=all: mostly of what is decided or done on this machine
+    "adoption each edited_outputs edits kept_stdout odd_uses outgrown_checkpoints publishing self_healing vars"
+).split()
 
 
-@pytest.fixture
-def bench(tmp_path):
-    made = PipelineBench(tmp_path)
-    yield made
-    made.close()
+def pytest_generate_tests(metafunc):
+    on_both(metafunc, [*ON_BOTH, *(SWEPT if ALL else ())])

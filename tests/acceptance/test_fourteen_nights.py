@@ -165,6 +165,7 @@ def operator(tmp_path):
     made.close()
 
 
+@pytest.mark.full
 def test_fourteen_nights_leave_what_each_morning_needs_to_know(operator) -> None:
     can_mount = subprocess.run(["unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/tmp"], check=False)
     if can_mount.returncode:

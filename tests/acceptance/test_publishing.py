@@ -88,6 +88,8 @@ def test_a_directory_may_hold_and_replace_anything_that_can_be_read(bench, insid
 
 @pytest.mark.parametrize("inside", UNUSABLE)
 def test_a_directory_with_what_nobody_can_read_is_the_stages_failure(bench, inside):
+    if bench.cluster:
+        pytest.skip("its workers have other privileges")
     bench.define(tree_with(inside))
     done = bench.run(command=AS_A_USER)
     assert done.returncode == 1, done.stderr

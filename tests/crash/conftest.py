@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import pytest
-from pipeline_bench import PipelineBench
+from crash_sweep import ALL
+from launchers import bench, on_both, workers
+
+__all__ = ["bench", "workers"]
 
 
-@pytest.fixture
-def bench(tmp_path):
-    made = PipelineBench(tmp_path)
-    yield made
-    made.close()
+def pytest_generate_tests(metafunc):
+    on_both(metafunc, ["interrupts", *(["checkpoints_any_language"] if ALL else [])])

@@ -14,7 +14,18 @@ SHOWN = 60  # lines of a difference
 
 @pytest.mark.parametrize("subject", golden.SUBJECTS)
 def test_behaves_as_recorded(subject, tmp_path):
-    kept, now = golden.path_of(subject).read_text(), golden.text_of(subject, tmp_path)
+    compare(subject, golden.text_of(subject, tmp_path))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("subject", ["story_plain", "story_failures", "story_keyed"])
+def test_behaves_on_a_cluster_as_recorded(subject, tmp_path, workers):
+    """Node and level are the only differences; they are not in a golden file."""
+    compare(subject, golden.text_of(subject, tmp_path, cluster=str(workers.file)))
+
+
+def compare(subject, now):
+    kept = golden.path_of(subject).read_text()
     if now != kept:
         difference = difflib.unified_diff(kept.splitlines(), now.splitlines(), "recorded", "now", lineterm="", n=4)
         pytest.fail("\n".join([f"{subject} differs", *list(difference)[:SHOWN]]), pytrace=False)

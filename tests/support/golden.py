@@ -41,9 +41,9 @@ def path_of(subject: str) -> Path:
     return KEPT / f"{subject}.json"
 
 
-def text_of(subject: str, place: Path) -> str:
+def text_of(subject: str, place: Path, **how: str) -> str:
     """The content of a golden file, from the code at hand. `place` is an empty directory."""
-    return spelled(SUBJECTS[subject](place))
+    return spelled(SUBJECTS[subject](place, **how))
 
 
 def main(subjects: list[str]) -> None:

@@ -59,8 +59,8 @@ def plain_stages() -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def lay_out(place: Path) -> Story:
-    story = Story(place, "upper", "copy")
+def lay_out(place: Path, cluster: str = "") -> Story:
+    story = Story(place, "upper", "copy", cluster=cluster)
     story.write("in.txt", LINES)
     story.write("twice.sh", DOUBLE, 0o755)
     story.write("upper.py", UPPER)
@@ -69,8 +69,8 @@ def lay_out(place: Path) -> Story:
     return story
 
 
-def plain(place: Path) -> list[dict[str, object]]:
-    story = lay_out(place / "plain")
+def plain(place: Path, cluster: str = "") -> list[dict[str, object]]:
+    story = lay_out(place / "plain", cluster)
     with Program() as program:
         story.note("nothing has run", program)
         story.run("the first run", "run", "spec.json", "--run-id", "first", "--json", *ONE, program=program)
@@ -158,8 +158,8 @@ def one_after_the_other(stages: list[dict[str, object]]) -> list[dict[str, objec
     return [stages[0], *({**stage, "needs": [before["name"]]} for before, stage in pairwise(stages))]
 
 
-def failures(place: Path) -> list[dict[str, object]]:
-    story = Story(place / "failures", "asks", "records")
+def failures(place: Path, cluster: str = "") -> list[dict[str, object]]:
+    story = Story(place / "failures", "asks", "records", cluster=cluster)
     story.write("in.txt", LINES)
     story.write("asks.py", ASKS)
     define(story, *failing_stages(), offline={"allowImports": ["socket"]})
@@ -225,8 +225,8 @@ def hold(story: Story, program: Program, step: str, *words: str, number: int, be
 # ---- a key -----------------------------------------------------------------------------------------------------------
 
 
-def keyed(place: Path) -> list[dict[str, object]]:
-    story = Story(place / "keyed")
+def keyed(place: Path, cluster: str = "") -> list[dict[str, object]]:
+    story = Story(place / "keyed", cluster=cluster)
     story.write("in.txt", LINES)
     define(story, shell("sort", 'sort "$1" >"$0"', "in.txt", "out.txt"))
     for name, content, mode in (

@@ -27,12 +27,13 @@ EVENT = re.compile(r"^\d{4}-\d\d-\d\dT\S+ (\S+)", re.MULTILINE)
 
 
 class Story:
-    """Collects `steps`. `python` names the stages that are Python programs."""
+    """Collects `steps`. `python` names the stages that are Python programs. With a `cluster`, runs have --cluster."""
 
-    def __init__(self, root: Path, *python: str) -> None:
+    def __init__(self, root: Path, *python: str, cluster: str = "") -> None:
         root.mkdir()
         root.chmod(0o755)
         self.root = root.resolve()
+        self._cluster = ("--cluster", cluster) if cluster else ()
         self.steps: list[dict[str, object]] = []
         self._tokens = Tokens(self.root, frozenset(python))
         self._state = State(self.root, self._tokens)
@@ -96,7 +97,7 @@ class Story:
         """Start a run. Kills it at the end of the block if it has not ended."""
         self.settle()
         process = subprocess.Popen(
-            [sys.executable, "-m", "runner", *words],
+            [sys.executable, "-m", "runner", *words, *self._cluster],
             cwd=self.root, env=environment(**(env or {})), umask=UMASK, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
             errors="backslashreplace",

@@ -78,7 +78,8 @@ class Tokens:
         """A JSON value with tokens; `stage` is the stage that a key in it belongs to."""
         if isinstance(value, dict):
             stage = value["stage"] if isinstance(value.get("stage"), str) else stage
-            shown = {self.text(name): self._field(name, one, stage) for name, one in value.items()}
+            kept = {name: one for name, one in value.items() if name != "node"}  # that of an attempt on a cluster
+            shown = {self.text(name): self._field(name, one, stage) for name, one in kept.items()}
             return {**shown, "what": value["what"]} if value.get("component", "marker") not in WITHOUT_NAMES else shown
         if isinstance(value, list):
             if len(value) == 4 and isinstance(value[0], str) and value[0] in WITHOUT_NAMES:
@@ -87,6 +88,8 @@ class Tokens:
         return self.text(value) if isinstance(value, str) else value
 
     def _field(self, name: str, value: object, stage: str) -> object:
+        if name == "argv" and "--cluster" in value:
+            value = value[: value.index("--cluster")]  # these words are the last
         if name == "isolation" and value not in (None, "none", {"level": "none"}):
             return "<isolation>"
         if name in MEASURED and value is not None and not isinstance(value, (bool, dict, list)):

@@ -126,7 +126,9 @@ def controls(who: str) -> dict[str, object]:
             return {"unavailable": str(reason)}
         with contextlib.closing(ground), ThreadPoolExecutor(4) as pool:
             possible = [attack for attack in ATTACKS.values() if not ground.lacks(attack)]
-            said = dict(zip([a.name for a in possible], pool.map(lambda a: _control(ground, a), possible), strict=True))
+            said = dict(
+                zip([a.name for a in possible], pool.map(lambda a: unguarded(ground, a), possible), strict=True)
+            )
             wait_for(lambda: not processes_in(place), "the end of what tries later")
             ground.listeners.settle()
             heard = ground.listeners.heard
@@ -137,7 +139,8 @@ def controls(who: str) -> dict[str, object]:
             }
 
 
-def _control(ground: Range, attack: Attack) -> str:
+def unguarded(ground: Range, attack: Attack) -> str:
+    """What an attack says as a plain program."""
     script = ground.script(attack, trace=TRACE)
     if attack.processor:
         script = filled("@python@ @programs@/attack.py ", ground.words) + script
@@ -167,17 +170,22 @@ def guarded(level: str, who: str) -> dict[str, object]:
     """Every attack as a stage of one run."""
     try:
         with open_range(level, who) as (ground, bench):
-            attacks = [attack for attack in ATTACKS.values() if not ground.lacks(attack)]
-            bench.define(
-                *(_stage(ground, attack) for attack in attacks),
-                defaults={"retry": {"attempts": 3, "delaySeconds": 0, "retryExitCodes": [RETRYABLE]}},
-            )
-            done = bench.run("-k", "-j", "4", **ground.popen(level))
-            left = processes_in(ground.root.parent)
-            ground.listeners.settle()
-            return {"exit": done.returncode, "stderr": done.stderr, "left": sorted(left), **_story(ground, bench)}
+            return attacked(ground, bench, level)
     except UnavailableError as reason:
         return {"unavailable": str(reason)}
+
+
+def attacked(ground: Range, bench: PipelineBench, level: str, *more: Attack) -> dict[str, object]:
+    """Every attack that this machine allows, and some more, as a stage of one run of `bench`."""
+    attacks = [attack for attack in (*ATTACKS.values(), *more) if not ground.lacks(attack)]
+    bench.define(
+        *(_stage(ground, attack) for attack in attacks),
+        defaults={"retry": {"attempts": 3, "delaySeconds": 0, "retryExitCodes": [RETRYABLE]}},
+    )
+    done = bench.run("-k", "-j", "4", **ground.popen(level))
+    left = processes_in(ground.root.parent)
+    ground.listeners.settle()
+    return {"exit": done.returncode, "stderr": done.stderr, "left": sorted(left), **_story(ground, bench, attacks)}
 
 
 def _stage(ground: Range, attack: Attack) -> dict[str, object]:
@@ -189,21 +197,21 @@ def _stage(ground: Range, attack: Attack) -> dict[str, object]:
     return {**common, "command": ["sh", "-c", script + ending]}
 
 
-def _story(ground: Range, bench: PipelineBench) -> dict[str, object]:
+def _story(ground: Range, bench: PipelineBench, attacks: list[Attack]) -> dict[str, object]:
     starts = [record["data"]["stage"] for record in bench.records("attempt.started")]
     logs = {
         name: "".join(
             log.read_text("utf-8", "replace") for log in sorted(bench.root.glob(f"state/logs/*/{name}.*.log"))
         )
-        for name in ATTACKS
+        for name in (attack.name for attack in attacks)
     }
     return {
         "isolation": (bench.records("run.start") or [{"data": {"isolation": {}}}])[0]["data"]["isolation"],
         "heard": ground.listeners.heard,
-        "tokens": {attack.name: ground.token(attack) for attack in ATTACKS.values()},
-        "programs": {attack.name: filled(attack.program, ground.words) for attack in ATTACKS.values()},
+        "tokens": {attack.name: ground.token(attack) for attack in attacks},
+        "programs": {attack.name: filled(attack.program, ground.words) for attack in attacks},
         "said": logs,
-        "attempts": {name: starts.count(name) for name in ATTACKS},
+        "attempts": {attack.name: starts.count(attack.name) for attack in attacks},
         "ended": {
             record["data"]["stage"]: record["data"].get("status", "succeeded")
             for record in [*bench.records("stage.commit"), *bench.records("stage.finished")]
