@@ -111,8 +111,8 @@ class Examiner:
         self.published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()
-        self.standard: set[str] = set()  # of the code of all examined stages, as the next
-        self.distributions: set[str] = set()
+        self.standard: set[str] = set()  # modules that the code of all examined stages imports
+        self.distributions: set[str] = set()  # that it imports: each "name version", or several, with commas
         self.reads_all = True  # also the inputs of a stage that runs whatever they contain
 
     def add_to(self, dependencies: Dependencies) -> None:
@@ -250,9 +250,13 @@ def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: StageCod
     if stage.stdout:
         command["stdout"] = stage.stdout
     components: dict[str, object] = {
-        "inputs": inputs, "code": code.component, "params": stage.params,
-        "command": command, "env": stage.env, "outputs": stage.outputs,
-    }  # fmt: skip
+        "inputs": inputs,
+        "code": code.component,
+        "params": stage.params,
+        "command": command,
+        "env": stage.env,
+        "outputs": stage.outputs,
+    }
     if code.is_python:
         components["interpreter"] = INTERPRETER
     return components

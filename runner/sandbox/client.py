@@ -98,8 +98,12 @@ class Launcher:
 
     @classmethod
     def start(
-        cls, level: str = SCAN, *, interpreter: str = sys.executable, fork_env: Mapping[str, str] | None = None
-    ) -> Self:  # fmt: skip
+        cls,
+        level: str = SCAN,
+        *,
+        interpreter: str = sys.executable,
+        fork_env: Mapping[str, str] | None = None,
+    ) -> Self:
         """Start the program and return at once; it enters `level` (see levels) and gets ready.
 
         With `fork_env`, the variables of Python stages that interpreters read, it becomes a fork server for them.

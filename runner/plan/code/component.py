@@ -53,9 +53,14 @@ class CodeReader:
     """Reads the code of stages. It reads each file once, so a later state of the disk needs a new reader."""
 
     def __init__(
-        self, spec: Spec, digests: DigestCache, declared: frozenset[str], parsed: ParseCache,
-        bans: BanList | None = None, warn: Callable[[Fault], None] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        spec: Spec,
+        digests: DigestCache,
+        declared: frozenset[str],
+        parsed: ParseCache,
+        bans: BanList | None = None,
+        warn: Callable[[Fault], None] | None = None,
+    ) -> None:
         """Without `bans`, nothing is banned. `warn` gets a fault for each unresolved import of each stage."""
         self._spec = spec
         self._digests = digests
