@@ -107,12 +107,13 @@ class PipelineBench:
         return json.loads(self.run(*words, "--json").stdout)
 
     def records(self, event: str | None = None) -> list[dict[str, object]]:
-        """The audit records of every run, oldest run first."""
+        """The audit records of every run, oldest run first; not a line that a kill cut short."""
         logs = sorted(
             (path for path in (self.root / "state").glob("audit_*.jsonl") if path.name != "audit_ledger.jsonl"),
             key=lambda path: path.stat().st_mtime_ns,
         )
-        found = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
+        lines = [line for path in logs for line in path.read_bytes().splitlines(keepends=True)]
+        found = [json.loads(line) for line in lines if line.endswith(b"\n")]
         return [record for record in found if event in (None, record["ev"])]
 
     def metrics(self) -> dict[str, object]:
