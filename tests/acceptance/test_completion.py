@@ -7,11 +7,11 @@ import pty
 import select
 import shutil
 import subprocess
-import sys
 import time
 
 import pytest
-from pipeline_bench import PATIENCE, ROOT
+from forked_runs import offpipe
+from pipeline_bench import PATIENCE
 
 LINES = {
     "ver": "verify",
@@ -27,11 +27,6 @@ SETUP = {
     "bash": (["bash", "--norc", "-i"], "source offpipe.script"),
     "zsh": (["zsh", "-f", "-i"], "fpath=($PWD/functions $fpath); autoload -Uz compinit; compinit -u -D"),
 }
-
-
-def offpipe(*words, **options):
-    command = [sys.executable, "-m", "runner", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
 
 
 @pytest.fixture(params=["bash", "zsh", "fish"])

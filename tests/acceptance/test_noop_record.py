@@ -486,7 +486,7 @@ def test_a_spec_whose_name_is_as_long_as_can_be_has_one(tmp_path, length):
     bench.spec = tmp_path / f"{'s' * (length - 5)}.json"
     bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
     bench.succeed()
-    assert "nothing to do" in bench.succeed().stdout
+    quick.settle(bench)
     assert len(list((tmp_path / ".offpipe").iterdir())) == 1
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from call_tracer import trace, why_not
-from pipeline_bench import ROOT, PipelineBench, shell
+from pipeline_bench import ROOT, PipelineBench, shell, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +115,7 @@ def test_a_damaged_record_is_not_pruned(bench) -> None:
 def test_a_killed_prune_is_not_completed_where_a_later_run_refers_to_a_spec(bench, tmp_path) -> None:
     bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT", env={"LONG": "y" * 5000}))
     bench.succeed("-q")
-    bench.succeed("-q")
+    wait_for(lambda: bench.exists(".offpipe/noop-spec.json") or (bench.succeed("-q") and False))
     bench.run("nope")
     words = [sys.executable, "-m", "runner", "prune", str(bench.spec), "--keep", "1"]
     killed = trace(words, log=str(tmp_path / "log"), cwd=str(ROOT), position=1, when=lambda call: call.name == "unlink")

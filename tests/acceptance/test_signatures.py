@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import noop_words as quick
 import pytest
 from audit_bench import FAIL_ONCE, LEDGER, State
-from pipeline_bench import ROOT, PipelineBench, shell, wait_for
+from forked_runs import offpipe
+from pipeline_bench import PipelineBench, shell, wait_for
 from signing_keys import KeyPair, make_keys, needs_openssl, openssl, run_shell, shell_blocks
 from suites import full_but
 
@@ -252,8 +251,7 @@ def forged(bench, change) -> State:
 
 
 def verify(state, *words):
-    command = [sys.executable, "-m", "runner", "verify", str(state.path), *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return offpipe("verify", state.path, *words)
 
 
 def assert_found(state, keys, where, *, code=6):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from forked_runs import DIED, ForkedRuns
+from forked_runs import DIED
 from pipeline_bench import PipelineBench, shell
 
 from runner.record.seal import PLAIN
@@ -17,13 +17,6 @@ from runner.record.verify import Verification
 pytestmark = pytest.mark.full
 
 MORE = 400  # than any of these runs has changes
-
-
-@pytest.fixture(scope="module")
-def runs():
-    made = ForkedRuns()
-    yield made
-    made.close()
 
 
 def verdict(bench):
@@ -75,14 +68,9 @@ def stages(script):
     )
 
 
-def assert_succeeds(runs, bench):
-    ended = runs.run("run", str(bench.spec), "-q")
-    assert ended.code == 0, ended.said
-
-
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("before", [first, changed, idle, resumed])
-def test_no_kill_leaves_damage(tmp_path, runs, before, part):
+def test_no_kill_leaves_damage(tmp_path, before, part):
     """Each part takes every fourth change, so that they can run side by side."""
     template = tmp_path / "template"
     template.mkdir()
@@ -95,15 +83,15 @@ def test_no_kill_leaves_damage(tmp_path, runs, before, part):
         after = bool(at // 4 % 2)
         disturbed = PipelineBench(tmp_path / f"run{at}")
         shutil.copytree(template, disturbed.root, symlinks=True)
-        ended = runs.run("run", str(disturbed.spec), "-q", dies_at=at, after=after)
-        assert ended.code in {0, 1, DIED}, ended.said
+        ended = disturbed.run("-q", dies_at=at, after=after)
+        assert ended.returncode in {0, 1, DIED}, ended.stderr
         verified, said = verdict(disturbed)
         assert verified != "damaged", (at, after, said)
-        if ended.code != DIED:
+        if ended.returncode != DIED:
             break
         kills += 1
-        assert_succeeds(runs, disturbed)
-        assert_succeeds(runs, disturbed)  # for the other run that is open, if there is one
+        disturbed.succeed("-q")
+        disturbed.succeed("-q")  # for the other run that is open, if there is one
         verified, said = verdict(disturbed)
         assert verified == "intact", (at, after, said)
         shutil.rmtree(disturbed.root)

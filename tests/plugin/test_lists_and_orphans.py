@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
-from pipeline_bench import ROOT
+from forked_runs import offpipe
 from spec_project import COPY, SpecProject
 
 
@@ -32,8 +28,7 @@ def joined(project, *entries, wanted, name="work"):
 
 
 def run_pipeline(project):
-    command = [sys.executable, "-m", "runner", "it.json", "-q"]
-    subprocess.run(command, cwd=project.path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    assert offpipe("it.json", "-q", cwd=project.path).returncode == 0
 
 
 def test_a_list_of_outputs_and_sources_is_copied_in_its_order(project):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forked_runs import end_server
 from ptrace import CONT, GET_SYSCALL_INFO, LISTEN, SEIZE, SYSCALL, fail, ptrace, shorten
 from traced_program import CALLS, READS
 
@@ -102,8 +103,9 @@ def trace(
     `when`: which calls are counted for that. With `error` the call fails with that errno instead, and nobody is killed.
     `reads`: stop at calls that read, too. stdout and stderr go to the file `log`. `torn`: where that call writes, half
     of it is let through first. Returns when every process is gone. One call at a time in a process, which must have no
-    other children meanwhile.
+    other children meanwhile: the server of forked runs is ended.
     """
+    end_server()
     ready, go = os.pipe()
     with open(log, "ab") as output:
         starter = subprocess.Popen(

@@ -1,82 +1,173 @@
-"""Runs of the runner that are forked off one process which has loaded it: all of a run but its start.
+"""The runner in processes that are forked off one which has loaded it: all of a run but its start.
 
-For tests that look at what a run does to the disk, again and again. On demand such a run ends itself at its n-th call
-that changes the disk, before the call or behind it.
+A start takes 60 ms of processor time, as much as the rest of most runs of the tests, and the tests make thousands.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
+import socket
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 DIED = 99
 CHANGES = ("open", "write", "rename", "unlink", "rmdir", "mkdir", "ftruncate", "truncate", "fsync", "fdatasync")
+CLONE_PARENT, SIGCHLD, SYS_CLONE = 0x8000, 17, {"x86_64": 56, "aarch64": 220}  # linux/sched.h, asm/unistd.h
+# The loader, the C library and the interpreter read variables with these prefixes at their start.
+READ_AT_START = ("COVERAGE_", "GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TZ")
+FORKED = {"after", "cwd", "dies_at", "stderr", "stdin", "stdout", "text"}  # options that a ForkedRun may have
+LOADED = (  # what verbs import, beside what `preload` does
+    "runner.cli.commands",
+    "runner.display.live",
+    "runner.engine.prune",
+    "runner.engine.verify",
+    "runner.export.statements",
+    "runner.record.signatures",
+    "runner.report.page",
+)
+_servers: list[_Server] = []
 
 
-class Ended(NamedTuple):
-    code: int
-    said: str
+class ForkedRun(subprocess.Popen):
+    """`Popen([..., "runner", *words])`, whose child is a fork of the server and a child of this process all the same.
+
+    With `dies_at` it ends itself with DIED at its n-th call that changes the disk, before the call or behind it.
+    """
+
+    def __init__(self, *args: object, dies_at: int = 0, after: bool = False, **popen: object) -> None:
+        self._fault = dies_at, after
+        super().__init__(*args, **popen)
+
+    def _execute_child(
+        self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
+        p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *rest,
+    ) -> None:  # fmt: skip
+        streams = [own if own >= 0 else number for number, own in enumerate((p2cread, c2pwrite, errwrite))]
+        words = args[args.index("runner") + 1 :]
+        self.pid = _server().fork([words, os.fspath(cwd), dict(env), *self._fault], streams)
+        self._child_created = True
+        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
 
-class ForkedRuns:
-    """One run after the other; `close` ends the process that they come from."""
+def offpipe(*words: object, timeout: float = 120, **popen: object) -> subprocess.CompletedProcess[str]:
+    """Run `python -m runner WORDS` to its end, by default in this checkout and with the variables of this process."""
+    process = start([sys.executable, "-m", "runner", *map(str, words)], **popen)
+    stdout, stderr = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout or "", stderr or "")
 
+
+def start(command: list[str], env: dict[str, str] | None = None, **popen: object) -> subprocess.Popen[str]:
+    """Start a run in a session of its own: as a fork, if `command` and `popen` ask for nothing that needs a start."""
+    options = {
+        "cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
+        "start_new_session": True, "env": {**os.environ, **(env or {})}, **popen,
+    }  # fmt: skip
+    forks = command[:3] == [sys.executable, "-m", "runner"] and FORKED.issuperset(popen) and _may_fork(options["env"])
+    return (ForkedRun if forks else subprocess.Popen)(command, **options)
+
+
+def _may_fork(env: Mapping[str, str]) -> bool:
+    """Whether a run with these variables differs from the server in nothing that is read at a start."""
+    if os.uname().machine not in SYS_CLONE:
+        return False
+    return not any(name.startswith(READ_AT_START) for name, _ in env.items() ^ _server().env.items())
+
+
+def end_server() -> None:
+    """End the server, for a test that must have no other children; the next run starts another."""
+    while _servers:
+        _servers.pop().close()
+
+
+def _server() -> _Server:
+    if not _servers:
+        _servers.append(_Server())
+    return _servers[0]
+
+
+class _Server:
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        self.env = dict(os.environ)
+        self._requests, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno())],
+                cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True,
+            )  # fmt: skip
+        self._lines = self._requests.makefile("rw")
 
-    def run(self, *words: str, dies_at: int = 0, after: bool = False) -> Ended:
-        """Run to the end, or to that call; `said` is all that was printed."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps([words, dies_at, after]) + "\n")
-        self._process.stdin.flush()
-        return Ended(*json.loads(self._process.stdout.readline()))
+    def fork(self, request: list[object], streams: list[int]) -> int:
+        socket.send_fds(self._requests, [b" "], streams)
+        print(json.dumps(request), file=self._lines, flush=True)
+        return int(self._lines.readline())
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._lines.close()
+        self._requests.close()
+        self._process.wait()
 
 
-# ---- runs in the process that is forked ------------------------------------------------------------------------------
+# ---- in the process that is forked -----------------------------------------------------------------------------------
 
 
-def serve() -> None:
-    import runner.cli.main as cli
-    from runner.cli import commands  # noqa: F401
-    from runner.engine.start import preload  # what a run imports is there before the first fork
+def serve(requests: socket.socket) -> None:
+    from runner.__main__ import program
+    from runner.engine.start import make_hooks, preload
 
+    for name in LOADED:
+        import_module(name)
     preload(SimpleNamespace(stages=()), durable=True)
-    log = os.memfd_create("log")
-    for line in sys.stdin:
-        words, dies_at, after = json.loads(line)
-        os.ftruncate(log, 0)
-        if (pid := os.fork()) == 0:
-            _become_run(log)
+    make_hooks(())
+    lines = requests.makefile("rw")
+    gc.freeze()
+    while (received := socket.recv_fds(requests, 1, 3))[0]:
+        words, cwd, env, dies_at, after = json.loads(lines.readline())
+        streams = received[1]
+        if (pid := _fork_sibling()) == 0:
+            _become_run(words, cwd, env, streams)
             _die_at(dies_at, after=after)
-            os._exit(cli.main(words))
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        said = os.pread(log, os.fstat(log).st_size, 0).decode("utf-8", "backslashreplace")
-        print(json.dumps([code, said]), flush=True)
+            sys.exit(program())
+        for descriptor in streams:
+            os.close(descriptor)
+        print(pid, file=lines, flush=True)
 
 
-def _become_run(log: int) -> None:
-    os.lseek(log, 0, os.SEEK_SET)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for number, descriptor in enumerate((null, log, log)):
+def _fork_sibling() -> int:
+    """Fork a process with the parent of this one; return its ID, and 0 in the child."""
+    api = ctypes.pythonapi
+    api.PyOS_BeforeFork()
+    pid = api.syscall(SYS_CLONE[os.uname().machine], CLONE_PARENT | SIGCHLD, 0, 0, 0, 0)
+    (api.PyOS_AfterFork_Parent if pid else api.PyOS_AfterFork_Child)()
+    return pid
+
+
+def _become_run(words: list[str], cwd: str, env: dict[str, str], streams: list[int]) -> None:
+    os.setsid()
+    os.chdir(cwd)
+    for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
+    os.closerange(3, max(streams) + 1)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv[:] = [str(ROOT / "runner/__main__.py"), *words]
+    sys.orig_argv[:] = [sys.executable, "-m", "runner", *words]
+    sys.path[0] = cwd
 
 
 def _die_at(number: int, *, after: bool) -> None:
+    if not number:
+        return
     count = 0
 
     def dying(call: Callable[..., object]) -> Callable[..., object]:
@@ -102,4 +193,4 @@ def _die_at(number: int, *, after: bool) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(socket.socket(fileno=int(sys.argv[1])))

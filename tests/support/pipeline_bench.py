@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forked_runs import start
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,13 +62,8 @@ class PipelineBench:
         """
         ignored = [name for name in ("HUP", "INT") if signal.getsignal(signal.Signals[f"SIG{name}"]) is signal.SIG_IGN]
         hears = ["env", f"--default-signal={','.join(ignored)}"] if ignored else []
-        process = subprocess.Popen(
-            [*hears, *command, sys.executable, "-m", "runner", *self._arguments(words)],
-            **{
-                "cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
-                "text": True, "start_new_session": True, "env": {**os.environ, **(env or {})}, **popen,
-            },
-        )  # fmt: skip
+        words = [*hears, *command, sys.executable, "-m", "runner", *self._arguments(words)]
+        process = start(words, env, **popen)
         self._started.append(process)
         return process
 

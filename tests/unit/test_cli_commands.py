@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_runs import offpipe
 from pipeline_bench import unstamped
 
 from runner.cli.commands import read_params
@@ -18,7 +17,7 @@ from runner.errors import UsageError
 from runner.spec.load import load_spec
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
 GUARD = r"offline guard: \w+\n"
 HEAD = r"ledger head: [0-9a-f]{64}\n"
 RUN = r"\d{8}T\d{6}Z-[0-9a-f]{4}"
@@ -46,10 +45,7 @@ class Pipeline:
         (self.directory / "p.json").write_text(json.dumps(spec))
 
     def __call__(self, verb, *words):
-        command = [sys.executable, "-m", "runner", verb, "p.json", *words]
-        return subprocess.run(
-            command, cwd=self.directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
-        )
+        return offpipe(verb, "p.json", *words, cwd=self.directory, env=ENVIRONMENT)
 
 
 @pytest.fixture
@@ -300,10 +296,8 @@ def test_graphs(pipeline) -> None:
 
 
 def test_schema_is_json_and_takes_no_spec() -> None:
-    command = [sys.executable, "-m", "runner", "schema"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    assert json.loads(shown.stdout)["type"] == "object"
-    assert subprocess.run([*command, "x"], cwd=ROOT, capture_output=True, check=False).returncode == 2
+    assert json.loads(offpipe("schema").stdout)["type"] == "object"
+    assert offpipe("schema", "x").returncode == 2
 
 
 # ---- clean -----------------------------------------------------------------------------------------------------------

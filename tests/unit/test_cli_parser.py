@@ -9,18 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked_runs import offpipe
 
 from runner.cli.parser import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = "run plan status explain verify validate graph log clean schema".split()
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
-
-
-def offpipe(*words, cwd=ROOT, **options):
-    command = [sys.executable, "-m", "runner", *map(str, words)]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, text=True, timeout=60, check=False, **options)
 
 
 @pytest.fixture

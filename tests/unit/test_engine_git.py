@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
+import timeit
 
 import pytest
 
@@ -116,14 +116,13 @@ def test_a_broken_checkout_has_no_commit(checkout, fault):
     assert commit_of(str(checkout)) is None
 
 
-def test_it_takes_less_than_a_millisecond_also_with_ten_thousand_references(checkout):
+def test_with_ten_thousand_references_it_takes_about_as_long_as_reading_them(checkout):
     first = commit(checkout)
+    packed = checkout / ".git/packed-refs"
     lines = "".join(f"{first} refs/tags/v{number:05}\n" for number in range(10_000))
-    (checkout / ".git/packed-refs").write_text(f"# pack-refs with: peeled fully-peeled sorted \n{lines}")
+    packed.write_text(f"# pack-refs with: peeled fully-peeled sorted \n{lines}")
     git(checkout, "pack-refs", "--all")
-    took = []
-    for _ in range(20):
-        began = time.perf_counter()
-        assert commit_of(str(checkout)) == first
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.001
+    assert commit_of(str(checkout)) == first
+    asked = timeit.repeat(lambda: commit_of(str(checkout)), number=1, repeat=20)
+    read = timeit.repeat(lambda: packed.read_bytes().splitlines(), number=1, repeat=20)
+    assert min(asked) < 3 * min(read)

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from audit_bench import FAIL_ONCE, LEDGER, MAKE, A, B
+from forked_runs import offpipe
 from pipeline_bench import ROOT, PipelineBench, shell
 
 from runner.canonical import KEY_VARIABLE
@@ -30,11 +31,7 @@ def bench(tmp_path):
 
 
 def verify(path, *words, env=None, **popen):
-    command = [sys.executable, "-m", "runner", "verify", str(path), *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env=environment, **popen
-    )
+    return offpipe("verify", path, *words, env=env, **popen)
 
 
 def ledger(bench):
