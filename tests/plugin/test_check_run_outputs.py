@@ -6,7 +6,7 @@ import shlex
 import sys
 
 import pytest
-from spec_project import COPY, SORT, SpecProject
+from spec_project import COPY, LEFT_OUT, SORT, SpecProject
 
 FOUND = "  found:    "
 
@@ -277,7 +277,7 @@ def test_a_disk_without_room_for_copies_is_told_in_a_line_and_not_by_our_own_cod
     project.spec()
     project.path.joinpath("small").mkdir()
     mounted = 'mount -t tmpfs -o size=40k,nr_inodes=9 none small && exec "$@"'
-    made = [sys.executable, "-m", "pytest", "it.json", "--basetemp=small/base", "-k", "copy and run"]
+    made = [sys.executable, "-m", "pytest", *LEFT_OUT, "it.json", "--basetemp=small/base", "-k", "copy and run"]
     result = project.pytester.run(*own, "sh", "-c", mounted, "sh", *made, timeout=120)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([

@@ -7,6 +7,7 @@ import sys
 import offline_deny
 import pytest
 from fixture_project import make_project
+from spec_project import LEFT_OUT
 
 pytestmark = pytest.mark.full
 
@@ -101,7 +102,7 @@ def test_a_full_disk_is_real(pytester: pytest.Pytester, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     make_project(pytester.path)
     pytester.makepyfile(test_disk_full=DISK_FULL)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
+    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "-n2")
     result.assert_outcomes(passed=11, errors=2)
     result.stdout.fnmatch_lines(
         ["  disk_full('clean', after_bytes=10000000): its stage did not run, failed before, or *"]

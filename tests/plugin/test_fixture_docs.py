@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fixture_project import make_project
+from spec_project import LEFT_OUT
 
 pytestmark = pytest.mark.full
 
@@ -19,5 +20,5 @@ def test_every_example_passes(pytester: pytest.Pytester) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     examples = "\n\n".join(["import pytest", *blocks])
     (pytester.path / "test_examples.py").write_text(examples, encoding="utf-8")
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
+    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "-n2")
     result.assert_outcomes(passed=examples.count("\ndef test_"))

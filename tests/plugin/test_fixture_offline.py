@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from spec_project import LEFT_OUT
 
 EVERY_WAY = """
     import _socket, asyncio, errno, socket, threading
@@ -91,7 +92,7 @@ EVERY_WAY = """
 
 def test_every_way_to_a_network_is_refused_and_told(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_every_way=EVERY_WAY)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly")
+    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT)
     result.assert_outcomes(passed=19)
 
 
@@ -146,7 +147,7 @@ LEAKS = """
 def test_an_attempt_that_nobody_looked_at_fails_its_test(pytester: pytest.Pytester, monkeypatch, how) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(test_leaks=LEAKS)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", *how)
+    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, *how)
     result.assert_outcomes(passed=6, failed=2, errors=3)
     result.stdout.fnmatch_lines_random(
         [
@@ -190,5 +191,5 @@ USED_AND_GONE = """
 
 def test_nothing_is_live_when_unused_and_after_use(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_unused=UNUSED, test_used=USED_AND_GONE)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "test_unused.py", "test_used.py")
+    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "test_unused.py", "test_used.py")
     result.assert_outcomes(passed=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fixture_project import make_project
+from spec_project import LEFT_OUT
 
 pytestmark = pytest.mark.full
 
@@ -88,7 +89,7 @@ ASKED = r"""
 def test_what_the_fixture_cannot_do_is_one_plain_error(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_asked=ASKED)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2", "--tb=short")
+    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "-n2", "--tb=short")
     result.assert_outcomes(passed=31, failed=1)
     lines = [line for line in result.outlines if line.startswith(("test_asked.py:", "E  "))]
     assert lines[1:] == [
@@ -149,7 +150,7 @@ def test_markers_that_say_nothing_or_have_no_effect_are_errors(pytester: pytest.
     monkeypatch.delenv("CI", raising=False)  # with which pytest's summary tells all of it once more
     make_project(pytester.path)
     pytester.makepyfile(test_marked=MARKED)
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "--strict-markers")
+    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "--strict-markers")
     result.assert_outcomes(passed=2, failed=2, errors=9)
     result.stdout.fnmatch_lines(
         [

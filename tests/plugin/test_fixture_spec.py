@@ -6,6 +6,7 @@ import json
 
 import pytest
 from fixture_project import make_project
+from spec_project import LEFT_OUT
 
 pytestmark = pytest.mark.full
 
@@ -80,7 +81,7 @@ def project(pytester: pytest.Pytester, monkeypatch) -> pytest.Pytester:
 
 def test_a_test_runs_for_each_spec_that_is_given(project: pytest.Pytester) -> None:
     args = ("--offpipe-spec", "specs/small.json", "--offpipe-spec", "specs/other.json", "test_uses.py", "-k", "given")
-    result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2", "-v", *args)
+    result = project.runpytest_subprocess("-W", "error", *LEFT_OUT, "-n2", "-v", *args)
     result.stdout.fnmatch_lines_random(
         [
             "*PASSED*test_uses.py::test_given[[]specs/small.json]*",
@@ -92,13 +93,13 @@ def test_a_test_runs_for_each_spec_that_is_given(project: pytest.Pytester) -> No
 
 def test_the_specs_of_the_ini_count_also_when_paths_are_given(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\noffpipe_specs = specs/small.json")
-    result = project.runpytest_subprocess("-p", "no:randomly", "-v", "test_uses.py::test_given")
+    result = project.runpytest_subprocess(*LEFT_OUT, "-v", "test_uses.py::test_given")
     result.stdout.fnmatch_lines(["test_uses.py::test_given[[]specs/small.json] PASSED*"])
     result.assert_outcomes(passed=1)
 
 
 def test_without_a_spec_the_reason_is_told_and_markers_count(project: pytest.Pytester) -> None:
-    result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-rs", "test_uses.py")
+    result = project.runpytest_subprocess("-W", "error", *LEFT_OUT, "-rs", "test_uses.py")
     result.assert_outcomes(passed=1, skipped=1, failed=1, errors=3)
     result.stdout.fnmatch_lines_random(
         [
@@ -115,9 +116,9 @@ def test_without_a_spec_the_reason_is_told_and_markers_count(project: pytest.Pyt
 def test_an_ini_that_matches_nothing_hurts_nobody_who_asks_for_no_spec(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\noffpipe_specs = none/*.json")
     project.makepyfile(test_other="def test_one(): ...")
-    result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "test_other.py")
+    result = project.runpytest_subprocess("-W", "error", *LEFT_OUT, "test_other.py")
     result.assert_outcomes(passed=1)
-    result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "test_uses.py")
+    result = project.runpytest_subprocess("-W", "error", *LEFT_OUT, "test_uses.py")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*UsageError: offpipe_specs: none/*.json: no such file"])
 
@@ -126,5 +127,5 @@ def test_a_conftest_may_override_the_fixtures(project: pytest.Pytester) -> None:
     project.makeconftest(OVERRIDES)
     project.makepyfile(test_overridden=OVERRIDDEN)
     args = ("--offpipe-spec", "specs/small.json", "test_overridden.py", "-k", "clean or test_run")
-    result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "--offpipe-checks", "audit", *args)
+    result = project.runpytest_subprocess("-W", "error", *LEFT_OUT, "--offpipe-checks", "audit", *args)
     result.assert_outcomes(passed=2, deselected=1)

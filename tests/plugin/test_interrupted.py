@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from pipeline_bench import wait_for
+from spec_project import LEFT_OUT
 
 PATIENCE = 60
 
@@ -23,7 +24,7 @@ def test_an_interrupt_ends_the_session_also_where_the_stage_goes_on(tmp_path, tr
     stage = {"name": "s", "command": ["sh", "-c", script, "{outputs.o}"], "outputs": {"o": "o"}}
     (tmp_path / "spec.json").write_text(json.dumps({"specVersion": 1, "name": "p", "stages": [stage]}))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    words = ["-p", "no:cacheprovider", "-q", "--offpipe-spec", "spec.json", "--offpipe-checks", "run"]
+    words = [*LEFT_OUT, "-p", "no:cacheprovider", "-q", "--offpipe-spec", "spec.json", "--offpipe-checks", "run"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True, env={**os.environ, "PYTEST_ADDOPTS": ""},

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from spec_project import LEFT_OUT
 
 pytestmark = pytest.mark.full
 
@@ -95,7 +96,7 @@ def output_of(command: str, directory: Path) -> str:
     program, *arguments = shlex.split(command)
     assert program == "pytest"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments],
+        [sys.executable, "-m", "pytest", *LEFT_OUT, *arguments],
         cwd=directory, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert not done.stderr, done.stderr

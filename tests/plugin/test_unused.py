@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from spec_project import LEFT_OUT
 
 PACKAGE = Path(__file__).resolve().parents[2] / "pytest_offpipe"
 MODULES = {"pytest_offpipe", "pytest_offpipe.plugin"}
@@ -59,7 +60,7 @@ def test_nothing_is_live_and_nothing_is_loaded(plain, monkeypatch):
 @pytest.mark.parametrize("arguments", [[], ["-v", "-rA"], ["--collect-only"], ["--co", "-q"]], ids=" ".join)
 def test_output_and_disk_are_as_without_it(plain, arguments):
     def output(*more):
-        result = plain.runpytest_subprocess(*arguments, "-p", "no:hypothesispytest", "-p", "no:randomly", *more)
+        result = plain.runpytest_subprocess(*arguments, *LEFT_OUT, *more)
         lines = [line for line in result.outlines if not line.startswith("plugins: ")]
         text = re.sub(r"in \d+\.\d+s", "", "\n".join(lines)).replace("=", "")
         files = {path.relative_to(plain.path) for path in plain.path.rglob("*") if "runpytest" not in str(path)}

@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import offline_deny
+from spec_project import LEFT_OUT
 
 TEXT = "".join(f"line {number} of a text\n" for number in range(200))
 SHELL = ["sh", "-e"]
@@ -66,7 +67,7 @@ class CheckedStage:
         (self.pytester.path / "in.txt").write_text(self.text, encoding="utf-8")
         spec = {"specVersion": 1, "name": "checked", "stages": [self.stage]}
         (self.pytester.path / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
-        return ["-p", "no:cacheprovider", "-rs", "--offpipe-spec", "spec.json", "--offpipe-checks", name]
+        return [*LEFT_OUT, "-p", "no:cacheprovider", "-rs", "--offpipe-spec", "spec.json", "--offpipe-checks", name]
 
     def finds(self, name, *lines, arguments=()):
         """Make one check, which has to fail, and to say these lines, patterns as of fnmatch, in this order."""
