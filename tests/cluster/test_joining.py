@@ -138,6 +138,7 @@ def test_the_program_of_the_worker_is_on_record_or_refused(bench, make_cluster, 
         path.chmod(0o755)
     cluster = make_cluster()
     cluster.add("other", before=(*UNSHARED, "sh", "-c", f'mount --bind {there} {here} && exec "$@"', "sh"))
+    cluster.await_workers(1)
     stage = {"name": "a", "command": [str(here)], "outputs": {"out": "out/a.txt"}, "programIdentity": identity}
     bench.define(stage)
     done = bench.run("--cluster", str(cluster.file), "--cluster-wait", "1")

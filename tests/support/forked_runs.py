@@ -74,13 +74,14 @@ def start(command: list[str], env: dict[str, str] | None = None, **popen: object
         "cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
         "start_new_session": True, "env": {**os.environ, **(env or {})}, **popen,
     }  # fmt: skip
-    forks = command[:3] == [sys.executable, "-m", "runner"] and FORKED.issuperset(popen) and _may_fork(options["env"])
+    is_plain = command[:3] == [sys.executable, "-m", "runner"] and FORKED.issuperset(popen)
+    forks = is_plain and _may_fork(options["env"], Path(options["cwd"]))
     return (ForkedRun if forks else subprocess.Popen)(command, **options)
 
 
-def _may_fork(env: Mapping[str, str]) -> bool:
-    """Whether a run with these variables differs from the server in nothing that is read at a start."""
-    if os.uname().machine not in SYS_CLONE:
+def _may_fork(env: Mapping[str, str], cwd: Path) -> bool:
+    """Whether a run is that of this checkout, and differs from the server in nothing that is read at a start."""
+    if os.uname().machine not in SYS_CLONE or (cwd != ROOT and (cwd / "runner").exists()):
         return False
     return not any(name.startswith(READ_AT_START) for name, _ in env.items() ^ _server().env.items())
 
