@@ -29,13 +29,20 @@ _KINDS = {
 
 
 class StatePaths:
-    """The files of one pipeline's state and locks directory, both absolute."""
+    """The files of one pipeline's state and locks directory, both absolute.
 
-    __slots__ = ("locks_dir", "state_dir")
+    `temporary` is the directory for files that must not outlive a run. Recovery empties it: it renames the directory to
+    `put_aside`, and removes that.
+    """
 
     def __init__(self, state_dir: str, locks_dir: str) -> None:
         self.state_dir = state_dir
         self.locks_dir = locks_dir
+        self.ledger = f"{state_dir}/audit_ledger.jsonl"
+        self.temporary = f"{state_dir}/tmp"
+        self.put_aside = f"{state_dir}/tmp.dead"
+        self.digest_cache = f"{state_dir}/files.json"
+        self.pipeline_lock = f"{locks_dir}/pipeline.lock"
 
     def marker(self, stage: str) -> str:
         return f"{self.state_dir}/stage_{stage}.json"
@@ -47,10 +54,6 @@ class StatePaths:
     def audit(self, run: str) -> str:
         return f"{self.state_dir}/audit_{run}.jsonl"
 
-    @property
-    def ledger(self) -> str:
-        return f"{self.state_dir}/audit_ledger.jsonl"
-
     def metrics(self, run: str) -> str:
         return f"{self.state_dir}/metrics_{run}.json"
 
@@ -60,27 +63,9 @@ class StatePaths:
     def log(self, run: str, stage: str, attempt: int) -> str:
         return f"{self.state_dir}/logs/{run}/{stage}.{attempt}.log"
 
-    @property
-    def temporary(self) -> str:
-        """The directory for files that must not outlive a run; recovery empties it."""
-        return f"{self.state_dir}/tmp"
-
-    @property
-    def put_aside(self) -> str:
-        """What `temporary` is renamed to before it is removed."""
-        return f"{self.state_dir}/tmp.dead"
-
     def run_temporary(self, run: str) -> str:
         """The directory of the TMPDIRs of stages; a stage file is `<TMPDIR>.json` beside one."""
         return f"{self.state_dir}/tmp/{run}"
-
-    @property
-    def digest_cache(self) -> str:
-        return f"{self.state_dir}/files.json"
-
-    @property
-    def pipeline_lock(self) -> str:
-        return f"{self.locks_dir}/pipeline.lock"
 
     def stage_lock(self, stage: str) -> str:
         return f"{self.locks_dir}/{stage}.lock"
