@@ -125,8 +125,12 @@ def upward(path: str, top: str) -> list[str]:
 
 def is_partial(name: str) -> bool:
     """Whether a file name is that of a partial: `.partial-<6 hex>.NAME`."""
-    is_tagged = name.startswith(PARTIAL_PREFIX) and name[_TAG.stop : _TAG.stop + 1] == "."
-    return is_tagged and _HEX.issuperset(name[_TAG])
+    return name.startswith(PARTIAL_PREFIX) and is_tag(name[_TAG]) and name[_TAG.stop : _TAG.stop + 1] == "."
+
+
+def is_tag(value: object) -> bool:
+    """Whether a value may be the tag in the name of a partial."""
+    return isinstance(value, str) and len(value) == PARTIAL_TAG_LENGTH and _HEX.issuperset(value)
 
 
 def is_name(value: object) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import END, SIGNED, START, digest, parsed
-from runner.paths import PARTIAL_TAG_LENGTH, is_name, is_relative, is_stage
+from runner.paths import is_name, is_relative, is_stage, is_tag
 from runner.record.markers import Marker, OutputIdentity
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finishe
 OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # these begin and end a part of a run
 OPENED, CLOSED, NOOP = "opened", "closed", "noop"  # of the ledger
 ENDED, SUPERSEDED, PRUNED = "ended", "superseded", "pruned"  # of the ledger, since 0.2
-_TAG_DIGITS = frozenset("0123456789abcdef")
 
 
 class RunOpened(NamedTuple):
@@ -271,10 +270,6 @@ def _if_any(is_sound: Check) -> Check:
     return lambda value: value is None or is_sound(value)
 
 
-def _is_tag(value: object) -> bool:
-    return isinstance(value, str) and len(value) == PARTIAL_TAG_LENGTH and _TAG_DIGITS.issuperset(value)
-
-
 def _is_place(value: object) -> bool:
     """Whether a value names a commit, as [run, record], or none."""
     return value is None or (isinstance(value, list) and len(value) == 2 and is_name(value[0]) and _is_number(value[1]))
@@ -312,7 +307,7 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
     AttemptFinished: {"stage": is_stage},
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
-        "stage": is_stage, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": _is_tag,
+        "stage": is_stage, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": is_tag,
         "outputs": lambda value: isinstance(value, dict), "reasons": lambda value: isinstance(value, list),
         "replaces": _is_place, "former": _if_any(lambda value: isinstance(value, list)),
     },
