@@ -122,13 +122,12 @@ class StateError(OffpipeError):
     exit_code = EXIT_STATE
 
     @classmethod
-    def from_os(cls, error: OSError, path: str | bytes, verb: str, hint: str = "") -> StateError:
+    def from_os(cls, error: OSError, path: str, verb: str, hint: str = "") -> StateError:
         """Return an OSError as `PATH: cannot VERB: ENOSPC (No space left on device)`."""
         from errno import errorcode
 
         name = errorcode.get(error.errno or 0, "error")
-        shown = path if isinstance(path, str) else path.decode("utf-8", "backslashreplace")
-        return cls(Fault(shown, f"cannot {verb}: {name} ({error.strerror or error})", hint))
+        return cls(Fault(path, f"cannot {verb}: {name} ({error.strerror or error})", hint))
 
 
 class NewerReleaseError(StateError):
