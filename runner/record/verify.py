@@ -13,17 +13,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.canonical import GENESIS, KEY_VARIABLE, SIGNED
-from runner.errors import (
-    EXIT_DAMAGED,
-    EXIT_INVALID,
-    EXIT_OK,
-    EXIT_PENDING,
-    DamagedRecordError,
-    Fault,
-    PendingError,
-    StateError,
-    UsageError,
-)
+from runner.errors import EXIT_OK, DamagedRecordError, Fault, PendingError, StateError, UsageError
 from runner.paths import is_name
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED
 from runner.record.ledger import open_after, pruned_commits
@@ -108,10 +98,10 @@ class Verification(Chain):
     def exit_code(self) -> int:
         """6 if damaged, 2 if a key is missing and the form is sound, 3 if incomplete, else 0."""
         if self.damage:
-            return EXIT_DAMAGED
+            return DamagedRecordError.exit_code
         if self.unchecked is not None:
-            return EXIT_INVALID
-        return EXIT_PENDING if self.incomplete else EXIT_OK
+            return UsageError.exit_code
+        return PendingError.exit_code if self.incomplete else EXIT_OK
 
     def fault(self) -> Fault | None:
         """Return why hashes were not checked; None if they were."""
@@ -268,8 +258,8 @@ class Verification(Chain):
         """Check the log of a run, which `line` of the ledger names; None if it is missing, or another is requested."""
         if self._only not in (None, run):
             return None
+        self.known = run == self._only
         if run in self._pruned and not os.path.lexists(f"{self._directory}/audit_{run}.jsonl"):
-            self.known = self.known or run == self._only
             for stage, (seq, digest) in self._pruned[run].items():
                 self.markers.note_digest(stage, run, seq, digest, opened[-1].line if opened else line)
             return None
@@ -279,7 +269,6 @@ class Verification(Chain):
         self._check_spec(log)
         self.runs += 1
         self.records += log.line
-        self.known = self.known or run == self._only
         self._log_key = self._log_key or log.missing_key
         for reference in (*opened, *([end] if end else ())):
             if log.key_id not in (None, reference.key_id):  # a key id can be written without the key
