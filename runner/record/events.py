@@ -7,7 +7,6 @@ wrote fewer.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import END, SIGNED, START, digest, parsed
@@ -282,7 +281,6 @@ def _is_object(text: object) -> bool:
         return False
 
 
-@lru_cache(maxsize=1)  # a commit's marker is made right after the check
 def _loaded(components: str) -> Any:  # noqa: ANN401 - JSON
     return parsed(components.encode())
 
