@@ -91,13 +91,8 @@ def runs(
     With `failed`, only those that were refused, failed, were interrupted, or did not end.
     """
     paths = open_archive(target, options).paths
-    is_running = is_held(paths)
-    chosen = (
-        past
-        for past in past_invocations(paths.ledger, is_running=is_running, since=since or "")
-        if not (failed and past.is_good)
-    )
-    return list(islice(chosen, limit))
+    past = past_invocations(paths.ledger, is_running=is_held(paths), since=since or "")
+    return list(islice((each for each in past if not (failed and each.is_good)), limit))
 
 
 def find_logs(target: str, options: Options, selector: str, run: str | None, attempt: int | None) -> dict[str, str]:

@@ -113,7 +113,4 @@ def _add_spec(spec: Spec, dependencies: Dependencies) -> None:
             dependencies.files.add(processor)
         for path in stage.outputs.values():
             dependencies.kinds.update(os.path.join(spec.workspace, parent) for parent in parents(path))
-            if path.endswith("/"):
-                dependencies.trees.add(spec.output_path(path))
-            else:
-                dependencies.entries.add(spec.output_path(path))
+            (dependencies.trees if path.endswith("/") else dependencies.entries).add(spec.output_path(path))
