@@ -322,10 +322,7 @@ def invocation(
     verb: str = "run",
 ) -> dict[str, object]:  # fmt: skip
     """Return what the ledger says of an invocation: its begin, exit code, stages by status, first fault, warnings."""
-    return {
-        "began": began, "exitCode": exit_code, "fault": fault, "stages": stages, "verb": verb,
-        "warnings": list(warnings),
-    }  # fmt: skip
+    return {"began": began, "exitCode": exit_code, "fault": fault, "stages": stages, "verb": verb, "warnings": warnings}
 
 
 def new_run_id(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from contextlib import suppress
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -303,8 +304,6 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
 
 def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
     """Whether a stage was completed after a failure, in any run: then its marker is younger."""
-    from datetime import datetime
-
     try:
         completed = os.stat(session.spec.paths.marker(stage)).st_mtime
         return completed > datetime.fromisoformat(failure.time).timestamp()
@@ -314,8 +313,6 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
 
 def _later(time: str, seconds: float) -> str:
     """Return the time of a record, and so many seconds, in the form of a record's."""
-    from datetime import datetime, timedelta
-
     try:
         return f"{datetime.fromisoformat(time) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%fZ}"
     except (ValueError, OverflowError):  # the record is damaged
