@@ -37,17 +37,14 @@ class Fault:
         return f"Fault({self.where!r}, {self.what!r}, {self.hint!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fault) and self._as_tuple() == other._as_tuple()
+        return isinstance(other, Fault) and vars(self) == vars(other)
 
     def __hash__(self) -> int:
-        return hash(self._as_tuple())
+        return hash((self.where, self.what, self.hint))
 
     def __str__(self) -> str:
         text = f"error: {self.where}: {self.what}" if self.where else f"error: {self.what}"
         return f"{text}\nhint: {self.hint}" if self.hint else text
-
-    def _as_tuple(self) -> tuple[str, str, str]:
-        return (self.where, self.what, self.hint)
 
 
 class OffpipeError(Exception):
