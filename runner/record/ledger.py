@@ -9,10 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 from itertools import islice
-from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import SIGNED
+from runner.canonical import SIGNED, parsed
 from runner.paths import is_name
 from runner.record import audit, events, files
 from runner.record.seal import PLAIN
@@ -241,7 +240,7 @@ def last_success(path: str) -> tuple[str, str] | None:
 def _newest_first(path: str, most: int | None = None) -> Iterator[dict[str, Any]]:
     for line in islice(audit.tail(path, most), 1, None):  # without the torn one
         try:
-            record = loads(line.decode())
+            record = parsed(line)
             is_entry = events.is_ledger_entry(record["ev"], record["data"])
             if is_entry and is_name(record["run"]) and isinstance(record["ts"], str):
                 yield record
