@@ -96,15 +96,12 @@ class Expander:
         }
         self._needed = {i: self._needed_by(i) for i in self._templates}
 
-    def expand(self, *, fills: bool = True) -> list[Instance]:
-        """Return all instances, and the stages without `each`, in the order of the spec.
-
-        `fills`: whether values are inserted into stages without `each`.
-        """
+    def expand(self) -> list[Instance]:
+        """Return all instances, and the stages without `each`, in the order of the spec."""
         instances: dict[int, list[Instance]] = {}
         for index, stage in enumerate(self._stages):
             if index not in self._templates:
-                given = self._inserter.fill(("stages", index), stage, filled_fields(stage), {}) if fills else stage
+                given = self._inserter.fill(("stages", index), stage, filled_fields(stage), {})
                 instances[index] = self._note_outputs([Instance(index, given)])
         for index in self._in_order():
             if index not in self._rows:

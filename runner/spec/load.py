@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     Overrides = Mapping[str, Mapping[str, object]]
 
-_MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placeholders; they may be written as escapes
 _BEGINNING = 'a spec begins with {"specVersion": 1, "name": "NAME", "stages": ['
 _UNUSED = "write {vars.NAME} where it belongs"
 
@@ -54,7 +53,6 @@ def load_spec(
         raise SpecError(*_faults(path, findings))
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
     builder = SpecBuilder(path, usable, workspace, variables)
-    builder.fills = any(mark in content for mark in _MARKS)
     spec = builder.build(params, [index for index, fields in faulty.items() if "each" in fields], without, inputs)
     checked = [*checks.check_names(spec.stages, faulty), *checks.check_outputs(spec)]
     outputs = OutputIndex(spec.stages)
@@ -128,7 +126,6 @@ class SpecBuilder:
     """Builds the values of a spec in which every field passed the table's checks. Collects `findings`."""
 
     def __init__(self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, Var] = {}) -> None:
-        self.fills = True  # False if the spec has no placeholders: the search for them takes long
         self._path = path
         self._given = given
         self._top = {**SPEC.defaults, **given}
@@ -155,7 +152,7 @@ class SpecBuilder:
         paths = self._state_paths()
         disk = Disk(self._root, (paths.state_dir, paths.locks_dir), without, inputs)
         expander = Expander(self._top["stages"], self._inserter, disk, broken)
-        stages = [self.build_stage(instance, params) for instance in expander.expand(fills=self.fills)]
+        stages = [self.build_stage(instance, params) for instance in expander.expand()]
         self.sources = expander.sources
         unused = [name for name in self._vars or () if name not in self._inserter.used]
         return Spec(
