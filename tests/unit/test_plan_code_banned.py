@@ -460,7 +460,7 @@ def test_what_stages_share_is_one_block():
 
 def test_a_finding_survives_pickling():
     again = pickle.loads(pickle.dumps(fault_of("a")))
-    assert again == fault_of("a") and again.chain[-1] == "h.py:1"
+    assert again == fault_of("a") and again.statement == "h.py:1: import socket"
 
 
 # ---- ourselves, and what is written about it -------------------------------------------------------------------------

@@ -89,28 +89,25 @@ class BanList:
 
 
 class BannedImport(Fault):
-    """A banned import of a stage. `chain`: the places of the imports that lead to it; its own place comes last."""
+    """A banned import of a stage. `chain`: the places of the imports that lead to it; its own place comes last.
 
-    __slots__ = ("chain", "stage", "statement")
+    `statement` is the import, after its place.
+    """
+
+    __slots__ = ("stage", "statement")
 
     def __init__(self, stage: str, statement: str, chain: Sequence[str], hint: str) -> None:
         self.stage = stage
-        self.statement = statement
-        self.chain = tuple(chain)
-        what = f"{chain[-1]}: {statement}"
-        if len(chain) > 1:
-            what += f"\n  imported by {' -> '.join(chain)}"
-        super().__init__(f"stage {stage} imports a banned module", what, hint)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (BannedImport, (self.stage, self.statement, self.chain, self.hint))
+        self.statement = f"{chain[-1]}: {statement}"
+        importers = f"\n  imported by {' -> '.join(chain)}" if len(chain) > 1 else ""
+        super().__init__(f"stage {stage} imports a banned module", self.statement + importers, hint)
 
 
 def merged(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Return the faults with one for each banned import. It is the first stage's, and names the others."""
     blocks: dict[object, list[Fault]] = {}
     for fault in faults:
-        key: object = (fault.chain[-1], fault.statement) if isinstance(fault, BannedImport) else fault
+        key = fault.statement if isinstance(fault, BannedImport) else fault
         blocks.setdefault(key, []).append(fault)
     return tuple(map(_block, blocks.values()))
 
