@@ -90,22 +90,18 @@ class Plan(NamedTuple):
         return all(isinstance(decision, Skip) for decision in self.decisions.values())
 
 
-class Planner:
+class Planner(NamedTuple):
     """Decides stages. `marker_of` reads a completion marker; `forced` names stages that run in any case.
 
     `absence` says why a stage has no marker. `gone` are the markers of stages that are gone, by the paths of outputs.
     """
 
-    def __init__(
-        self, graph: Graph, cache: DigestCache, marker_of: Callable[[str], Marker | None], forced: Collection[str],
-        absence: Callable[[str], str], gone: Mapping[frozenset[str], Sequence[Marker]],
-    ) -> None:  # fmt: skip
-        self._graph = graph
-        self._cache = cache
-        self._marker_of = marker_of
-        self._forced = forced
-        self._absence = absence
-        self._gone = gone
+    graph: Graph
+    cache: DigestCache
+    marker_of: Callable[[str], Marker | None]
+    forced: Collection[str]
+    absence: Callable[[str], str]
+    gone: Mapping[frozenset[str], Sequence[Marker]]
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner) -> Plan:
         """Decide every stage of `stages`, which are in order. The examiner gets the identities of intact outputs.
@@ -129,11 +125,11 @@ class Planner:
         return Plan(decisions, tuple(dict.fromkeys(faults)))  # each once: stages share files and places
 
     def _plan_stage(self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner) -> Decision:
-        upstream = self._graph.upstream[stage.name]
+        upstream = self.graph.upstream[stage.name]
         blocked = tuple(name for name in upstream if isinstance(decisions.get(name), Blocked))
         if blocked:
             return Blocked(blocked)
-        feeds = self._graph.feeds.get(stage.name, {})
+        feeds = self.graph.feeds.get(stage.name, {})
         pending = [
             (name, producer)
             for name, sources in feeds.items()
@@ -153,9 +149,9 @@ class Planner:
         self, stage: Stage, examiner: Examiner, unmade: frozenset[str] = frozenset()
     ) -> tuple[Fingerprint, tuple[Reason, ...]]:
         """Return the fingerprint of a stage, without its `unmade` inputs, and why it must run; see `reasons`."""
-        marker = self._marker_of(stage.name)
-        is_forced = stage.name in self._forced
-        gone = () if marker or unmade or is_forced else self._gone.get(frozenset(stage.outputs.values()), ())
+        marker = self.marker_of(stage.name)
+        is_forced = stage.name in self.forced
+        gone = () if marker or unmade or is_forced else self.gone.get(frozenset(stage.outputs.values()), ())
         fingerprint = examiner.examine(stage, unmade, is_decided=is_forced or not (marker or gone))
         for other in gone:
             if not self.reasons(stage, fingerprint, other):
@@ -169,10 +165,10 @@ class Planner:
         self, stage: Stage, fingerprint: Fingerprint, marker: Marker | None, unmade: frozenset[str] = frozenset()
     ) -> tuple[Reason, ...]:
         """Return why the stage must run; empty if it is up to date, apart from its `unmade` inputs."""
-        if stage.name in self._forced:
+        if stage.name in self.forced:
             return (Reason("forced", "asked for with --force"),)
         if marker is None:
-            return (Reason("marker", self._absence(stage.name)),)
+            return (Reason("marker", self.absence(stage.name)),)
         if marker.key_version != KEY_VERSION:
             return (Reason("key", "of a version that cannot be compared", marker.key_version, KEY_VERSION),)
         reasons: list[Reason] = []
@@ -191,7 +187,7 @@ class Planner:
             identity = marker.outputs.get(name)
             if identity is None or identity.path != declared:
                 continue  # the `outputs` component differs, too
-            present = present_digest(self._graph.spec.output_path(identity.path), identity, self._cache)
+            present = present_digest(self.graph.spec.output_path(identity.path), identity, self.cache)
             if present != identity.sha256:
                 yield Reason("outputs", declared, identity.sha256, present)
 
