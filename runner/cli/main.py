@@ -73,9 +73,9 @@ def _perform(
             stderr.defers = stdout.defers = arguments.verb == "run"  # no reader may stop a run
             commands = Commands(arguments, stdout, stderr)
             code = getattr(commands, arguments.verb)()
-        if not stdout.defers and stdout.failure not in {None, errno.EPIPE}:  # a reader may close its pipe
-            reason = _errno_text(OSError(stdout.failure, None))
-            raise StateError(Fault("standard output", f"cannot write the results: {reason}"))
+        if stdout.failure and not stdout.defers and stdout.failure != errno.EPIPE:  # a reader may close its pipe
+            refused = OSError(stdout.failure, os.strerror(stdout.failure))
+            raise StateError.from_os(refused, "standard output", "write the results")
         return code, commands.summary if commands else str
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
         subject = commands.subject if commands else known.spec
@@ -123,18 +123,13 @@ def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
     if isinstance(error, OSError):
         if isinstance(error, FileNotFoundError) and not error.filename:  # from os.getcwd, which names no path
             return EXIT_STATE, (Fault("", "the working directory no longer exists", "cd to a directory that exists"),)
-        return EXIT_STATE, (Fault(str(error.filename or ""), _errno_text(error)),)
+        return EXIT_STATE, StateError.from_os(error, str(error.filename or ""), "go on").faults
     if isinstance(error, MemoryError):
         return EXIT_STATE, (Fault("", "out of memory"),)
     if isinstance(error, ImportError) and _NO_ROOM in str(error):
         return EXIT_STATE, (Fault("", str(error), "memory ran out, or the file system is mounted noexec"),)
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # Python's words for EAGAIN
-        return EXIT_STATE, (Fault("", f"cannot start a thread: {_errno_text(OSError(errno.EAGAIN, None))}"),)
+        refused = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return EXIT_STATE, StateError.from_os(refused, "", "start a thread").faults
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     return EXIT_INTERNAL, (Fault("", f"internal error: {text}", _REPORT),)
-
-
-def _errno_text(error: OSError) -> str:
-    if error.errno is None:
-        return str(error)
-    return f"{errno.errorcode.get(error.errno, 'error')} ({os.strerror(error.errno)})"

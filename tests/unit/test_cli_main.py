@@ -141,7 +141,7 @@ def test_a_bug_asks_for_a_report_and_shows_its_traceback_only_with_verbose() -> 
     ("error", "code", "said"),
     [
         ("KeyboardInterrupt", 130, "error: interrupted\n"),
-        ("OSError(28, 'x', 'some/file')", 74, "error: some/file: ENOSPC (No space left on device)\n"),
+        ("OSError(28, 'full', 'some/file')", 74, "error: some/file: cannot go on: ENOSPC (full)\n"),
         ("MemoryError", 74, "error: out of memory\n"),
         (
             'RuntimeError("can\'t start new thread")',
