@@ -39,9 +39,8 @@ class ParseCache:
 
     def __init__(self, value: object = None) -> None:
         """Read a value of `dump`. Damaged values, and those of another grammar, count as missing."""
-        self._used: set[str] = set()
         self._loaded: dict[str, object] = {}
-        self._parsed: dict[str, Parsed] = {}
+        self._parsed: dict[str, Parsed] = {}  # those that this run has used
         self.dirty = False
         if isinstance(value, dict) and value.get("python") == _grammar() and isinstance(value.get("files"), dict):
             self._loaded = value["files"]
@@ -53,19 +52,16 @@ class ParseCache:
                 parsed = self._parsed[sha256] = _restored(self._loaded[sha256])
             except (TypeError, ValueError):
                 del self._loaded[sha256]
-        if parsed is not None:
-            self._used.add(sha256)
         return parsed
 
     def put(self, sha256: str, parsed: Parsed) -> None:
         self._parsed[sha256] = parsed
-        self._used.add(sha256)
         self.dirty = True
 
     def dump(self) -> dict[str, object]:
-        unused = [sha256 for sha256 in self._loaded if sha256 not in self._used]
+        unused = [sha256 for sha256 in self._loaded if sha256 not in self._parsed]
         kept = {sha256: self._loaded[sha256] for sha256 in unused[-UNUSED_KEPT:]}
-        return {"python": _grammar(), "files": {**kept, **{sha256: self._parsed[sha256] for sha256 in self._used}}}
+        return {"python": _grammar(), "files": kept | self._parsed}
 
 
 def _restored(value: object) -> Parsed:
