@@ -245,10 +245,8 @@ class Examiner:
 def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: StageCode) -> dict[str, object]:
     command: dict[str, object] = {"argv": stage.command} if stage.command else {"processor": stage.processor}
     command["args"] = stage.args
-    if stage.stdin:
-        command["stdin"] = stage.stdin
-    if stage.stdout:
-        command["stdout"] = stage.stdout
+    streams = {"stdin": stage.stdin, "stdout": stage.stdout}
+    command |= {name: label for name, label in streams.items() if label}
     components: dict[str, object] = {
         "inputs": inputs,
         "code": code.component,

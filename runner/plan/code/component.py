@@ -65,7 +65,6 @@ class CodeReader:
         self._spec = spec
         self._digests = digests
         self._declared = declared
-        self._bans = bans
         self._warn = warn
         self._sources = Sources(spec.root, digests, parsed)
         self.paths = self._sources.paths  # all that decided which code the stages have, present or absent
@@ -122,9 +121,9 @@ class CodeReader:
         ours = self._spec.processor_path(stage) if _is_ready_made(stage) else None
         faults = list(closure.faults)
         for (path, line, statement), names in closure.banned.items():
-            if path != ours and self._bans:
+            if path != ours and self._closures.bans:
                 chain = [_place(self._sources.shown(file), at) for file, at in closure.chain(path, line)]
-                faults.append(BannedImport(stage.name, statement, chain, self._bans.hint(names)))
+                faults.append(BannedImport(stage.name, statement, chain, self._closures.bans.hint(names)))
         if faults:
             raise OfflineError(*faults)
 
