@@ -200,11 +200,10 @@ def _path_flaw(path: str) -> Flaw:
         what = "is the workspace itself" if path == "./" else "is outside the workspace"
         return f'"{path}" {what}', "outputs are paths below root, or below --workspace DIR"
     names = bare(path).split("/")
-    if len(path) > LONGEST_OUTPUT_NAME // 4:  # a character takes at most 4 bytes
-        if (size := len(names[-1].encode())) > LONGEST_OUTPUT_NAME:
-            return f"a file name of {size} bytes", f"at most {LONGEST_OUTPUT_NAME}, so that its partial has a name too"
-        if any(len(name.encode()) > LONGEST_NAME for name in names):
-            return "a directory name that is too long", f"at most {LONGEST_NAME} bytes"
+    if (size := len(names[-1].encode())) > LONGEST_OUTPUT_NAME:
+        return f"a file name of {size} bytes", f"at most {LONGEST_OUTPUT_NAME}, so that its partial has a name too"
+    if any(len(name.encode()) > LONGEST_NAME for name in names):
+        return "a directory name that is too long", f"at most {LONGEST_NAME} bytes"
     if is_partial(names[-1]):
         return f'"{path}" is named like the partial of an output', "choose another name"
     return None
