@@ -15,8 +15,8 @@ from runner.spec import checks
 from runner.spec.each import Expander, check_globs, check_sources
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, is_glob, normal, stem
-from runner.spec.graph import OutputIndex, stage_finder
-from runner.spec.kinds import Finding, did_you_mean, pointer
+from runner.spec.graph import OutputIndex, stage_finder, unknown_name
+from runner.spec.kinds import Finding, pointer
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
 from runner.spec.tables import Disk
@@ -64,10 +64,9 @@ def load_spec(
         error = SpecError(*_faults(path, findings, {(stage.index,) for stage in spec.stages if stage.template}))
         error.spec = spec
         raise error
-    names = dict.fromkeys(name for stage in spec.stages for name in (stage.template, stage.name) if name)
     find = stage_finder(spec.stages if params else ())
     if unknown := [name for name in params if is_glob(name) or not find(name)]:
-        raise UsageError(*(Fault("--param", f'no stage named "{name}"', did_you_mean(name, names)) for name in unknown))
+        raise UsageError(*(Fault("--param", *unknown_name(name, spec.stages)) for name in unknown))
     return spec
 
 
