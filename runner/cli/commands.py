@@ -24,7 +24,7 @@ from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.seal import warning_about
 from runner.spec.fields import PROSE, schema_text
-from runner.spec.kinds import anything, did_you_mean, map_of, pointer
+from runner.spec.kinds import ANYTHING, did_you_mean, map_of, pointer
 from runner.spec.source import parse_source, read_source
 from runner.spec.values import Var
 
@@ -338,7 +338,7 @@ def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, Var]
     if path is not None:
         sources += ((content := read_source(path, "vars")),)
         value, findings = parse_source(path, content)
-        if refused := findings or map_of(PROSE, anything()).check(value):
+        if refused := findings or map_of(PROSE, ANYTHING).check(value):
             raise UsageError(*(Fault(pointer(path, at), what, hint) for at, what, hint in refused))
         variables = {name: Var(pointer(path, (name,)), new) for name, new in cast("dict[str, object]", value).items()}
     for setting in settings:

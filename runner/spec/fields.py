@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from runner.spec.kinds import Field, anything, boolean, choice, list_of, map_of, number, one_of, record, scalar, text
+from runner.spec.kinds import ANYTHING, BOOLEAN, SCALAR, Field, choice, list_of, map_of, number, one_of, record, text
 
 SPEC_VERSION = 1
 DAY = 86_400
@@ -52,7 +52,7 @@ RETRY = record(
         "Exit codes, and names of signals, after which a stage is tried again.",
         [75],
     ),
-    retryOnTimeout=Field(boolean(), "Whether a stage that took too long is tried again.", default=False),
+    retryOnTimeout=Field(BOOLEAN, "Whether a stage that took too long is tried again.", default=False),
     maxTotalSeconds=Field(SECONDS, "No attempt starts when this would have passed since the first one began."),
 )
 CHECKPOINT = record(
@@ -63,7 +63,7 @@ RESOURCES = record(
     cpus=Field(number(0, 65_536, above=True), "Cores that the stage uses; without it, it counts as one."),
     memoryMiB=Field(number(1, BILLION, whole=True), "Memory that the stage needs."),
     ioConcurrency=Field(number(1, 65_536, whole=True), "A hint to the stage: parallel reads and writes."),
-    enforce=Field(boolean(), "Whether the kernel holds the stage to cpus and memoryMiB.", default=False),
+    enforce=Field(BOOLEAN, "Whether the kernel holds the stage to cpus and memoryMiB.", default=False),
 )
 # Fields of a stage that `defaults` may set for all stages.
 _SHARED = {
@@ -71,8 +71,8 @@ _SHARED = {
     "checkpoint": Field(CHECKPOINT, "How often the SDK makes progress durable."),
     "resources": Field(RESOURCES, "What the stage needs of the machine."),
     "timeoutSeconds": Field(SECONDS, "How long an attempt may take."),
-    "retryOnTimeout": Field(boolean(), "The same as in retry, and stronger.", None),
-    "freshInterpreter": Field(boolean(), "Whether a .py processor gets an interpreter of its own.", default=False),
+    "retryOnTimeout": Field(BOOLEAN, "The same as in retry, and stronger.", None),
+    "freshInterpreter": Field(BOOLEAN, "Whether a .py processor gets an interpreter of its own.", default=False),
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
 }
 DEFAULTS = record(**_SHARED)
@@ -86,7 +86,7 @@ _ROWS = record(
     key=Field(one_of(LABEL, list_of(LABEL, least=1)), "The columns that name an instance; the first if not given."),
 )
 _NAME = LABEL._replace(schema={**LABEL.schema, "not": {"enum": ["rows", "key"]}})  # these are of the other form
-_NAMES = map_of(_NAME, one_of(PATH, list_of(scalar(), least=1)), least=1)
+_NAMES = map_of(_NAME, one_of(PATH, list_of(SCALAR, least=1)), least=1)
 _FORMS = _NAMES._replace(faults=lambda value: (_ROWS if value.keys() & {"rows", "key"} else _NAMES).faults(value))
 EACH = one_of(NAME, _FORMS)._replace(schema={"anyOf": [kind.schema for kind in (NAME, _ROWS, _NAMES)]})
 STAGE = record(
@@ -110,7 +110,7 @@ STAGE = record(
         required=True,
     ),
     needs=Field(list_of(SELECTOR), "Names or patterns of stages that come first although no file says so.", []),
-    params=Field(map_of(PROSE, anything()), "Whatever the stage wants to know.", {}),
+    params=Field(map_of(PROSE, ANYTHING), "Whatever the stage wants to know.", {}),
     stdin=Field(LABEL, "Name of the input, one file, that is connected to standard input."),
     stdout=Field(LABEL, "Name of the output, no directory, that standard output goes to."),
     offline=Field(record(onAttempt=ON_ATTEMPT), "The spec's onAttempt, for this stage."),
@@ -124,7 +124,7 @@ OFFLINE = record(
     allowImports=Field(list_of(MODULE), "Modules of the built-in list that stages may import.", []),
     onAttempt=ON_ATTEMPT,
 )
-VALUE = one_of(scalar(), boolean())
+VALUE = one_of(SCALAR, BOOLEAN)
 VARS = map_of(LABEL, VALUE)
 SPEC = record(
     **{"$schema": Field(PROSE, "For editors.")},

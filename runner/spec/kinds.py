@@ -131,24 +131,20 @@ class Field(NamedTuple):
     required: bool = False
 
 
-def anything() -> Kind:
-    """Any value with at most `DEEPEST` levels, because encoders recurse."""
-
-    def faults(value: object) -> Sequence[Finding]:
-        level = [value] if isinstance(value, (dict, list)) else []
-        for _ in range(DEEPEST + 1):
-            if not level:
-                return ()
-            inner = (child for outer in level for child in (outer.values() if isinstance(outer, dict) else outer))
-            level = [child for child in inner if isinstance(child, (dict, list))]
-        return [Finding((), f"is nested more than {DEEPEST} levels deep")]
-
-    return Kind("a value", (), {}, faults)
+def _too_deep(value: object) -> Sequence[Finding]:
+    """Return the finding of a value with more than `DEEPEST` levels: encoders recurse."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(DEEPEST + 1):
+        if not level:
+            return ()
+        inner = (child for outer in level for child in (outer.values() if isinstance(outer, dict) else outer))
+        level = [child for child in inner if isinstance(child, (dict, list))]
+    return [Finding((), f"is nested more than {DEEPEST} levels deep")]
 
 
-def boolean() -> Kind:
-    """True or false."""
-    return Kind("true or false", (bool,), {"type": "boolean"}, lambda _: ())
+ANYTHING = Kind("a value", (), {}, _too_deep)
+BOOLEAN = Kind("true or false", (bool,), {"type": "boolean"}, lambda _: ())
+SCALAR = Kind("a string or a number", (str, int, float, Spelled), {"type": ["string", "number"]}, lambda _: ())
 
 
 def number(least: float, most: float, *, whole: bool = False, above: bool = False, unit: str = "") -> Kind:
@@ -167,11 +163,6 @@ def number(least: float, most: float, *, whole: bool = False, above: bool = Fals
     if whole:
         return Kind("a whole number", (int,), {"type": "integer", **bounds}, faults, hint)
     return Kind("a number", (int, float, Spelled), {"type": "number", **bounds}, faults)
-
-
-def scalar() -> Kind:
-    """A string or a number."""
-    return Kind("a string or a number", (str, int, float, Spelled), {"type": ["string", "number"]}, lambda _: ())
 
 
 def text(pattern: str = "", rule: str = "", *, forbidden: str = "", empty: bool = False, longest: int = 0) -> Kind:
@@ -279,7 +270,7 @@ def record(**fields: Field) -> Kind:
     """An object with known keys. Keys that begin with `x-` may hold anything."""
     checks = {name: field.kind.check for name, field in fields.items()}
     required = [name for name, field in fields.items() if field.required]
-    check_own = anything().check
+    check_own = ANYTHING.check
 
     def faults(value: dict[str, object]) -> Sequence[Finding]:
         findings: list[Finding] = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
 from runner.spec.fields import PATH, PROSE, WORD
-from runner.spec.kinds import Finding, boolean, did_you_mean, number, show
+from runner.spec.kinds import BOOLEAN, Finding, did_you_mean, number, show
 from runner.spec.placeholders import guarded, joined
 from runner.spec.source import parse_source
 
@@ -131,7 +131,7 @@ def chosen_vars(declared: Values, given: Mapping[str, Var]) -> Values:
             hint = did_you_mean(name, declared) or 'declare it in "vars"'
             faults.append(Fault(where, "the spec declares no such var", hint))
             continue
-        kind = PROSE if isinstance(old, str) else boolean() if isinstance(old, bool) else number(-inf, inf)
+        kind = PROSE if isinstance(old, str) else BOOLEAN if isinstance(old, bool) else number(-inf, inf)
         chosen[name] = value
         if is_typed and kind is not PROSE:
             with suppress(SpecError):  # text that is no JSON is refused below

@@ -5,22 +5,22 @@ import pickle
 import pytest
 
 from runner.spec.kinds import (
+    ANYTHING,
+    BOOLEAN,
     DEEPEST,
+    SCALAR,
     Field,
     Spelled,
-    anything,
-    boolean,
     choice,
     list_of,
     map_of,
     number,
     one_of,
     record,
-    scalar,
     text,
 )
 
-RECORD = record(on=Field(boolean(), "whether", default=False), size=Field(number(0, 9), "how big", required=True))
+RECORD = record(on=Field(BOOLEAN, "whether", default=False), size=Field(number(0, 9), "how big", required=True))
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,13 @@ RECORD = record(on=Field(boolean(), "whether", default=False), size=Field(number
         (number(0, 5), 3.0),
         (number(0, 5), 0),
         (number(1, 5, whole=True), 5),
-        (boolean(), False),
+        (BOOLEAN, False),
         (choice("a", "b"), "b"),
         (choice(1), 1),
         (text(), "x"),
         (text(empty=True), ""),
         (text("[a-z]+"), "abc"),
-        (anything(), {"a": [None]}),
+        (ANYTHING, {"a": [None]}),
     ],
 )
 def test_takes(kind, value):
@@ -51,8 +51,8 @@ def test_takes(kind, value):
         (number(0, 5, above=True), 0),
         (number(1, 5, whole=True), 3.0),
         (number(1, 5, whole=True), False),
-        (boolean(), 1),
-        (boolean(), "true"),
+        (BOOLEAN, 1),
+        (BOOLEAN, "true"),
         (choice("a", "b"), "c"),
         (choice(1), True),
         (choice(1), 1.0),
@@ -80,10 +80,10 @@ def test_depth_is_limited_without_recursion():
     value = []
     for _ in range(DEEPEST - 1):
         value = [value]
-    assert not anything().check(value)
+    assert not ANYTHING.check(value)
     for _ in range(100_000):
         value = [value]
-    assert "levels deep" in anything().check(value)[0].what
+    assert "levels deep" in ANYTHING.check(value)[0].what
     while value:  # taken apart by hand: an interpreter may recurse when it frees such a thing
         value = value.pop()
 
@@ -105,13 +105,13 @@ def places(kind, value):
 
 def test_finds_every_member_at_fault():
     assert places(list_of(number(0, 9)), [1, "x", 10]) == [(1,), (2,)]
-    assert places(map_of(text("[a-z]+"), boolean()), {"a": 1, "B": True, "c": True}) == [("a",), ("B",)]
+    assert places(map_of(text("[a-z]+"), BOOLEAN), {"a": 1, "B": True, "c": True}) == [("a",), ("B",)]
     assert places(list_of(RECORD), [{"size": 1}, {"on": 1, "syze": 1}]) == [(1, "on"), (1, "syze"), (1,)]
 
 
 def test_empty_ones_may_be_refused():
-    assert places(list_of(boolean(), least=1), []) == [()]
-    assert places(map_of(text(), boolean(), least=1), {}) == [()]
+    assert places(list_of(BOOLEAN, least=1), []) == [()]
+    assert places(map_of(text(), BOOLEAN, least=1), {}) == [()]
 
 
 def test_one_of_several_kinds_is_chosen_by_json_type():
@@ -131,7 +131,7 @@ def test_defaults_hold_only_fields_that_have_one():
 
 
 @pytest.mark.parametrize(("kinds", "hint"), [
-    ((number(1, 255), choice("A", "B")), "a number has no quotes"), ((boolean(), choice("A", "B")), "known: A, B"),
+    ((number(1, 255), choice("A", "B")), "a number has no quotes"), ((BOOLEAN, choice("A", "B")), "known: A, B"),
 ])  # fmt: skip
 def test_the_hint_for_a_number_in_quotes_is_to_drop_them(kinds, hint):
     (finding,) = one_of(*kinds).check("75")
@@ -139,7 +139,7 @@ def test_the_hint_for_a_number_in_quotes_is_to_drop_them(kinds, hint):
 
 
 def test_fields_are_named_in_python_by_their_words():
-    kind = record(**dict.fromkeys(("env", "everyLines", "memoryMiB", "maxDelaySeconds"), Field(boolean(), "")))
+    kind = record(**dict.fromkeys(("env", "everyLines", "memoryMiB", "maxDelaySeconds"), Field(BOOLEAN, "")))
     assert list(kind.names) == ["env", "every_lines", "memory_mib", "max_delay_seconds"]
 
 
@@ -152,5 +152,5 @@ def test_a_number_keeps_its_spelling_and_is_a_number():
 
 
 def test_a_scalar_is_a_string_or_a_number():
-    assert not any(scalar().check(value) for value in ("", 1, 1.5, Spelled("1e5")))
-    assert all(scalar().check(value) for value in (True, None, [], {}))
+    assert not any(SCALAR.check(value) for value in ("", 1, 1.5, Spelled("1e5")))
+    assert all(SCALAR.check(value) for value in (True, None, [], {}))
