@@ -184,9 +184,10 @@ def test_installed_modules_have_the_name_and_version_of_their_distribution():
     import pluggy
     import pytest
 
-    assert distribution("pluggy", pluggy.__file__) == f"pluggy {pluggy.__version__}"
-    assert distribution("_pytest", "") == f"pytest {pytest.__version__}"  # by reading what all of them hold
-    assert distribution("no_such_module", "") == ""
+    sources = Sources("/", DigestCache(), ParseCache())
+    assert distribution(sources, "pluggy", pluggy.__file__) == f"pluggy {pluggy.__version__}"
+    assert distribution(sources, "_pytest", "") == f"pytest {pytest.__version__}"  # by reading what all of them hold
+    assert distribution(sources, "no_such_module", "") == ""
 
 
 def test_a_package_that_several_distributions_share_has_the_names_of_all(tmp_path):
@@ -194,7 +195,7 @@ def test_a_package_that_several_distributions_share_has_the_names_of_all(tmp_pat
         (tmp_path / f"{name}-1.0.dist-info").mkdir()
         (tmp_path / f"{name}-1.0.dist-info/METADATA").write_text(f"Name: {name}\nVersion: 1.0\n\n")
         (tmp_path / f"{name}-1.0.dist-info/top_level.txt").write_text("shared\n")
-    show = "from runner.plan.code.modules import *; print(distribution('shared', ''))"
+    show = "from runner.plan.code.modules import *; print(distribution(None, 'shared', ''))"
     environment = {"PYTHONPATH": f"{CHECKOUT}:{tmp_path}", "PATH": os.defpath}
     shown = subprocess.run([sys.executable, "-c", show], env=environment, capture_output=True, check=True, text=True)
     assert shown.stdout == "one 1.0, two-odd 1.0\n"

@@ -54,6 +54,7 @@ class Closures:
         self.of = cache(partial(Closure, self))
         self.lookup = cache(lambda entries: Lookup(entries, sources, interpreter))
         self.imports = cache(self._imports)
+        self.distribution = cache(partial(distribution, sources))
 
     def _imports(self, lookup: Lookup, importer: Module, requests: tuple[Request, ...]) -> list[Imported]:
         """Resolve the requests of a module. Deferred ones of the standard library are left out: most never run."""
@@ -181,7 +182,7 @@ class Closure:
                 if module.kind != INSTALLED:
                     self._add(lookup, module, path, imported.line)
                 elif (top := module.name.partition(".")[0]) not in self.packages:
-                    self.packages[top] = distribution(top, module.path if top == module.name else "")
+                    self.packages[top] = self._closures.distribution(top, module.path if top == module.name else "")
             place = (path, imported.line)
             for name in imported.absent:
                 if self.absent.get(name) is None:

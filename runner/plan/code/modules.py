@@ -14,8 +14,6 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.errors import raise_if_system_error
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -256,20 +254,14 @@ def _lies_in(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-@cache
-def distribution(top: str, path: str) -> str:
+def distribution(sources: Sources, top: str, path: str) -> str:
     """Return "name version" of the distribution of the top-level module `top` at `path`; "" if unknown.
 
     A .dist-info of the same name beside the module decides. So most plans need not import importlib.metadata.
     """
     directory, _, name = path.rpartition("/")
-    site = directory if name.startswith(f"{top}.") else os.path.dirname(directory) if path else ""
-    try:
-        names = os.listdir(site) if site else []
-    except OSError as error:
-        raise_if_system_error(error, site)
-        names = []
-    for name in names:
+    site = directory if name.startswith(f"{top}.") else os.path.dirname(directory)
+    for name in sorted(sources.names(site)) if path else ():
         project, _, version = name.removesuffix(".dist-info").partition("-")
         if name.endswith(".dist-info") and version and _normalised(project) == _normalised(top):
             return f"{_normalised(top)} {version}"
