@@ -105,6 +105,14 @@ class DigestCache:
         """
         return self.known(path, os.stat(path) if status is None else status) or self._hash(path)
 
+    def program(self, path: str, shown: str, hint: str = "") -> FileDigest:
+        """Return the digest of a program. Raises InputError for one that cannot be read, with its place `shown`."""
+        try:
+            return self.file(path)
+        except OSError as error:
+            raise_if_system_error(error, path)
+            raise InputError(Fault(shown, f"cannot read it: {error.strerror}", hint)) from error
+
     def read(self, path: str) -> tuple[bytes, FileDigest]:
         """Return the content too, of a regular file that is small enough to hold. Raises as `file` does."""
         chunks: list[bytes] = []

@@ -171,11 +171,7 @@ class Examiner:
             return {}
         if self._resolver.is_produced(os.path.relpath(program, self._spec.workspace)):
             return {}
-        try:
-            fingerprint.watched[program] = digest = self._cache.file(program)
-        except OSError as error:
-            raise_if_system_error(error, program)
-            raise InputError(Fault(program, f"cannot read it: {error.strerror}", _BY_NAME)) from error
+        fingerprint.watched[program] = digest = self._cache.program(program, program, _BY_NAME)
         assert stage.command is not None
         return {stage.command[0]: digest.sha256}
 

@@ -6,7 +6,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
+from runner.errors import Fault, OfflineError
 from runner.plan.code.banned import BannedImport
 from runner.plan.code.closure import MODULE_NAME, Closures
 from runner.plan.code.commands import processor_start, python_files_among, python_files_of_command
@@ -104,7 +104,7 @@ class CodeReader:
         watched = dict(closure.files) if closure else {}
         for path in self._other_files(stage):
             if path not in watched:
-                watched[path] = self._digest(path)
+                watched[path] = self._digests.program(path, self._shown(path))
         component: dict[str, object] = {
             "files": {self._key_name(path, stage): digest.sha256 for path, digest in watched.items()}
         }
@@ -146,13 +146,6 @@ class CodeReader:
         self.paths.add(path)
         is_code = path.startswith(f"{root}/") and os.path.isfile(path)
         return path if is_code and os.path.relpath(path, root) not in self._declared else ""
-
-    def _digest(self, path: str) -> FileDigest:
-        try:
-            return self._digests.file(path)
-        except OSError as error:
-            raise_if_system_error(error, path)
-            raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
 
     def _key_name(self, path: str, stage: Stage) -> str:
         """Return the name of a file in the key. It stays the same if you move the pipeline or offpipe."""
