@@ -20,7 +20,7 @@ from runner.plan.digests import FileDigest, Signature, check_access, check_tree,
 from runner.plan.inputs import InputFile, InputResolver, read_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from runner.plan.code.component import CodeReader, StageCode
     from runner.plan.digests import DigestCache
@@ -62,8 +62,6 @@ class Dependencies:
     files: read or listed, through links; they may be absent. entries: links are not followed, as for outputs. trees:
     directories with everything below them. kinds: directories of which only the kind of file counts.
     """
-
-    __slots__ = ("entries", "files", "kinds", "trees")
 
     def __init__(self) -> None:
         self.files: set[str] = set()
@@ -120,9 +118,7 @@ class Examiner:
         dependencies.files |= self._watched | self._resolver.paths | self._code.paths
         dependencies.trees |= self._trees
 
-    def examine(
-        self, stage: Stage, skip_inputs: frozenset[str] = frozenset(), *, is_decided: bool = False
-    ) -> Fingerprint:
+    def examine(self, stage: Stage, skip_inputs: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:
         """Return the fingerprint of a stage without `skip_inputs`, which do not exist yet.
 
         If it `is_decided` that the stage runs, inputs are only checked unless `reads_all`: their digests are "".

@@ -61,8 +61,6 @@ class Orphans:
     `absent` are the others: absolute path -> path as it was declared. Absolute paths have no final `/`.
     """
 
-    __slots__ = ("_found", "absent", "former")
-
     def __init__(self, found: Mapping[str, FormerOutput], absent: Mapping[str, str]) -> None:
         """`found`: by absolute path."""
         self.former = tuple(found.values())
