@@ -39,9 +39,7 @@ class Disk:
     on which the answers depend: the no-op record notices a change of any of them.
     """
 
-    def __init__(
-        self, root: str, own: Collection[str], without: Collection[str] = (), inputs: str | None = None
-    ) -> None:
+    def __init__(self, root: str, own: Collection[str], without: Collection[str], inputs: str | None) -> None:
         self.root = root
         self.examined: set[str] = set()
         self._bases = (root,) if inputs is None else (inputs, root)

@@ -9,7 +9,7 @@ def disk(tmp_path):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("")
     (tmp_path / "in/dangling.txt").symlink_to("nowhere")
-    return Disk(str(tmp_path), (f"{tmp_path}/state",))
+    return Disk(str(tmp_path), (f"{tmp_path}/state",), (), None)
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ def test_names_the_files_that_a_pattern_matches(disk, head, tail, paths):
 
 
 def test_a_pattern_may_match_files_beside_root(disk, tmp_path):
-    assert Disk(f"{tmp_path}/in", ()).files("../state/", "") == ["../state/s.txt"]
+    assert Disk(f"{tmp_path}/in", (), (), None).files("../state/", "") == ["../state/s.txt"]
 
 
 def test_files_that_are_left_out_match_nothing(disk, tmp_path):
-    assert Disk(str(tmp_path), (), [f"{tmp_path}/in/a.txt"]).files("in/", "a.txt") == []
+    assert Disk(str(tmp_path), (), [f"{tmp_path}/in/a.txt"], None).files("in/", "a.txt") == []
     assert disk.files("in/", "a.txt") == ["in/a.txt"]
 
 
