@@ -153,6 +153,4 @@ def _near_placeholders(where: str, word: str, spec: Spec, stage: Stage) -> Itera
         for known, names in named.items():
             near = f"{{{known}.{name}}}"
             if known.rstrip("s") == alias and name in names and near != match[0]:
-                yield Fault(
-                    where, f"{match[0]} is no placeholder, so it is passed on as it is", f"did you mean {near}?"
-                )
+                yield Fault(where, f"{match[0]} is no placeholder: it is passed on as it is", f"did you mean {near}?")
