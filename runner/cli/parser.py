@@ -108,9 +108,7 @@ class Arguments:
     `words` is the command line itself. `run --dry-run` becomes the verb `plan`.
     """
 
-    def __init__(
-        self, words: Sequence[str], verb: str, spec: str, stages: Sequence[str], given: dict[str, Any]
-    ) -> None:
+    def __init__(self, words: Sequence[str], verb: str, spec: str, stages: list[str], given: dict[str, Any]) -> None:
         self.words = tuple(words)
         self.verb = "plan" if verb == "run" and "dry_run" in given else verb
         self.spec = spec

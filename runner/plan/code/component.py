@@ -105,9 +105,8 @@ class CodeReader:
         for path in self._other_files(stage):
             if path not in watched:
                 watched[path] = self._digests.program(path, self._shown(path))
-        component: dict[str, object] = {
-            "files": {self._key_name(path, stage): digest.sha256 for path, digest in watched.items()}
-        }
+        files = {self._key_name(path, stage): digest.sha256 for path, digest in watched.items()}
+        component: dict[str, object] = {"files": files}
         if closure:
             component.update(packages=closure.packages, absent=sorted(closure.absent))
         processor = self._spec.processor_path(stage)
