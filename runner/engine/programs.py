@@ -56,7 +56,7 @@ def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
     first = stage.command[0]
     if any(form != "params" for form, _ in references(first)):
         return None, ""
-    word = expand((first,), inputs={}, lists={}, outputs={}, params=stage.params, python=sys.executable)[0]
+    word = expand((first,), {"params": stage.params})[0]
     return word, "command/0"
 
 

@@ -115,7 +115,7 @@ class Preparer:
             files.create(path, "".join(f"{file}\n" for file in relative[name]).encode())
             lists[name] = relative_path(path, root)
         outputs = {name: relative_path(path, root) for name, path in job.partials.items()}
-        argv = expand(words, inputs=relative, lists=lists, outputs=outputs, params=stage.params, python=sys.executable)
+        argv = expand(words, {"inputs": relative, "list": lists, "outputs": outputs, "params": stage.params})
         processor = self._spec.processor_path(stage)
         if processor is not None:
             return [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]

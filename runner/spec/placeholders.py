@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os.path
 import re
+import sys
 from json import JSONEncoder
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import Fault
 
@@ -76,34 +77,26 @@ def relative_path(path: str, root: str) -> str:
     return f"./{relative}" if _NO_PATH.match(relative) else relative
 
 
-def expand(
-    words: Iterable[str],
-    *,
-    inputs: Mapping[str, Sequence[str]],
-    lists: Mapping[str, str],
-    outputs: Mapping[str, str],
-    params: Mapping[str, object],
-    python: str,
-) -> list[str]:
+def expand(words: Iterable[str], values: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return `words` with every placeholder filled in. The word `{inputs.NAME}` becomes a word for each file.
 
-    `lists` has the files that list the paths of an input, `outputs` the partials. A param that is no string becomes
-    compact JSON. Earlier checks made sure that every name is declared, and that an input in a longer word is one file.
+    `values`, by form and name: the paths of an input, the file that lists them, the partial of an output, a param. One
+    that is no string becomes compact JSON. Earlier checks made sure that every name is declared, and that an input in a
+    longer word is one file.
     """
-    given = {"list": lists, "outputs": outputs, "params": params}
 
     def fill(match: re.Match[str]) -> str:
         form, name = match[1], match[2]
         if form is None:
-            return python
-        value = inputs[name][0] if form == "inputs" else given[form][name]
+            return sys.executable
+        value = values[form][name][0] if form == "inputs" else values[form][name]
         return value if isinstance(value, str) else _COMPACT.encode(value)
 
     expanded: list[str] = []
     for word in words:
         whole = _PLACEHOLDER.fullmatch(word)
         if whole and whole[1] == "inputs":
-            expanded.extend(inputs[whole[2]])
+            expanded.extend(values["inputs"][whole[2]])
         else:
             expanded.append(_PLACEHOLDER.sub(fill, word).replace(_GUARD, "{"))
     return expanded

@@ -1,13 +1,14 @@
+import sys
+
 import pytest
 
 from runner.spec.placeholders import expand, list_inputs, references, relative_path
 
 GIVEN = {
     "inputs": {"one": ["/in/a"], "many": ["/in/a", "/in/b"]},
-    "lists": {"many": "/tmp/many.list"},
+    "list": {"many": "/tmp/many.list"},
     "outputs": {"o": "/out/.partial-012345.o"},
     "params": {"s": "a b", "n": 1.5, "t": True, "obj": {"b": [1, None], "a": "é"}},
-    "python": "/usr/bin/python3",
 }
 
 
@@ -22,12 +23,12 @@ GIVEN = {
         ("{params.s}", ["a b"]),
         ("{params.n},{params.t}", ["1.5,true"]),
         ("{params.obj}", ['{"a":"é","b":[1,null]}']),
-        ("{python}", ["/usr/bin/python3"]),
+        ("{python}", [sys.executable]),
         ("", [""]),
     ],
 )
 def test_fills_in(word, words):
-    assert expand([word], **GIVEN) == words
+    assert expand([word], GIVEN) == words
 
 
 @pytest.mark.parametrize(
@@ -35,11 +36,11 @@ def test_fills_in(word, words):
     ["{print $1}", "{}", "{{inputs.one}", "{input.one}", "{inputs}", "{inputs.1}", "{ python }", "{Python}", "{python"],
 )
 def test_every_other_brace_is_literal(word):
-    assert expand([word], **GIVEN) == [word.replace("{inputs.one}", "/in/a")]
+    assert expand([word], GIVEN) == [word.replace("{inputs.one}", "/in/a")]
 
 
 def test_filled_in_text_is_not_expanded_again():
-    assert expand(["{params.p}"], **{**GIVEN, "params": {"p": "{python}"}}) == ["{python}"]
+    assert expand(["{params.p}"], {"params": {"p": "{python}"}}) == ["{python}"]
 
 
 def test_returns_the_names_that_words_refer_to():

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from runner.errors import Fault, UsageError
@@ -12,7 +14,7 @@ def filled(stage, each=None, **variables):
 
 
 def words_of(stage):
-    return expand(stage["command"], inputs={"x": ["x.txt"]}, lists={}, outputs={}, params={}, python="py")
+    return expand(stage["command"], {"inputs": {"x": ["x.txt"]}})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,12 @@ def test_the_wildcards_of_a_value_match_themselves_in_an_input_and_stay_in_an_ou
 def test_no_value_becomes_part_of_a_placeholder(word, value):
     made, _ = filled({"command": [word]}, v=value)
     (expanded,) = words_of(made)
-    plain = word.replace("{vars.v}", "\1").replace("{inputs.x}", "x.txt").replace("{python}", "py").replace("\1", value)
+    plain = (
+        word.replace("{vars.v}", "\1")
+        .replace("{inputs.x}", "x.txt")
+        .replace("{python}", sys.executable)
+        .replace("\1", value)
+    )
     assert expanded == plain
 
 
