@@ -46,9 +46,7 @@ class Connection:
     Again and again, `watcher` is called with what the scheduler says of each worker, by address.
     """
 
-    def __init__(
-        self, address: str, local: int, directory: str, watcher: Callable[[dict[str, Any]], None]
-    ) -> None:  # fmt: skip
+    def __init__(self, address: str, local: int, directory: str, watcher: Callable[[dict[str, Any]], None]) -> None:
         self._where = address, local, directory
         self._watcher = watcher
         self._due: deque[Callable[[], None]] = deque()

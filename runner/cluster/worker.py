@@ -125,9 +125,7 @@ def end_stages(directory: str, verb: str) -> None:
 class Session:
     """The launcher of one run in this worker, and the thread that serves it. `layers`: those of the launcher."""
 
-    def __init__(
-        self, worker: Worker, directory: str, fork_env: Mapping[str, str] | None, modules: list[str]
-    ) -> None:  # fmt: skip
+    def __init__(self, worker: Worker, directory: str, fork_env: Mapping[str, str] | None, modules: list[str]) -> None:
         """Called by `join`, whose task in Dask is the present one."""
         self.node = f"{os.uname().nodename}/{worker.name}"
         self._worker = worker
