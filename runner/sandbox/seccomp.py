@@ -49,22 +49,14 @@ SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
 # Other ways to a socket, or to a process that has one. ENOSYS where programs fall back to other calls, else EPERM or
 # EACCES.
 REFUSED: dict[str, int] = {
-    "io_uring_enter": errno.ENOSYS,  # a ring opens and uses sockets without the calls below; see also `assemble`
-    "io_uring_register": errno.ENOSYS,
-    "connect": errno.EACCES,  # in case a stage gets a socket in another way
-    "bind": errno.EACCES,
-    "listen": errno.EACCES,
-    "accept": errno.EACCES,
-    "accept4": errno.EACCES,
-    "clone3": errno.ENOSYS,  # its flags are in memory, which a filter cannot read; programs then use clone
-    "setns": errno.EPERM,
-    "pidfd_getfd": errno.EPERM,
-    "ptrace": errno.EPERM,
-    "process_vm_readv": errno.EPERM,
-    "process_vm_writev": errno.EPERM,
-    "add_key": errno.EPERM,  # request_key(2) lets the kernel start a program outside, which may query a name server
-    "request_key": errno.EPERM,
-    "keyctl": errno.EPERM,
+    # A ring opens and uses sockets without the calls below; see also `assemble`. The flags of clone3 are in memory,
+    # which a filter cannot read; programs then use clone.
+    **dict.fromkeys(("io_uring_enter", "io_uring_register", "clone3"), errno.ENOSYS),
+    # In case a stage gets a socket in another way.
+    **dict.fromkeys(("connect", "bind", "listen", "accept", "accept4"), errno.EACCES),
+    **dict.fromkeys(("setns", "pidfd_getfd", "ptrace", "process_vm_readv", "process_vm_writev"), errno.EPERM),
+    # request_key(2) lets the kernel start a program outside, which may query a name server.
+    **dict.fromkeys(("add_key", "request_key", "keyctl"), errno.EPERM),
 }
 # TIOCSTI and TIOCLINUX type into a shell (asm-generic/ioctls.h). TUNSETIFF attaches to a tunnel that the user owns
 # (linux/if_tun.h).
