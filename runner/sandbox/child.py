@@ -29,17 +29,13 @@ class Forked(BaseException):
     """Raised in a child, to run its argument, a Program, in this interpreter."""
 
 
-def fork_stage(
-    request: Request, tree: ProcessTree, number: int, isolation: Isolation,
-    program: Program | None,
-) -> tuple[int, int]:  # fmt: skip
-    """Start one stage; return its process, and a descriptor that says, after its end, why it never started.
+def fork_stage(request: Request, tree: ProcessTree, isolation: Isolation, program: Program | None) -> tuple[int, int]:
+    """Start the launch that began last; return its process, and a descriptor that says, after its end, why it failed.
 
-    `number` is the launch's number in the tree. With a `program`, the child raises Forked. OSError if there is no
-    descriptor or process.
+    Nothing comes from the descriptor if the stage's program started. With a `program`, the child raises Forked. OSError
+    if there is no descriptor or process.
     """
     reads, writes = os.pipe()
-    launcher = os.getpid()
     try:
         pid = os.fork()
     except OSError:
@@ -47,20 +43,19 @@ def fork_stage(
         os.close(writes)
         raise
     if pid == 0:
-        _become(request, tree, number, isolation, launcher, writes, program)
+        _become(request, tree, isolation, writes, program)
     os.close(writes)
     return pid, reads
 
 
 def _become(
-    request: Request, tree: ProcessTree, number: int, isolation: Isolation, launcher: int, failure: int,
-    program: Program | None,
-) -> NoReturn:  # fmt: skip
+    request: Request, tree: ProcessTree, isolation: Isolation, failure: int, program: Program | None
+) -> NoReturn:
     """Runs in the *child*. Never returns, and raises only Forked. All other descriptors are close-on-exec."""
     tried = "preparing its process"
     try:
         os.setsid()
-        tree.enter_stage(launcher, number)
+        tree.enter_stage()
         tried = "entering its isolation"
         isolation.enter()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -194,9 +194,9 @@ class Service:
         if self._spawner is not None and (spawned := self._spawner.spawn(request)) is not None:
             return *spawned, None
         program = None if self._server is None else self._server.program(request)
-        number = self._tree.begin()
-        pid, failure = fork_stage(request, self._tree, number, self._isolation, program)
-        return pid, self._tree.key(number, pid), failure
+        self._tree.begin()
+        pid, failure = fork_stage(request, self._tree, self._isolation, program)
+        return pid, self._tree.key(pid), failure
 
     def _stop(self, number: int) -> None:
         every = self._running.items()

@@ -105,7 +105,8 @@ class ProcessTree:
         self._tags = tags
         self._launches = 0
         self.takes_all = False
-        self._list = f"/proc/self/task/{os.getpid()}/children"
+        self._launcher = os.getpid()
+        self._list = f"/proc/self/task/{self._launcher}/children"
 
     def enter_launcher(self, *, dies_with_runner: bool) -> None:
         """Make the launcher a subreaper, woken by SIGCHLD if the runner dies while a copy of its pipe end is open.
@@ -119,24 +120,24 @@ class ProcessTree:
         self.takes_all = dies_with_runner and self._tags is not None
 
     def begin(self) -> int:
-        """Return the number of a new launch."""
+        """Begin a new launch, and return its number."""
         self._launches += 1
         return self._launches
 
-    def enter_stage(self, launcher: int, number: int) -> None:
-        """Runs in the *child* of the launch `number`: tag it; else let it die with the launcher, and be a subreaper."""
+    def enter_stage(self) -> None:
+        """Runs in the *child*: tag it with its launch; else let it die with the launcher, and be a subreaper."""
         if not self.takes_all:
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             self._prctl(PR_SET_CHILD_SUBREAPER, 1)
-            if os.getppid() != launcher:
+            if os.getppid() != self._launcher:
                 os._exit(127)  # the launcher died before the first prctl above
         if self._tags is not None:
-            self._tags.set(number)
+            self._tags.set(self._launches)
             self._tags.lock()
 
-    def key(self, number: int, main: int) -> int:
-        """Return the key of a launch, by its number and its main process."""
-        return number if self._tags is not None else main
+    def key(self, main: int) -> int:
+        """Return the key of the launch that began last, whose main process this is."""
+        return self._launches if self._tags is not None else main
 
     def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
         """Return the launch of a process or thread, if it is one of these; None if not, or if the process is gone.
