@@ -64,9 +64,7 @@ def protect_settings() -> str:
     try:
         if os.geteuid() == 0:  # a /proc that is covered in part would keep other users from mounting one
             for path in _parts_of_proc():
-                syscalls.mount(
-                    f"binding {path}", os.fsencode(path), os.fsencode(path), None, syscalls.MS_BIND | syscalls.MS_REC
-                )
+                syscalls.mount(f"binding {path}", path, path, None, syscalls.MS_BIND | syscalls.MS_REC)
         writable = [path for path in _kernel_mounts() if not _make_read_only(path)]
     except RefusedError as error:
         return f"writable: {error}"
@@ -103,7 +101,7 @@ def _make_read_only(path: str) -> bool:
     """Make one mount read-only; False if it stays writable. A mount that stages cannot reach counts as read-only."""
     try:
         flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | os.statvfs(path).f_flag & MS_KEPT
-        syscalls.mount(f"remounting {path}", b"none", os.fsencode(path), None, flags)
+        syscalls.mount(f"remounting {path}", b"none", path, None, flags)
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except (RefusedError, OSError) as error:
         if error.errno not in NO_WAY:

@@ -111,9 +111,9 @@ def function(shown: str, name: str, *arguments: object) -> int:
     return int(result)
 
 
-def mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
+def mount(shown: str, source: str | bytes, target: str | bytes, kind: bytes | None, flags: int) -> None:
     """Make or change a mount. If it fails, RefusedError names it as `shown`."""
-    function(shown, "mount", source, target, kind, flags, None)
+    function(shown, "mount", os.fsencode(source), os.fsencode(target), kind, flags, None)
 
 
 def prctl(shown: str, option: int, value: int) -> None:
