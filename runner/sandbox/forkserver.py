@@ -110,7 +110,9 @@ class ForkServer:
         directory = os.path.dirname(os.path.realpath(path))
         if self._shadows_modules(directory):
             return None
-        _replace_environment(request["env"])
+        os.environb.clear()
+        os.environb.update(request["env"])
+        time.tzset()
         gc.freeze()  # otherwise a stage's collections would visit every object, and copy its page
         return Program(path, directory)
 
@@ -250,15 +252,6 @@ class Program:
                     if name[:2] != "__":
                         names[name] = None
         gc.collect()
-
-
-def _replace_environment(env: dict[bytes, bytes]) -> None:
-    """Set the variables of this process."""
-    zone = os.environb.get(b"TZ")
-    os.environb.clear()
-    os.environb.update(env)
-    if env.get(b"TZ") != zone and hasattr(time, "tzset"):
-        time.tzset()
 
 
 def _open_stream(number: int) -> None:
