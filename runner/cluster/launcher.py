@@ -12,7 +12,7 @@ import signal
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.cluster import shared
 from runner.cluster.connection import Connection
@@ -23,16 +23,14 @@ from runner.levels import KERNEL, LEVELS, SCAN
 from runner.processes import process_identity
 from runner.record import files
 from runner.results import AttemptResult
-from runner.sandbox.client import Launcher
+from runner.sandbox.client import Launch, Launcher, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
-    from typing import Any
 
     from distributed import Future
 
     from runner.paths import StatePaths
-    from runner.sandbox.client import Launch, Report
 
 CLOCKS = 2.0  # seconds by which the clocks of a worker and of the runner may differ
 PATIENCE = 5.0  # seconds for the end of the last stages, and for workers to join once one has

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from runner.errors import OffpipeError, StateError
 from runner.executor.prepare import Preparer
@@ -12,17 +12,14 @@ from runner.paths import stdout_path
 from runner.plan.planner import AGAIN, Reason
 from runner.reading import open_regular
 from runner.record import events, files
-from runner.record.checkpoints import adopt, collect, keep_checkpoint, read_progress
+from runner.record.checkpoints import Checkpoint, adopt, collect, keep_checkpoint, read_progress
 from runner.record.locks import lock
-from runner.results import BLOCKED, FAILED, INTERRUPTED, added_up
+from runner.results import BLOCKED, FAILED, INTERRUPTED, AttemptResult, NetworkCalls, StageResult, added_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Self
 
     from runner.executor.job import Job, RunContext
-    from runner.record.checkpoints import Checkpoint
-    from runner.results import AttemptResult, NetworkCalls, StageResult
 
 _LEAST_KEPT = 1 << 16  # bytes, from the end of a failed attempt's standard output
 

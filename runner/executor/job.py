@@ -5,23 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.errors import Fault
+from runner.errors import Fault, OffpipeError
 from runner.executor.schedule import UNLIMITED
-from runner.plan.digests import Signature
-from runner.plan.fingerprint import Fingerprint
-from runner.results import SUCCEEDED, StageResult
+from runner.plan.digests import DigestCache, Signature
+from runner.plan.fingerprint import Examiner, Fingerprint
+from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.errors import OffpipeError
-    from runner.plan.digests import DigestCache
-    from runner.plan.fingerprint import Examiner
     from runner.plan.orphans import Orphans
     from runner.plan.planner import Planner, Reason
     from runner.record.audit import AuditLog
     from runner.record.markers import Marker, OutputIdentity
-    from runner.results import AttemptResult, NetworkCalls
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from runner import errors
 from runner.errors import Fault, InputError, InterruptedRunError, OffpipeError
 from runner.executor.attempts import Attempts
-from runner.executor.job import Job, stage_fault
+from runner.executor.job import Job, RunContext, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.retry import delay_after, failure
 from runner.executor.schedule import admits, blocked, blocking, unstarted
-from runner.interrupts import Stopping
-from runner.plan.planner import Skip
+from runner.interrupts import Interrupts, Stopping
+from runner.plan.planner import Plan, Skip
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
 from runner.spec.graph import ReadyQueue
 
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 
     from pluggy import HookRelay
 
-    from runner.executor.job import RunContext
-    from runner.interrupts import Interrupts
     from runner.listener import Clock, Listener
-    from runner.plan.planner import Plan
     from runner.sandbox.client import Launch, Launcher
     from runner.spec.model import Stage
 

@@ -24,7 +24,7 @@ from runner.plan.digests import digest_tree
 from runner.plan.fingerprint import KEY_VERSION
 from runner.record import files
 from runner.record.events import ADOPTED, COMMIT, StageCommit
-from runner.record.markers import OutputIdentity, write_marker
+from runner.record.markers import Marker, OutputIdentity, write_marker
 from runner.spec.globs import parents
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from runner.executor.job import Job, RunContext
     from runner.interrupts import Interrupts
-    from runner.record.markers import Marker
 
     Step = tuple[Job, Callable[[], None]]
     Calls = SimpleQueue[Callable[[], None] | None]

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, SYSTEM_ERRORS, Fault
 from runner.hashing import hasher
 from runner.paths import variable_name
-from runner.results import network_text, signal_name
+from runner.results import AttemptResult, network_text, signal_name
 
 if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.executor.job import Job
-    from runner.results import AttemptResult
     from runner.spec.model import Retry, Stage
 
 _HINT = "stages run offline: download its data beforehand, and declare it as an input"

@@ -7,13 +7,12 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault
-from runner.plan.planner import Skip
+from runner.plan.planner import Plan, Skip
 from runner.results import BLOCKED, BLOCKED_BY, FAILED, GOOD, SKIPPED, StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runner.plan.planner import Plan
     from runner.spec.graph import Graph
     from runner.spec.model import Resources
 

@@ -17,7 +17,7 @@ from runner.engine.history import Archive, calls_of, open_archive
 from runner.engine.verify import verify_archive
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
 from runner.paths import is_name
-from runner.record.ledger import KILLED, RUNNING, last_run, past_invocations
+from runner.record.ledger import KILLED, RUNNING, Past, last_run, past_invocations
 from runner.record.locks import is_held
 from runner.report import shapes, tables
 from runner.report.run_record import DONE, UNENDED, RunRecord, find_graph
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runner.engine import Options
-    from runner.record.ledger import Past
     from runner.record.verify import Verification
 
 _MALFORMED = (SpecError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)

@@ -13,7 +13,7 @@ from runner.canonical import parsed
 from runner.paths import is_name, is_stage
 from runner.record import events
 from runner.results import ADOPTED, FAILED, SKIPPED, SUCCEEDED, ending_of
-from runner.spec.graph import build_graph
+from runner.spec.graph import Graph, build_graph
 from runner.spec.model import Spec, Stage
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from runner.record.audit import Record
     from runner.record.events import Event
     from runner.record.ledger import Past
-    from runner.spec.graph import Graph
 
 UNENDED = "no end on record"  # of an attempt, and as a status of its stage
 DONE = "exit 0"

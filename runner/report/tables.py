@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.canonical import digest
 from runner.display.plan_text import reason_text
 from runner.record.markers import read_marker
-from runner.report.run_record import UNENDED
+from runner.report.run_record import UNENDED, Attempt, RunRecord
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.paths import StatePaths
-    from runner.report.run_record import Attempt, RunRecord
     from runner.spec.graph import Graph
 
 NOT_STARTED = "not started"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import select
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from runner.errors import Fault, LauncherError, StateError
 from runner.interrupts import GRACE, SIGNALS
@@ -20,7 +20,6 @@ from runner.sandbox.protocol import START, message, take_messages
 if TYPE_CHECKING:
     import signal
     from collections.abc import Collection, Mapping
-    from typing import Any, Self
 else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 

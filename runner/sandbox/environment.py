@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.paths import variable_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
 LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from runner.errors import Fault, OfflineError
 from runner.levels import FILTER, KERNEL, LEVELS, NAMED, SCAN, TAGGED, RefusedError
@@ -11,7 +11,6 @@ from runner.sandbox.client import Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import TypeVar
 
     L = TypeVar("L", bound=Launcher)
 

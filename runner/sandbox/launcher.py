@@ -15,9 +15,9 @@ import time
 from runner.levels import KERNEL, SCAN, RefusedError
 from runner.processes import has_ended
 from runner.sandbox.child import BLOCKED, failure_text, fork_stage
-from runner.sandbox.isolate import isolate
+from runner.sandbox.isolate import Isolation, isolate
 from runner.sandbox.network_log import Tally, answer_calls
-from runner.sandbox.process_tree import ProcessTree, open_tags
+from runner.sandbox.process_tree import ProcessTree, Tags, open_tags
 from runner.sandbox.protocol import START, Wire, message
 from runner.sandbox.spawn import Spawner
 from runner.sandbox.syscalls import close_all_but, signal
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runner.sandbox.forkserver import ForkServer
-    from runner.sandbox.isolate import Isolation
-    from runner.sandbox.process_tree import Tags
     from runner.sandbox.protocol import Request
 
 KILL_POLL = 5  # milliseconds between checks whether killed processes have ended

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import time
 
-from runner.sandbox.seccomp import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
+from runner.sandbox.seccomp import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK, Call, Listener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runner.sandbox.process_tree import ProcessTree
-    from runner.sandbox.seccomp import Call, Listener
 
     Key = tuple[str, str, bool]  # program, address family, whether such calls leave the stage successful
     Network = list[tuple[str, str, int, bool]]  # the fields of results.NetworkCalls

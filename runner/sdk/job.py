@@ -10,7 +10,7 @@ from io import BytesIO
 from time import monotonic
 
 from runner.errors import Fault, InputError, OffpipeError, UsageError
-from runner.sdk.output import BUFFER_SIZE
+from runner.sdk.output import BUFFER_SIZE, Output
 from runner.sdk.source import Source, end_of_line
 
 TYPE_CHECKING = False
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Generic, TypeVar
 
     from runner.sdk.checkpoints import Checkpoints
-    from runner.sdk.output import Output
 
     Names = tuple[str, ...]
     Data = TypeVar("Data", bytes, str)
