@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
-    from typing import NoReturn, Self, TypeVar, overload
+    from typing import Any, NoReturn, Self, TypeVar, overload
 
     Names = str | tuple[str, ...]
     T = TypeVar("T")
@@ -56,7 +56,7 @@ class Stage:
 
     def input(self, name: str) -> str:
         """Return the path of an input that is one file; InputError for several files or none."""
-        paths = self._paths(name)
+        paths = self._declared("input", self.inputs, name)
         if len(paths) != 1:
             hint = f'use stage.inputs["{name}"], or read them in order with stage.lines or stage.blocks'
             raise InputError(Fault(f'input "{name}"', f"has {len(paths)} files where one is expected", hint))
@@ -84,10 +84,8 @@ class Stage:
             if name not in defaults:
                 faults.append(Fault(where, "is not known", _listed("params", defaults)))
             elif type(value) is not type(defaults[name]):
-                expected = type(defaults[name]).__name__
-                faults.append(
-                    Fault(where, f"is {value!r}, not of type {expected}", f"the default is {defaults[name]!r}")
-                )
+                what = f"is {value!r}, not of type {type(defaults[name]).__name__}"
+                faults.append(Fault(where, what, f"the default is {defaults[name]!r}"))
         if faults:
             raise UsageError(*faults)
         return {**defaults, **taken}  # type: ignore[dict-item]  # checked above
@@ -106,7 +104,7 @@ class Stage:
 
         Lines are bytes, or str with an `encoding`. `to` names the outputs that `job.write` writes to.
         """
-        return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, None)
+        return self._job(source, to, encoding, errors, None)
 
     if TYPE_CHECKING:
 
@@ -123,7 +121,7 @@ class Stage:
         self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict", size: int = BLOCK_SIZE
     ) -> Job[bytes] | Job[str]:
         """Return a job over blocks of whole lines: about `size` bytes each, and at most `everyLines` lines."""
-        return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, size)
+        return self._job(source, to, encoding, errors, size)
 
     def __enter__(self) -> Self:
         return self
@@ -138,18 +136,17 @@ class Stage:
             raise UsageError(Fault(f'stage "{self.name}"', f"takes exactly one {what}", _listed(f"{what}s", names)))
         return next(iter(names))
 
-    def _paths(self, name: str) -> tuple[str, ...]:
-        if name not in self.inputs:
-            raise UsageError(Fault(f'stage "{self.name}"', f'has no input "{name}"', _listed("inputs", self.inputs)))
-        return self.inputs[name]
+    def _declared(self, what: str, paths: Mapping[str, T], name: str) -> T:
+        if name not in paths:
+            raise UsageError(Fault(f'stage "{self.name}"', f'has no {what} "{name}"', _listed(f"{what}s", paths)))
+        return paths[name]
 
-    def _names(self, to: str | tuple[str, ...]) -> tuple[str, ...]:
+    def _job(self, source: str, to: Names, encoding: str | None, errors: str, size: int | None) -> Job[Any]:
+        paths = self._declared("input", self.inputs, source)
         names = (to,) if isinstance(to, str) else tuple(to)
         for name in names:
-            if name not in self.outputs:
-                hint = _listed("outputs", self.outputs)
-                raise UsageError(Fault(f'stage "{self.name}"', f'has no output "{name}"', hint))
-        return names
+            self._declared("output", self.outputs, name)
+        return Job(self._checkpoints, paths, names, encoding, errors, size)
 
 
 def stage() -> Stage:
