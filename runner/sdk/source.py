@@ -12,11 +12,10 @@ IF_DIRECTORY = "to read the files in it, write a glob in the spec's inputs, such
 class Source:
     """Reads `paths` one after another from `offset`, counted over all of them; no line crosses two files."""
 
-    __slots__ = ("_descriptor", "_next", "_paths", "offset", "path")
+    __slots__ = ("_descriptor", "_paths", "offset", "path")
 
     def __init__(self, paths: tuple[str, ...], offset: int) -> None:
-        self._paths = paths
-        self._next = 0
+        self._paths = iter(paths)
         self._descriptor = -1
         self.path = ""
         self.offset = 0  # in the file at `path`, just behind the last block
@@ -67,13 +66,12 @@ class Source:
     def _open_next(self) -> None:
         self.close()
         self.offset = 0
-        if self._next < len(self._paths):
-            self.path = self._paths[self._next]
-            self._next += 1
+        if path := next(self._paths, ""):
+            self.path = path
             try:
-                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                raise unreadable(error, self.path) from error
+                raise unreadable(error, path) from error
 
 
 def unreadable(error: OSError, path: str) -> InputError:
