@@ -48,18 +48,14 @@ def stage_environment(
     `sdk_path` on PYTHONPATH lets Python import `runner.sdk`. The spec's `env` overrides everything but the contract; a
     PYTHONPATH in it comes before ours.
     """
-    environment = {
-        "PATH": stage_path(spec_env, interpreter),
-        **interpreter_environment(outer_home or scratch, sdk_path),
-    }
+    environment = {"PATH": stage_path(spec_env, interpreter)} | interpreter_environment(outer_home or scratch, sdk_path)
     if cpus is not None:
         environment |= dict.fromkeys(THREAD_VARIABLES, str(max(1, math.ceil(cpus))))
     environment |= {"TMPDIR": scratch, **spec_env}
     if sdk_path is not None:
         given = spec_env.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{given}:{sdk_path}" if given else sdk_path
-    environment.update(contract)
-    return environment
+    return {**environment, **contract}
 
 
 def contract_variables(stage_file: str, content: Mapping[str, Any], offline: str) -> dict[str, str]:
