@@ -32,14 +32,11 @@ class Landlock:
         fields = handled(abi)
         attributes = struct.pack(f"={len(fields)}Q", *fields)
         self._ruleset = syscalls.call("landlock_create_ruleset", attributes, len(attributes), 0)
-        if abi < 4:
-            self._allow_renames()
-
-    def _allow_renames(self) -> None:
-        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        beneath = struct.pack("=Qi", FS_REFER, root)  # struct landlock_path_beneath_attr
-        syscalls.call("landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
-        os.close(root)
+        if FS_REFER & fields[0]:  # it is restricted: allow renames everywhere
+            root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+            beneath = struct.pack("=Qi", FS_REFER, root)  # struct landlock_path_beneath_attr
+            syscalls.call("landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
+            os.close(root)
 
     def enter(self) -> None:
         """Put this thread, and all that it starts, into a domain for good. RefusedError if the kernel refuses."""
