@@ -61,13 +61,13 @@ def unshare(flags: int, shown: str) -> str:
 
     RefusedError names the call as `shown`.
     """
-    pid, is_privileged = os.getpid(), _may_map_all()
+    pid = os.getpid()
     ready, go = os.pipe()
 
     def write_maps() -> int:
         os.close(go)
         os.read(ready, 1)
-        return _write_maps(pid, privileged=is_privileged)
+        return _write_maps(pid)
 
     writer = syscalls.fork_for(write_maps)
     os.close(ready)
@@ -83,15 +83,13 @@ def unshare(flags: int, shown: str) -> str:
     return "all ids" if ids > 1 else "own id"
 
 
-def _may_map_all() -> bool:
-    """Whether this process may map all ids, not only its own, so that root keeps access to every user's files."""
+def _write_maps(pid: int) -> int:
+    """Runs in the *writer*: map ids to themselves. Return 0, or an errno.
+
+    It maps every id if it may, so that root keeps access to every user's files, and else only its own.
+    """
     effective = int(syscalls.own_status()["CapEff"], 16)
-    return bool(effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1)
-
-
-def _write_maps(pid: int, *, privileged: bool) -> int:
-    """Runs in the *writer*: map every id to itself. Return 0, or an errno."""
-    if privileged:
+    if effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1:
         contents = {"uid_map": _same("/proc/self/uid_map"), "gid_map": _same("/proc/self/gid_map")}
     else:
         uid, gid = os.geteuid(), os.getegid()
