@@ -112,7 +112,7 @@ def execute(directory: str, launch: Launch, expected: Mapping[str, str], latency
         digest = _programs.file(program).sha256
     if launch.program_sha256 not in (None, digest):
         return Outcome(lost=f"it has another version of {program}", unfit=address)
-    outcome = session.run(launch, digest)
+    outcome = session.run(launch._replace(program_sha256=digest))
     return outcome._replace(written={path: shared.identity(path, follow=False) for path in launch.writes})
 
 
@@ -133,8 +133,7 @@ class Session:
         self.layers: Future[dict[str, str]] = Future()
         self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._requests: SimpleQueue[Launch | str] = SimpleQueue()
-        self._waiting: dict[int, Future[Outcome]] = {}
-        self._programs: dict[int, str | None] = {}
+        self._waiting: dict[int, tuple[Launch, Future[Outcome]]] = {}
         self._network: dict[int, list[NetworkReport]] = {}
         self._is_stopping = False
         self._is_over = False
@@ -150,11 +149,10 @@ class Session:
             time.sleep(LOOK / 1000)
         return ""
 
-    def run(self, launch: Launch, program_sha256: str | None) -> Outcome:
-        """Run one launch to its end, or to the end of the session."""
+    def run(self, launch: Launch) -> Outcome:
+        """Run one launch to its end, or to the end of the session. It has the digest of the program on this machine."""
         answer: Future[Outcome] = Future()
-        self._programs[launch.id] = program_sha256
-        self._waiting[launch.id] = answer
+        self._waiting[launch.id] = launch, answer
         if not self.request(launch):
             return Outcome(lost=ENDED, ended=self._worker.address)
         return answer.result()
@@ -173,7 +171,7 @@ class Session:
             getattr(launcher, request)()
         elif self._is_stopping:
             stopped = AttemptResult(0, signal=signal.SIGTERM, sent=True, launch=request.id)
-            self._waiting.pop(request.id).set_result(Outcome((stopped,)))
+            self._waiting.pop(request.id)[1].set_result(Outcome((stopped,)))
         else:
             launcher.submit(request)
 
@@ -211,7 +209,7 @@ class Session:
                 self._is_over = True
                 os.close(self._wakeup)
                 os.close(self._write_end)
-            for answer in [*self._waiting.values()]:
+            for _, answer in [*self._waiting.values()]:
                 answer.set_result(Outcome(lost=why, ended=self._worker.address))
 
     def _report(self, launcher: Launcher) -> None:
@@ -219,6 +217,6 @@ class Session:
             if isinstance(report, NetworkReport):
                 self._network.setdefault(report.launch, []).append(report)
             else:
-                ended = report._replace(node=self.node, program_sha256=self._programs.pop(report.launch))
-                reports = *self._network.pop(report.launch, ()), ended
-                self._waiting.pop(report.launch).set_result(Outcome(reports))
+                launch, answer = self._waiting.pop(report.launch)
+                ended = report._replace(node=self.node, program_sha256=launch.program_sha256)
+                answer.set_result(Outcome((*self._network.pop(launch.id, ()), ended)))
