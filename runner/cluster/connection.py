@@ -65,13 +65,11 @@ class Connection:
         address, local, directory = self._where
         try:
             if local:
-                self._local = _start_local(local, directory)
+                server = self._local = _start_local(local, directory)
             else:
-                address = _address(address)
+                server = address = _address(address)
                 asyncio.run(asyncio.wait_for(_reach(address), CONNECT))  # `Client` may wait for an answer for ever
-            self._client = Client(  # type: ignore[no-untyped-call]
-                self._local or address, timeout=CONNECT, set_as_default=False
-            )
+            self._client = Client(server, timeout=CONNECT, set_as_default=False)  # type: ignore[no-untyped-call]
         except Exception as error:
             why = str(error) or f"no answer within {CONNECT:g} s"
             hint = "is it running? does Dask's configuration name the files for TLS, if it uses TLS?"

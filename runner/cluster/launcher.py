@@ -350,9 +350,7 @@ class ClusterLauncher(Launcher):
             self._waiting.append((time.monotonic(), self._flights.pop(launch).launch))
 
     def _lose(self, launch: int, why: str) -> None:
-        self._report(
-            AttemptResult(0, launch=launch, lost=why, node=shared.lease_holder(self._directory, launch)[1] or None)
-        )
+        self._report(AttemptResult(0, launch=launch, lost=why, node=shared.lease_holder(self._directory, launch)[1]))
 
     def _report(self, result: AttemptResult) -> None:
         self._flights.pop(result.launch, None)
