@@ -14,7 +14,7 @@ from runner.reading import open_regular
 from runner.record import events, files
 from runner.record.checkpoints import Checkpoint, adopt, collect, keep_checkpoint, read_progress
 from runner.record.locks import lock
-from runner.results import BLOCKED, FAILED, INTERRUPTED, AttemptResult, NetworkCalls, StageResult, added_up
+from runner.results import GOOD, AttemptResult, NetworkCalls, StageResult, added_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,7 +170,7 @@ class Attempts:
 
     def record_end(self, result: StageResult) -> None:
         """Record the end of a stage that has no record of a commit or skip."""
-        if result.status in (FAILED, BLOCKED, INTERRUPTED):
+        if result.status not in GOOD:
             what = str(result.fault.what) if result.fault else ""
             self._log.append(events.FINISHED, events.StageFinished(result.name, result.status, what))
 
