@@ -20,7 +20,6 @@ from runner.cluster.worker import ENDED, Member, Outcome, end_stages, execute, j
 from runner.errors import Fault, OfflineError, OffpipeError, StateError
 from runner.interrupts import GRACE
 from runner.levels import KERNEL, LEVELS, SCAN
-from runner.processes import process_identity
 from runner.record import files
 from runner.results import AttemptResult
 from runner.sandbox.client import Launch, Launcher, Report
@@ -86,14 +85,9 @@ class ClusterLauncher(Launcher):
         self, settings: Settings, paths: StatePaths, fork_env: Mapping[str, str] | None,
         warn: Callable[[Fault], None], check: Callable[[], None],
     ) -> None:  # fmt: skip
-        self.pid = os.getpid()
-        self.started_at = process_identity(self.pid)
-        self.level = KERNEL
-        self.layers = {}
-        self.refusal = None
+        super().__init__(os.getpid(), -1, -1, KERNEL, fork_env)  # without pipes
         self._settings = settings
         self._paths = paths
-        self._fork_env = fork_env
         self._terms: tuple[object, ...] = ()  # on which workers join, see `join`
         self._lowest = LEVELS[1] if settings.strict else SCAN
         self._warn = warn
