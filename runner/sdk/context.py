@@ -97,9 +97,7 @@ class Stage:
         @overload
         def lines(self, source: str, to: Names = (), *, encoding: str, errors: str = "strict") -> Job[str]: ...
 
-    def lines(
-        self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict"
-    ) -> Job[bytes] | Job[str]:
+    def lines(self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict") -> Job[Any]:
         """Return a job over the lines of the input `source`, with their line ends; only 0x0A ends a line.
 
         Lines are bytes, or str with an `encoding`. `to` names the outputs that `job.write` writes to.
