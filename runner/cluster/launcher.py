@@ -224,15 +224,8 @@ class ClusterLauncher(Launcher):
         reports, self._ended = self._ended, []
         return reports
 
-    def terminate(self) -> None:
-        """Send TERM to every process of every launch. One that has not started yet never will."""
-        self._end_all("terminate")
-
-    def kill(self) -> None:
-        """Send KILL to every process of every launch."""
-        self._end_all("kill")
-
     def _end_all(self, verb: str) -> None:
+        """`terminate` or `kill` every launch. One that has not started yet never will."""
         for launch in (*self._flights, *(waiting.id for _, waiting in self._waiting)):
             if shared.take_lease(self._directory, launch):
                 self._report(AttemptResult(0, signal=signal.SIGTERM, sent=True, launch=launch))

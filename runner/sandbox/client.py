@@ -151,13 +151,15 @@ class Launcher:
 
     def terminate(self) -> None:
         """Send TERM to every process of every launch, and KILL when the grace is over."""
-        self._wake()
-        self._request("terminate", None)
+        self._end_all("terminate")
 
     def kill(self) -> None:
         """Send KILL to every process of every launch."""
+        self._end_all("kill")
+
+    def _end_all(self, verb: str) -> None:
         self._wake()
-        self._request("kill", None)
+        self._request(verb, None)
 
     def receive(self) -> list[Report]:
         """Return the reports since the last call, without waiting. Raises LauncherError if the launcher is dead."""
