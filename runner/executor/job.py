@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, OffpipeError
-from runner.executor.schedule import UNLIMITED
+from runner.executor.schedule import Limits
 from runner.plan.digests import DigestCache, Signature
 from runner.plan.fingerprint import Examiner, Fingerprint
 from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
@@ -74,7 +74,7 @@ class Job:
         self.reports_to = self.progress  # the progress file that it writes
         self.partials: dict[str, str] = {}  # by output
         self.before: dict[str, Signature | None] = {}  # of the final paths, when the attempt was prepared
-        self.limits = UNLIMITED
+        self.limits = Limits()
         self.delay = 0.0
         self.started = 0.0
         self.network: list[NetworkCalls] = []  # recorded so far

@@ -84,16 +84,13 @@ class Limits(NamedTuple):
         return {name: value for name, value in limits.items() if value is not None}
 
 
-UNLIMITED = Limits()
-
-
 def enforced(needs: Resources, turn: int) -> Limits:
     """Return the limits of a stage, within those of this process; none unless the spec says `enforce`.
 
     `turn` numbers the launches of a run, so that parallel stages get different processors.
     """
     if not needs.enforce:
-        return UNLIMITED
+        return Limits()
     affinity = None
     if needs.cpus is not None and hasattr(os, "sched_getaffinity"):
         usable = sorted(os.sched_getaffinity(0))
