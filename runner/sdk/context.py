@@ -6,6 +6,7 @@ import os
 import sys
 
 from runner.errors import EXIT_RETRYABLE, Fault, InputError, OffpipeError, StateError, UsageError
+from runner.record import files
 from runner.sdk.checkpoints import Checkpoints, field
 from runner.sdk.job import BLOCK_SIZE, Job
 
@@ -166,11 +167,9 @@ def _read_stage_file(path: str) -> dict[str, object]:
     import json  # here, because it takes longer to load than the SDK
 
     try:
-        with open(path, "rb") as stream:
+        with files.naming(path, "read the stage file"), open(path, "rb") as stream:
             content = json.loads(stream.read())
         version = content["v"]
-    except OSError as error:
-        raise StateError.from_os(error, path, "read the stage file") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StateError(Fault(path, "is not a stage file")) from error
     if version != STAGE_FILE_VERSION:
