@@ -227,10 +227,10 @@ class Launcher:
         """Handle the messages that were read; return the reports about launches."""
         if not self._has_started:
             before, start, after = self._received.partition(START)
+            self._crash = before.decode("utf-8", "backslashreplace")
             if not start:
                 return []
             self._has_started, self._received = True, after
-            self._crash = before.decode("utf-8", "backslashreplace")
         reports: list[Report] = []
         for kind, content in take_messages(self._received):
             if kind == "exit":
@@ -254,8 +254,8 @@ class Launcher:
     def _death(self) -> LauncherError:
         self._wait()
         what = f"process {self.pid} {self._end} while it was needed"
-        text = self._crash or ("" if self._has_started else self._received.decode("utf-8", "backslashreplace"))
-        return LauncherError(Fault("launcher", f"{what}:\n{text.rstrip()}" if text else what, "run again to go on"))
+        what += f":\n{self._crash.rstrip()}" if self._crash else ""
+        return LauncherError(Fault("launcher", what, "run again to go on"))
 
     def _wait(self) -> None:
         """Wait until the child has ended, and process 1 of its namespace, which may end a little later."""
