@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     Inputs = dict[str, list[str]]  # absolute paths, by name
 
+# Python stages leave no bytecode. Python checks a .pyc by its source's size and mtime in whole seconds, so one beside
+# the user's modules could hold older code than the key says.
 PYTHON = (sys.executable, "-B")
-"""Python stages leave no bytecode. Python checks a .pyc by its source's size and mtime in whole seconds, so one beside
-the user's modules could hold older code than the key says."""
 
 
 class Preparer:
