@@ -26,8 +26,6 @@ SYSTEM_ERRORS = frozenset({"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"})  # th
 class Fault:
     """One fault: `where` (a file and JSON pointer, or a path), `what` is wrong, and a `hint` (may be empty)."""
 
-    __slots__ = ("hint", "what", "where")
-
     def __init__(self, where: str, what: str, hint: str = "") -> None:
         self.where = where
         self.what = what

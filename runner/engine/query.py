@@ -60,8 +60,6 @@ class Part:
     retries count them, and the number and end of the last one. `refused`: requests for a network.
     """
 
-    __slots__ = ("began", "ended", "failed", "interrupted", "refused", "tried", "unstarted", "warnings", "working")
-
     def __init__(self, began: str | None = None) -> None:
         self.began = began
         self.ended: str | None = None

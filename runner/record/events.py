@@ -221,8 +221,6 @@ def _misshapen(checks: Mapping[str, Check], data: Mapping[str, Any]) -> str | No
 class CommittedOutputs:
     """The sum of the outputs in the commits of one log; the last record of the log holds their digest."""
 
-    __slots__ = ("_outputs",)
-
     def __init__(self) -> None:
         self._outputs: dict[str, dict[str, str]] = {}
 

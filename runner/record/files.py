@@ -27,8 +27,6 @@ _CHUNK = 1 << 20
 class naming:  # noqa: N801 - reads as a statement: `with naming(path, "write"):`; contextlib would cost each stage 1 ms
     """Turn an OSError inside the block into a StateError that names `path` and the verb that failed."""
 
-    __slots__ = ("path", "verb")
-
     def __init__(self, path: str, verb: str) -> None:
         self.path = path
         self.verb = verb

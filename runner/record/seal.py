@@ -34,8 +34,6 @@ class Seal:
     `signer` signs the ledger, None without a signing key.
     """
 
-    __slots__ = ("_key", "id", "signer")
-
     def __init__(self, key: bytes | None = None, signer: PrivateKey | None = None) -> None:
         self._key = key
         self.id = None if key is None else sha256_of(_KEY_DOMAIN + key)[:_ID_DIGITS]
