@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from runner.cli.parser import ON_FAILURE, HelpRequested, parse, parse_loosely
+from runner.cli.parser import ON_FAILURE, Arguments, HelpRequested, parse, parse_loosely
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
 from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError
 
@@ -14,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runner.cli.parser import Arguments
 
 _INTERRUPTED = 130
 _NO_ROOM = "failed to map segment from shared object"  # the wording of the system's loader

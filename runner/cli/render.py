@@ -12,14 +12,13 @@ from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.planner import Skip
 from runner.record.events import CLOSED, NOOP
-from runner.record.ledger import KILLED
+from runner.record.ledger import KILLED, Past
 from runner.record.locks import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.engine.query import Part, Status
-    from runner.record.ledger import Past
     from runner.record.verify import Verification
     from runner.spec.graph import Graph
 

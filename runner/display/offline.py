@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.display.text import listed, printable
-from runner.levels import FILTER, KERNEL, NONE, SCAN
-from runner.results import network_text
+from runner.levels import FILTER, KERNEL, NONE, SCAN, RefusedError
+from runner.results import RunResult, network_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from runner.levels import RefusedError
-    from runner.results import RunResult
 
     Survey = Mapping[str, Mapping[str, str] | RefusedError]  # level -> its layers, or the layer that it lacks
 

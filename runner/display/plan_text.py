@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 from runner.display.summary import fault_json
 from runner.display.text import counted, listed, printable
 from runner.errors import StateError
-from runner.plan.planner import AGAIN, MODIFIED, Adopt, Blocked, Depends, Run, Skip
-from runner.record.checkpoints import read_progress
+from runner.plan.planner import AGAIN, MODIFIED, Adopt, Blocked, Decision, Depends, Run, Skip
+from runner.record.checkpoints import Progress, read_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from runner.engine.query import Explained, Planned
-    from runner.plan.planner import Decision
-    from runner.record.checkpoints import Progress
     from runner.record.markers import Marker
 
     Reason = Sequence[object]  # component, what, old, new; from a plan or a marker

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 from runner.display.offline import offline_text
 from runner.display.text import fault_text, listed, near_path, printable, seconds
-from runner.errors import EXIT_RETRYABLE, StateError
+from runner.errors import EXIT_RETRYABLE, Fault, StateError
 from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.events import member_name
-from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
+from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runner.errors import Fault
     from runner.record.verify import Verification
-    from runner.results import RunResult, StageResult
 
 _NOT_STARTED = "not started"  # because the run stopped first; a stage that needs a failed one is blocked
 _STATUSES = (SUCCEEDED, FAILED, BLOCKED, _NOT_STARTED, INTERRUPTED, ADOPTED, SKIPPED)

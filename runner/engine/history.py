@@ -15,10 +15,10 @@ from runner.engine.session import read_seal
 from runner.errors import Fault, UsageError
 from runner.paths import StatePaths
 from runner.record import events, files
-from runner.record.audit import read_records
-from runner.record.ledger import last_run, past_invocations, read_head
+from runner.record.audit import Record, read_records
+from runner.record.ledger import Past, last_run, past_invocations, read_head
 from runner.record.locks import is_held
-from runner.record.markers import marked_stages, read_marker
+from runner.record.markers import Marker, marked_stages, read_marker
 from runner.record.verify_log import LEDGER
 from runner.results import NetworkCalls, network_text
 from runner.spec.graph import build_graph, select, select_names
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.engine import Options
-    from runner.record.audit import Record
     from runner.record.events import Event
-    from runner.record.ledger import Past
-    from runner.record.markers import Marker
     from runner.record.seal import Seal
     from runner.spec.model import Spec
 

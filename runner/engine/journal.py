@@ -9,12 +9,12 @@ import os
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from runner import noop
 from runner.canonical import END, START, canonical, stamp
 from runner.engine.git import commit_of
-from runner.engine.session import read_seal, refuse_other_pipeline
+from runner.engine.session import Session, read_seal, refuse_other_pipeline
 from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, OffpipeError
 from runner.hashing import sha256_of
 from runner.levels import NONE
@@ -24,19 +24,16 @@ from runner.record.audit import AuditLog
 from runner.record.ledger import SIGNALLED, Ledger, read_head
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
-from runner.results import FAILED, GOOD, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult
+from runner.results import FAILED, GOOD, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.sandbox.guard import gaps
 from runner.spec.graph import select_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
-    from typing import Self
 
     from runner.engine import Options
-    from runner.engine.session import Session
     from runner.record.recovery import OpenRun
-    from runner.results import StageResult
     from runner.spec.model import Spec
 
 _WARNINGS = 20  # in the ledger; the log has all

@@ -14,7 +14,7 @@ from runner.engine.open_runs import is_closed
 from runner.engine.programs import program_faults
 from runner.errors import Fault, InputError, InterruptedRunError, SpecError, UsageError
 from runner.plan.orphans import Places
-from runner.plan.planner import Skip
+from runner.plan.planner import Plan, Skip
 from runner.record.audit import last_record
 from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from runner.engine.session import Session
     from runner.interrupts import Interrupts
-    from runner.plan.planner import Plan
 
 _SHOWN = 3  # paths in a warning
 LONG_HASHING = 0.5  # seconds of hashing; then it matters whether another run holds the lock

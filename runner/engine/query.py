@@ -19,22 +19,19 @@ from runner.engine.programs import program_faults
 from runner.engine.session import Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay
-from runner.plan.planner import Run, Skip
+from runner.plan.planner import Decision, Plan, Run, Skip
 from runner.record import events
-from runner.record.ledger import RUNNING, last_run, last_success, past_invocations, read_head
+from runner.record.ledger import RUNNING, Past, last_run, last_success, past_invocations, read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
-from runner.spec.graph import select, select_names
+from runner.spec.graph import Graph, select, select_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from runner.engine import Options
-    from runner.plan.planner import Decision, Plan
     from runner.record.checkpoints import Progress
-    from runner.record.ledger import Past
     from runner.record.markers import Marker
-    from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
     Warn = Callable[[Fault], None]  # gets state files that count as missing, and likely mistakes in the spec

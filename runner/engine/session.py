@@ -15,14 +15,14 @@ from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
-from runner.plan.orphans import NO_ORPHANS, find_orphans
+from runner.plan.orphans import NO_ORPHANS, FormerOutput, Orphans, find_orphans
 from runner.plan.planner import NO_RUN, Plan, Planner
 from runner.record import files
 from runner.record.audit import EventFile
-from runner.record.checkpoints import progress_files, read_progress
-from runner.record.ledger import Ledger, read_head
-from runner.record.markers import marked_stages, read_marker
-from runner.record.seal import PLAIN, read_key_file, signing
+from runner.record.checkpoints import Progress, progress_files, read_progress
+from runner.record.ledger import Ledger, LedgerHead, read_head
+from runner.record.markers import Marker, OutputIdentity, marked_stages, read_marker
+from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.globs import compile_glob, is_glob
 from runner.spec.graph import build_graph, select, select_names
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.paths import StatePaths
-    from runner.plan.orphans import FormerOutput, Orphans
-    from runner.record.checkpoints import Progress
-    from runner.record.ledger import LedgerHead
-    from runner.record.markers import Marker, OutputIdentity
-    from runner.record.seal import Seal
     from runner.record.state import Note
     from runner.spec.model import Spec
 

@@ -10,8 +10,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from runner.errors import StateError
-from runner.listener import Clock
+from runner.errors import Fault, StateError
+from runner.listener import Clock, Listener
 from runner.noop import is_plain
 from runner.plan.code.modules import sdk_path
 from runner.record.locks import is_held
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from runner.engine import Options
     from runner.engine.journal import Journal
     from runner.engine.session import Session
-    from runner.errors import Fault
     from runner.executor.loop import Executor
     from runner.interrupts import Interrupts
-    from runner.listener import Listener
     from runner.plan.planner import Plan
     from runner.spec.model import Spec
 

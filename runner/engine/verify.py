@@ -7,12 +7,12 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.engine.history import open_archive
+from runner.engine.history import Archive, open_archive
 from runner.engine.session import refuse_other_pipeline, without_orphans
 from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
-from runner.record.markers import read_markers
+from runner.record.markers import OutputIdentity, read_markers
 from runner.record.seal import read_pem
 from runner.record.verify import Verification
 from runner.record.verify_log import LEDGER
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runner.engine import Options
-    from runner.engine.history import Archive
-    from runner.record.markers import OutputIdentity
     from runner.spec.model import Spec
 
 

@@ -16,14 +16,13 @@ from runner.canonical import canonical
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.paths import output_of
-from runner.plan.digests import FileDigest, Signature, check_access, check_tree, digest_tree
+from runner.plan.digests import DigestCache, FileDigest, Signature, check_access, check_tree, digest_tree
 from runner.plan.inputs import InputFile, InputResolver, read_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from runner.plan.code.component import CodeReader, StageCode
-    from runner.plan.digests import DigestCache
     from runner.plan.orphans import Orphans
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.graph import Graph

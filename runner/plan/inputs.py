@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
-from runner.plan.orphans import NO_ORPHANS
+from runner.plan.orphans import NO_ORPHANS, Orphans
 from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory, parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from runner.plan.orphans import Orphans
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault
 from runner.paths import is_relative, partial_path, upward
-from runner.plan.digests import present_digest
+from runner.plan.digests import DigestCache, present_digest
 from runner.spec.globs import is_glob, parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from runner.plan.digests import DigestCache
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.model import Spec
 

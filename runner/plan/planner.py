@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
 from runner.errors import Fault, InputError, OfflineError
-from runner.plan.digests import present_digest
+from runner.plan.digests import DigestCache, present_digest
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from runner.plan.digests import DigestCache
     from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage

@@ -18,15 +18,13 @@ from runner.errors import Fault, StateError
 from runner.paths import is_name
 from runner.reading import LONGEST, open_regular
 from runner.record import files
-from runner.record.events import CommittedOutputs, StageCommit, encode
-from runner.record.seal import PLAIN
+from runner.record.events import CommittedOutputs, Event, StageCommit, encode
+from runner.record.seal import PLAIN, Seal
 from runner.record.state import decode_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from runner.record.events import Event
-    from runner.record.seal import Seal
 
 DAMAGED = "the record is damaged"
 _BLOCK = 1 << 16

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.canonical import SIGNED, parsed
 from runner.paths import is_name
 from runner.record import audit, events, files
-from runner.record.seal import PLAIN
+from runner.record.seal import PLAIN, Seal
 from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from runner.record.seal import Seal
 
 _READ = 1 << 24  # bytes at the end that are searched for the last success: more than 20,000 runs
 SIGNALLED = 128  # exit codes above are a signal's

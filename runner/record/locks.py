@@ -13,7 +13,7 @@ import time
 
 from runner.canonical import canonical, parsed
 from runner.errors import Fault, LockHeldError, StateError
-from runner.paths import kind_of
+from runner.paths import StatePaths, kind_of
 from runner.processes import is_alive, process_identity
 from runner.reading import read_small
 from runner.record import files
@@ -22,8 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
-
-    from runner.paths import StatePaths
 
     Holder = dict[str, object]  # pid, host, run, since, inode, launcher, launcherStarted
 

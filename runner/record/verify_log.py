@@ -12,13 +12,12 @@ from runner.canonical import END, GENESIS, LATER, START, canonical, version_of
 from runner.hashing import sha256_of
 from runner.reading import Lines, NotRegularError, read_small
 from runner.record import events
-from runner.record.audit import BEGIN, Flaw, Position, check, key_id_of, parse, position_of
+from runner.record.audit import BEGIN, Flaw, Position, Record, check, key_id_of, parse, position_of
 from runner.record.state import MOST_METRICS, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from runner.record.audit import Record
     from runner.record.seal import Seal
     from runner.record.verify_state import Findings, Markers
 

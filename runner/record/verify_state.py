@@ -13,14 +13,13 @@ from runner.canonical import parsed
 from runner.hashing import sha256_of
 from runner.paths import StatePaths
 from runner.reading import NotRegularError, read_small
-from runner.record.markers import Marker, is_written_here, marked_stages, without_ctimes
+from runner.record.markers import Marker, OutputIdentity, is_written_here, marked_stages, without_ctimes
 from runner.record.state import MOST_MARKER, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from runner.record.events import StageCommit
-    from runner.record.markers import OutputIdentity
 
     Place = tuple[int, int]  # of a commit: the line of the ledger that opened the run, the record in its log
 

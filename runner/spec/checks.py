@@ -16,16 +16,13 @@ from runner.errors import Fault, UsageError
 from runner.paths import OWN_DIRECTORY, is_partial, upward, variable_name
 from runner.spec.fields import LABEL
 from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents
-from runner.spec.graph import stage_finder, unknown_name
+from runner.spec.graph import OutputIndex, stage_finder, unknown_name
 from runner.spec.kinds import Finding, did_you_mean, show
-from runner.spec.model import READY_MADE
+from runner.spec.model import READY_MADE, Spec, Stage
 from runner.spec.placeholders import FIELDS, references
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    from runner.spec.graph import OutputIndex
-    from runner.spec.model import Spec, Stage
 
     Flaw = tuple[str, str] | None  # the fact and a hint
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec import checks
-from runner.spec.each import Expander, check_globs, check_sources
+from runner.spec.each import Expander, Instance, check_globs, check_sources
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, is_glob, normal, stem
 from runner.spec.graph import OutputIndex, stage_finder, unknown_name
@@ -25,7 +25,6 @@ from runner.spec.values import Inserter, chosen_vars
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
-    from runner.spec.each import Instance
     from runner.spec.values import Json, Var
 
     Overrides = Mapping[str, Mapping[str, object]]

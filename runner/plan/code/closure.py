@@ -8,18 +8,15 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.plan.code.cache import RUN_PATH, Request
-from runner.plan.code.commands import SCRIPT, TEXT
-from runner.plan.code.modules import INSTALLED, LOCAL, OURS, STANDARD, Lookup, Module, distribution
-from runner.plan.code.sources import unreadable
+from runner.plan.code.commands import SCRIPT, TEXT, Start
+from runner.plan.code.modules import INSTALLED, LOCAL, OURS, STANDARD, Interpreter, Lookup, Module, distribution
+from runner.plan.code.sources import Sources, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from runner.errors import Fault
     from runner.plan.code.banned import BanList
-    from runner.plan.code.commands import Start
-    from runner.plan.code.modules import Interpreter
-    from runner.plan.code.sources import Sources
     from runner.plan.digests import FileDigest
 
 TEXT_NAME = "-c"  # in place of a path: the text of `python -c`

@@ -7,23 +7,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.errors import Fault, OfflineError
-from runner.plan.code.banned import BannedImport
-from runner.plan.code.closure import MODULE_NAME, Closures
-from runner.plan.code.commands import processor_start, python_files_among, python_files_of_command
+from runner.plan.code.banned import BanList, BannedImport
+from runner.plan.code.closure import MODULE_NAME, Closure, Closures
+from runner.plan.code.commands import Start, processor_start, python_files_among, python_files_of_command
 from runner.plan.code.modules import running_interpreter
 from runner.plan.code.sources import Sources
-from runner.spec.model import READY_MADE
+from runner.spec.model import READY_MADE, Spec, Stage
 from runner.spec.placeholders import references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from runner.plan.code.banned import BanList
     from runner.plan.code.cache import ParseCache
-    from runner.plan.code.closure import Closure
-    from runner.plan.code.commands import Start
     from runner.plan.digests import DigestCache, FileDigest
-    from runner.spec.model import Spec, Stage
 
 _UNRESOLVED = (
     "install it for the interpreter that runs offpipe, or put it beside the processor, or name its directory, "
