@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.errors import InterruptedRunError
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from types import FrameType
     from typing import Self
 
     from runner.results import AttemptResult
+else:
+    import _signal as signal  # `signal` builds enums, which take long to load
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 GRACE = 5.0  # seconds that a stage has from TERM to KILL

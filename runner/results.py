@@ -6,15 +6,17 @@ metrics hold them.
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from runner.errors import Fault
     from runner.record.markers import OutputIdentity
+else:
+    import _signal as signal  # `signal` builds enums, which take long to load
 
 BLOCKED_BY = "blocked by"  # begins the fault of a stage that needs a failed stage
 NETWORKS_SHOWN = 6  # in a message

@@ -22,8 +22,9 @@ CAPABILITY_VERSION_3 = 0x20080522
 # FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, SYS_CHROOT, SYS_NICE, SYS_RESOURCE, LEASE, SETFCAP.
 KEPT_BY_ROOT = (0, 1, 2, 3, 4, 5, 6, 7, 8, 18, 23, 24, 28, 31)
 CAP_SETPCAP = 8
-# Flags that a remount must repeat. statvfs(3) and mount(2) have them at the same bits.
-KEPT_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
+MS_KEPT = (
+    syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC | syscalls.MS_NOATIME | syscalls.MS_NODIRATIME
+)  # statvfs(3) has them at the same bits
 NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point, hidden by another mount, or closed to stages too
 PROC = "/proc"
 # Every mount of these kinds becomes read-only, because a chroot may have a /proc too. Not only root may write there: a
@@ -99,7 +100,7 @@ def _kernel_mounts() -> list[str]:
 def _make_read_only(path: str) -> bool:
     """Make one mount read-only; False if it stays writable. A mount that stages cannot reach counts as read-only."""
     try:
-        flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | os.statvfs(path).f_flag & KEPT_FLAGS
+        flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | os.statvfs(path).f_flag & MS_KEPT
         syscalls.mount(f"remounting {path}", b"none", path, None, flags)
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except (RefusedError, OSError) as error:
