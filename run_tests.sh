@@ -15,7 +15,7 @@ part() {  # NAME COMMAND...; says how long it took
 
 part setup setup test
 cd "$checkout"
-unset PYTHONDONTWRITEBYTECODE  # without bytecode a start of Python takes twice as long, and there are thousands
+unset PYTHONDONTWRITEBYTECODE  # without bytecode each start would compile the runner again
 typed=()
 for package in runner stages pytest_offpipe; do
   [ -z "$(find "$package" -name '*.py' 2>/dev/null | head -n 1)" ] || typed+=("$package")

@@ -14,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-
 _INTERRUPTED = 130
 _NO_ROOM = "failed to map segment from shared object"  # the wording of the system's loader
 _REPORT = "this is a bug: please report it to the project's issue tracker, with the output of -v"

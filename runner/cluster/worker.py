@@ -150,7 +150,7 @@ class Session:
         return ""
 
     def run(self, launch: Launch) -> Outcome:
-        """Run one launch to its end, or to the end of the session. It has the digest of the program on this machine."""
+        """Run a launch, which has the digest of the program on this machine, to its end or that of the session."""
         answer: Future[Outcome] = Future()
         self._waiting[launch.id] = launch, answer
         if not self.request(launch):

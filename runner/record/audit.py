@@ -25,7 +25,6 @@ from runner.record.state import decode_object
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-
 DAMAGED = "the record is damaged"
 _BLOCK = 1 << 16
 _BEGIN = b'{"data":{'  # of every record

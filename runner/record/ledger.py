@@ -20,7 +20,6 @@ from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-
 _READ = 1 << 24  # bytes at the end that are searched for the last success: more than 20,000 runs
 SIGNALLED = 128  # exit codes above are a signal's
 

@@ -80,9 +80,9 @@ def relative_path(path: str, root: str) -> str:
 def expand(words: Iterable[str], values: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return `words` with every placeholder filled in. The word `{inputs.NAME}` becomes a word for each file.
 
-    `values`, by form and name: the paths of an input, the file that lists them, the partial of an output, a param. One
-    that is no string becomes compact JSON. Earlier checks made sure that every name is declared, and that an input in a
-    longer word is one file.
+    `values`, by form and name: the paths of an input, the file that lists them, the partial of an output, a param. A
+    param that is not a string becomes compact JSON. Earlier checks made sure that every name is declared, and that an
+    input in a longer word is one file.
     """
 
     def fill(match: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
-"""The runner in processes that are forked off one which has loaded it: all of a run but its start.
+"""Runs of the runner without its start: each is a fork of a server, a process that has loaded the runner.
 
-A start takes 60 ms of processor time, as much as the rest of most runs of the tests, and the tests make thousands.
+A start takes 60 ms of processor time, about as much as the rest of a short run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _servers: list[_Server] = []
 
 
 class ForkedRun(subprocess.Popen):
-    """`Popen([..., "runner", *words])`, whose child is a fork of the server and a child of this process all the same.
+    """A Popen of `[..., "runner", *words]` that forks the server. The fork is still a child of this process.
 
     With `dies_at` it ends itself with DIED at its n-th call that changes the disk, before the call or behind it.
     """
@@ -64,7 +64,10 @@ class ForkedRun(subprocess.Popen):
 def offpipe(*words: object, timeout: float = 120, **popen: object) -> subprocess.CompletedProcess[str]:
     """Run `python -m runner WORDS` to its end, by default in this checkout and with the variables of this process."""
     process = start([sys.executable, "-m", "runner", *map(str, words)], **popen)
-    stdout, stderr = process.communicate(timeout=timeout)
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    finally:
+        process.kill()  # it has ended, unless it took too long
     return subprocess.CompletedProcess(process.args, process.returncode, stdout or "", stderr or "")
 
 
@@ -120,7 +123,7 @@ class _Server:
         self._process.wait()
 
 
-# ---- in the process that is forked -----------------------------------------------------------------------------------
+# ---- in the server and its forks -------------------------------------------------------------------------------------
 
 
 def serve(requests: socket.socket) -> None:
@@ -128,7 +131,7 @@ def serve(requests: socket.socket) -> None:
     from runner.engine.start import make_hooks, preload
 
     for name in LOADED:
-        with contextlib.suppress(ImportError):  # of the extras, which tests of other versions of Python do without
+        with contextlib.suppress(ImportError):  # environments of other versions of Python lack the extras
             import_module(name)
     preload(SimpleNamespace(stages=()), durable=True)
     make_hooks(())
