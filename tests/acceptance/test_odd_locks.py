@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 
@@ -29,6 +30,17 @@ def test_a_file_system_whose_locks_exclude_nobody_is_refused_with_a_hint(bench, 
     assert f"error: {bench.root}/locks/pipeline.lock: " in done.stderr
     assert done.stderr.endswith("\nhint: put stateDir and locksDir on a local file system\n")
     assert not bench.exists("out")
+
+
+def test_a_stage_whose_lock_another_process_holds_does_not_start(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
+    bench.write("locks/a.lock", "")
+    with open(bench.root / "locks/a.lock", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = bench.run()
+    assert done.returncode == 9 and "error: stage a: another process holds its lock\n" in done.stderr
+    assert not bench.exists("out/a.txt")
+    bench.succeed()
 
 
 def make_socket(path):

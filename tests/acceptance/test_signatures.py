@@ -15,8 +15,8 @@ from pipeline_bench import PipelineBench, shell, wait_for
 from signing_keys import KeyPair, make_keys, needs_openssl, openssl, run_shell, shell_blocks
 from suites import full_but
 
-from runner.canonical import KEY_VARIABLE
-from runner.record.seal import SIGNING_VARIABLE
+from runner.canonical import KEY_VARIABLE, spell
+from runner.record.seal import PLAIN, SIGNING_VARIABLE, signing
 
 A = shell("a", "cat in.txt > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"})
 
@@ -311,6 +311,17 @@ def test_a_forged_run_is_found_also_in_the_form_of_an_earlier_release(signed, ke
             del record["data"]["part"]
 
     assert_found(forged(signed, strip), keys, "data.signature")
+
+
+def test_a_line_without_a_signature_before_signed_ones_is_found(signed, keys, monkeypatch):
+    """Only the holder of the key can make such a ledger."""
+    monkeypatch.setenv(SIGNING_VARIABLE, str(keys.private))
+    *_, refused, last = ledger(signed)
+    unsigned, head = spell(refused["data"], "ended", "left-out", last["seq"] + 1, last["ts"], last["hash"], PLAIN.hash)
+    more, _ = signing(PLAIN, ()).entry(refused["data"], "ended", "later", last["seq"] + 2, last["ts"], head)
+    state = State(signed.root / "state", signed.root.parent / "forged")
+    state.file(LEDGER).write_bytes(state.file(LEDGER).read_bytes() + unsigned + more)
+    assert_found(state, keys, "data.signature")
 
 
 def test_no_run_goes_on_behind_two_lines_without_signatures(signed, keys):
