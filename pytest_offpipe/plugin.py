@@ -10,14 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_offpipe.faults.plan import OffpipeFaults
-    from pytest_offpipe.fixtures.audit import OffpipeAudit
-    from pytest_offpipe.fixtures.clock import OffpipeClock
-    from pytest_offpipe.fixtures.lab import Offpipe
-    from pytest_offpipe.fixtures.offline import OffpipeOffline
+    from pytest_offpipe import Offpipe, OffpipeAudit, OffpipeClock, OffpipeFaults, OffpipeOffline, OffpipeSpec
     from pytest_offpipe.fixtures.state import FixtureState
     from pytest_offpipe.reports import RunReport
-    from pytest_offpipe.specs import OffpipeSpec
 
 OPTIONS = (
     # option, action, default, help; each has its ini of the same name with `_`
@@ -74,7 +69,7 @@ def offpipe_clock(_offpipe_test: FixtureState) -> OffpipeClock:
     `.slept` lists the seconds of these sleeps, and `.advance(seconds)` lets time pass. Attempts take no time on this
     clock. `timeoutSeconds` is real time.
     """
-    from pytest_offpipe.fixtures.clock import OffpipeClock
+    from pytest_offpipe import OffpipeClock
 
     _offpipe_test.clock = OffpipeClock()
     return _offpipe_test.clock
@@ -116,7 +111,7 @@ def offpipe(_offpipe_test: FixtureState, offpipe_faults: OffpipeFaults) -> Offpi
     the same copy. `.cli(*words)` runs the program itself: `.exit_code .stdout .stderr`. `.copy(spec)` only makes the
     copy. A spec is a path (from the rootdir), a dict, or `offpipe_spec`.
     """
-    from pytest_offpipe.fixtures.lab import Offpipe
+    from pytest_offpipe import Offpipe
 
     return Offpipe(_offpipe_test, offpipe_faults)
 
@@ -162,6 +157,6 @@ def offpipe_audit(_offpipe_test: FixtureState) -> OffpipeAudit:
     `.assert_events(report, "run.start", {"ev": "attempt.finished", "stage": "clean", "exit": 75})` asserts that these
     events are in the log in this order, and returns their records.
     """
-    from pytest_offpipe.fixtures.audit import OffpipeAudit
+    from pytest_offpipe import OffpipeAudit
 
     return OffpipeAudit(_offpipe_test)
