@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import RunReport
 
 OPTIONS = (
-    # option, action, default, help; each has its ini of the same name with `_`
-    ("--offpipe-spec", "append", None, "collect the checks of this pipeline spec (may be given several times)"),
-    ("--offpipe-checks", "store", None, "only these checks, with commas between: run,outputs,repeat,..."),
-    ("--offpipe-each", "store", None, "instances of stages with `each`: all, a name or a pattern; default: the first"),
-    ("--offpipe-inputs", "store", None, "a directory of smaller inputs, laid out as below the spec's root"),
-    ("--offpipe-seed", "store", None, "the seed of random choices, to repeat a failure; default: a new one"),
-    ("--offpipe-budget", "store", None, "seconds that resume, stop and full may each take per stage (default: 45)"),
-    ("--offpipe-strict", "store_true", False, "fail a check that could not be made on this machine, or by chance"),
+    # option, action, help; each has its ini of the same name with `_`
+    ("--offpipe-spec", "append", "collect the checks of this pipeline spec (may be given several times)"),
+    ("--offpipe-checks", "store", "only these checks, with commas between: run,outputs,repeat,..."),
+    ("--offpipe-each", "store", "instances of stages with `each`: all, a name or a pattern; default: the first"),
+    ("--offpipe-inputs", "store", "a directory of smaller inputs, laid out as below the spec's root"),
+    ("--offpipe-seed", "store", "the seed of random choices, to repeat a failure; default: a new one"),
+    ("--offpipe-budget", "store", "seconds that resume, stop and full may each take per stage (default: 45)"),
+    ("--offpipe-strict", "store_true", "fail a check that could not be made on this machine, or by chance"),
 )
 MARKERS = (
     "offpipe: a check of a stage or a pipeline, collected from a spec",
@@ -34,8 +34,8 @@ MARKERS = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, each with its ini."""
     group = parser.getgroup("offpipe", "pipelines as test suites")
-    for name, action, default, text in OPTIONS:
-        group.addoption(name, action=action, default=default, help=text)
+    for name, action, text in OPTIONS:
+        group.addoption(name, action=action, help=text)
         ini = name[2:].replace("-", "_")
         if action == "store_true":
             parser.addini(ini, text, "bool")
@@ -59,8 +59,7 @@ def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     """The state that the fixtures of one test share."""
     from pytest_offpipe.fixtures.state import fixture_state
 
-    with fixture_state(request, tmp_path_factory) as test:
-        yield test
+    yield from fixture_state(request, tmp_path_factory)
 
 
 @pytest.fixture
