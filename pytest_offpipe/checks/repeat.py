@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_offpipe.checks.case import SAME, Bench, Call, Case, Trial, await_later, ended, here
+from pytest_offpipe.checks.case import SAME, Bench, Case, Trial, await_later, ended, here
 from pytest_offpipe.compare import difference, files_below
 from pytest_offpipe.faults.namespace import Confined
 from pytest_offpipe.runs import UNSYNCED, Around
-from pytest_offpipe.sandbox import discard
+from pytest_offpipe.sandbox import discard, one_stage
 from runner.levels import RefusedError
 from runner.sandbox.forkserver import INTERPRETER_VARIABLES
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pytest_offpipe.reports import StageReport
-    from runner.spec.model import Resources
 
 HASHES, INTERPRETER, HOST = "hashes", "interpreter", "host"
 WORDS = {  # what may differ between two runs of a stage, in the order in which it is tried
@@ -52,17 +51,16 @@ def check_repeat(case: Case) -> None:
     await_later(case.shared.stage(case.stage.name).ended)
     different = repeats.everything()
     with contextlib.ExitStack() as until:
-        call: Call = here
         try:
-            call = until.enter_context(Confined(HOST_NAME)).call
+            repeats.call = until.enter_context(Confined(HOST_NAME)).call
         except RefusedError as error:
             case.note(f"the host name stayed as it is: {error}")
             different.remove(HOST)
-        varied, report = repeats.elsewhere(different, call)
+        varied, report = repeats.elsewhere(different)
         done = f"ran it from nothing, later, with another value of: {', '.join(WORDS[name] for name in different)}"
         repeats.judge(varied, report, done, "elsewhere", different)
         done = "ran it from nothing, later and elsewhere, then once more in place"
-        repeats.judge(varied, repeats.once_more(varied, call), done, "in place", [HASHES])
+        repeats.judge(varied, repeats.once_more(varied), done, "in place", [HASHES])
 
 
 class _Repeats(Bench):
@@ -87,21 +85,21 @@ class _Repeats(Bench):
         }
         return [name for name in WORDS if not impossible.get(name)]
 
-    def elsewhere(self, different: list[str], call: Call) -> tuple[Trial, StageReport]:
+    def elsewhere(self, different: list[str]) -> tuple[Trial, StageReport]:
         """Run it with everything different, in a directory of an odd name, then of a plain name."""
         varied = self._laid("varied", different)
-        odd = report = varied.run_apart(call)
+        odd = report = varied.run_apart(self.call)
         if not odd.succeeded:
             varied = self._laid("varied", different, PLAIN)
-            report = varied.run_apart(call)
+            report = varied.run_apart(self.call)
             if report.succeeded:
                 self.case.note(f'it fails below a directory that is called "{ODD}": {ended(odd)}')
         return varied, report
 
-    def once_more(self, varied: Trial, call: Call) -> StageReport:
+    def once_more(self, varied: Trial) -> StageReport:
         """Run the same in place, with another order of hashes where there is one."""
         varied.around.env.update(self._seeds(self._random.randrange(1, 1 << 32)))
-        return varied._replace(options=varied.options._replace(force=True, run_id="once-more")).run_apart(call)
+        return varied._replace(options=varied.options._replace(force=True, run_id="once-more")).run_apart(self.call)
 
     def judge(self, trial: Trial, report: StageReport, done: str, when: str, different: list[str]) -> None:
         """Fail the check unless a run gave the undisturbed bytes, and say what the difference depends on."""
@@ -148,10 +146,7 @@ class _Repeats(Bench):
 
     def _compared(self, *different: str) -> StageReport:
         varied = self._laid(self._varied.name, different)
-        if HOST not in different:
-            return varied.run_apart()
-        with Confined(HOST_NAME) as confined:
-            return varied.run_apart(confined.call)
+        return varied.run_apart(self.call if HOST in different else here)
 
     def _laid(self, name: str, different: Collection[str], elsewhere: str = ODD) -> Trial:
         """Lay the stage out again in the directory `name`, where only what is `different` differs.
@@ -161,7 +156,7 @@ class _Repeats(Bench):
         directory = f"{self.case.directory}/{name}"
         discard(directory)
         place = elsewhere if "directory" in different else "here"
-        overrides = {"resources": _other_hint(self.stage.resources)} if "hint" in different else {}
+        overrides = {"resources": self._other_hint()} if "hint" in different else {}
         trial = self.trial(f"{name}/{place}", self.overrides | overrides)
         sandbox = trial.sandbox
         if "modified" in different:
@@ -178,12 +173,10 @@ class _Repeats(Bench):
             options=UNSYNCED._replace(run_id="another-run" if "run_id" in different else "the-run"),
         )
 
-
-def _other_hint(own: Resources) -> dict[str, Any]:
-    """Return resources with another number of processors."""
-    given = {"memoryMiB": own.memory_mib, "ioConcurrency": own.io_concurrency, "enforce": own.enforce}
-    given["cpus"] = 2 if own.cpus is not None and math.ceil(own.cpus) == 1 else 1
-    return {name: value for name, value in given.items() if value is not None}
+    def _other_hint(self) -> dict[str, Any]:
+        """Return the stage's resources with another number of processors."""
+        own: dict[str, Any] = one_stage(self.spec, self.stage, {})["stages"][0]["resources"]
+        return {**own, "cpus": 2 if math.ceil(own.get("cpus", 2)) == 1 else 1}
 
 
 def fewer_processors() -> list[int] | None:
