@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.usage import Fields
     from runner.plan.code.banned import BanList
-    from runner.plan.orphans import Orphans
 
     Relink = Callable[[str], str] | None
 
@@ -69,7 +68,7 @@ class Source:
         """`inputs`: a tree with the same relative paths. An input that has files there is taken from there only."""
         self.spec = spec
         self.graph = build_graph(spec)
-        self._smaller = build_graph(spec._replace(root=inputs, workspace=inputs)) if inputs is not None else None
+        self._smaller = InputResolver(build_graph(spec._replace(root=inputs, workspace=inputs))) if inputs else None
         self._reader = code_reader(spec)
 
     def files(self, stages: Iterable[Stage], *, is_complete: bool = True) -> Files:
@@ -140,20 +139,17 @@ class Source:
     def _find(self, stage: Stage, at: tuple[str | int, ...], pattern: str) -> list[InputFile]:
         if self._smaller:
             with contextlib.suppress(InputError):
-                return InputResolver(self._smaller).find(stage, at, pattern)
-        return self._resolver().find(stage, at, pattern)
-
-    def _resolver(self) -> InputResolver:
-        return InputResolver(self.graph, self._orphans)
+                return self._smaller.find(stage, at, pattern)
+        return self._resolver.find(stage, at, pattern)
 
     @cached_property
-    def _orphans(self) -> Orphans:
-        return find_orphans(self.spec, read_markers(self.spec.paths), DigestCache())
+    def _resolver(self) -> InputResolver:
+        orphans = find_orphans(self.spec, read_markers(self.spec.paths), DigestCache())
+        return InputResolver(self.graph, orphans)
 
     def inputs_of(self, stage: Stage) -> Files:
         """Return all inputs of a stage, also those that other stages made where the workspace is the root."""
-        resolver = self._resolver()
-        files = (file for name in stage.inputs for file in resolver.resolve(stage, name))
+        files = (file for name in stage.inputs for file in self._resolver.resolve(stage, name))
         return {self.spec.source_path(file.path): file.absolute.rstrip("/") for file in files}
 
 
