@@ -16,12 +16,10 @@ from runner.cli.render import verified_lines
 from runner.display.plan_text import reasons_line
 from runner.display.text import printable
 from runner.engine import Options
-from runner.engine.query import plan
 from runner.engine.verify import verify
 from runner.errors import EXIT_DAMAGED, EXIT_OK, Fault, InputError, OfflineError
 from runner.plan.code.banned import BanList, merged
-from runner.plan.planner import Run
-from runner.results import SKIPPED, network_text
+from runner.results import network_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,15 +95,13 @@ def check_skip(case: Case) -> None:
     _require_all_ran(case)
     with unkeyed(), case.shared.held():
         before = case.shared.snapshot()
-        decisions = plan(case.shared.laid.path, Options()).plan.decisions
         report = case.shared.execute()
         changed = changes(before, case.shared.snapshot())
     ran = []
-    for name, stage in report.stages.items():
-        if stage.status != SKIPPED:
-            decision = decisions.get(name)
-            why = reasons_line(decision.reasons, full=False) if isinstance(decision, Run) else "what it needs did"
-            ran.append(f"{name} ran again: {why}")
+    for record in report.audit:
+        if record["ev"] == "attempt.started":
+            started = record["data"]
+            ran.append(f"{started['stage']} ran again: {reasons_line(started['reasons'], full=False)}")
     if ran or report.exit_code != EXIT_OK:
         case.fail("ran it once more", "every stage is up to date", "\n".join(ran) or report.error)
     if changed:
