@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from runner.spec.model import Spec, Stage
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]\n]', re.DOTALL)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _ELSEWHERE = "checks are made below pytest's temporary directory: free some of it, or name another one (--basetemp)"
 
@@ -117,17 +117,17 @@ def _make_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def _stage_lines(content: bytes) -> list[int]:
     """Return the line, from 1, on which each stage of a valid spec begins."""
     lines: list[int] = []
-    depth, is_stages, line, counted = 0, False, 1, 0
+    depth, is_stages, line = 0, False, 1
     for token in _TOKEN.finditer(content):
         text = token.group()
-        if text in b"}]":
+        if text == b"\n":
+            line += 1
+        elif text in b"}]":
             depth -= 1
             is_stages = is_stages and depth >= 2
         elif text in b"{[":
             depth += 1
             if is_stages and depth == 3:
-                line += content.count(b"\n", counted, token.start())
-                counted = token.start()
                 lines.append(line)
         elif depth == 1 and text == b'"stages"':
             is_stages = True
