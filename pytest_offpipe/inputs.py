@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pytest_offpipe.sandbox import Files, Source, copy, load
-from pytest_offpipe.usage import AnyPath, require
+from pytest_offpipe.usage import AnyPath, require, require_known
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.spec.globs import compile_glob, is_glob, literal_directory
 from runner.spec.kinds import did_you_mean
@@ -34,9 +34,7 @@ def lay_input(spec: Spec, stage: Stage, name: str, given: AnyGiven, scratch: Pat
 
     Bytes and text are written below `scratch`. Raises UsageError for a value that the input cannot have.
     """
-    if name not in stage.inputs:
-        what = f'stage {stage.name} has no input "{name}"'
-        raise UsageError(Fault(spec.shown, what, did_you_mean(str(name), stage.inputs)))
+    require_known([name], stage.inputs, spec.shown, f"stage {stage.name} has no input")
     where = f"{spec.shown}#/stages/{stage.index}/inputs/{name}"
     declared = stage.inputs[name]
     if isinstance(declared, str):

@@ -25,12 +25,12 @@ from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
 from pytest_offpipe.settings import SHARED, given
+from pytest_offpipe.usage import require_known
 from runner.engine.clean import OURS
 from runner.engine.programs import program_faults
-from runner.errors import EXIT_STAGE_FAILED, Fault, OffpipeError, UsageError
+from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.noop import record_path
 from runner.spec.graph import build_graph, name_finder, select, select_names
-from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
 from runner.spec.model import Spec, Stage, effective_spec
 
@@ -217,8 +217,7 @@ def _named(spec: Spec, config: pytest.Config) -> set[str]:
     each = given(config, "offpipe_each")[0] or ""
     named.update(spec.names if each == "all" else select_names(spec.names, [each]))
     if each and named.isdisjoint(spec.names) and any(stage.template for stage in spec.stages):
-        what = f'{spec.shown} has no instance "{each}"'
-        raise UsageError(Fault("--offpipe-each", what, did_you_mean(each, spec.names)))
+        require_known([each], spec.names, "--offpipe-each", f"{spec.shown} has no instance")
     return named
 
 

@@ -25,7 +25,6 @@ AnyPath = str | os.PathLike  # type: ignore[type-arg] # without it, isinstance t
 Fields = Mapping[str, Any]
 
 SPEC_FIXTURE = "offpipe_spec"  # and the marker of that name
-NO_STAGE = 'no stage named "{}"'
 HEEDED = pytest.StashKey[set[str]]()  # the markers of a test that had an effect
 
 
@@ -70,10 +69,10 @@ def require_params(where: str, value: Mapping[str, Fields]) -> None:
         require(f"{where} of {name}", params, Mapping, expected)
 
 
-def require_known(names: Iterable[Any], known: Collection[str], where: str, what: str = NO_STAGE) -> None:
-    """Raise UsageError for every name that is not known; in its text `what` the braces stand for the name."""
+def require_known(names: Iterable[Any], known: Collection[str], where: str, what: str = "no stage named") -> None:
+    """Raise UsageError for every name that is not known; `what` comes before the name in its text."""
     if unknown := [name for name in names if name not in known]:
-        raise UsageError(*(Fault(where, what.format(name), did_you_mean(str(name), known)) for name in unknown))
+        raise UsageError(*(Fault(where, f'{what} "{name}"', did_you_mean(str(name), known)) for name in unknown))
 
 
 def stage_named(known: Mapping[str, T], name: str, where: str) -> T:
@@ -86,7 +85,7 @@ def stage_named(known: Mapping[str, T], name: str, where: str) -> T:
 def apply(where: str, function: Callable[..., T], given: Sequence[object], named: Mapping[str, object]) -> T:
     """Call a function. Raises UsageError for arguments that it does not take."""
     parameters = inspect.signature(function).parameters
-    require_known(named, parameters, where, 'takes no "{}"')
+    require_known(named, parameters, where, "takes no")
     bare = (parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters.values())
     signature = inspect.Signature([*bare])
     try:

@@ -193,7 +193,7 @@ class OffpipeFaults:
         kinds = sorted({method for method, _ in _METHODS.values()})
         if not kind:
             raise UsageError(Wrong(MARKER, "names no kind", f"known: {', '.join(kinds)}"))
-        require_known([kind], kinds, MARKER, 'no kind "{}"')
+        require_known([kind], kinds, MARKER, "no kind")
         apply(f"{MARKER} {kind}", getattr(self, kind), arguments, named)
 
     def _plan(self, kind: str, stage: str, times: int = 1, **arguments: object) -> None:
