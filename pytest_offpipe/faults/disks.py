@@ -68,7 +68,7 @@ class Watch:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._was_full = threading.Event()
+        self._was_full = False
         self._is_over = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
         self._watcher.start()
@@ -76,17 +76,17 @@ class Watch:
     def look(self) -> None:
         """Check once."""
         if not os.statvfs(self._path).f_bfree:
-            self._was_full.set()
+            self._was_full = True
 
     def end(self) -> bool:
         """Stop, and return whether the disk was ever full."""
         self._is_over.set()
         self._watcher.join()
         self.look()
-        return self._was_full.is_set()
+        return self._was_full
 
     def _watch(self) -> None:
-        while not (self._was_full.is_set() or self._is_over.wait(BETWEEN_LOOKS)):
+        while not (self._was_full or self._is_over.wait(BETWEEN_LOOKS)):
             self.look()
 
 
