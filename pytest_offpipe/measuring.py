@@ -19,25 +19,23 @@ if TYPE_CHECKING:
     from pytest_offpipe.sandbox import Sandbox
 
 CONFIG = "COVERAGE_PROCESS_CONFIG"
-START = "COVERAGE_PROCESS_START"  # names a file; its user says there, in [paths], what lies where
 DATA = "coverage"  # directory of a sandbox
 
 
 @contextlib.contextmanager
 def measured(sandbox: Sandbox) -> Iterator[dict[str, str]]:
     """Give the variables that stages run with inside the block; at its end their data is the user's."""
-    given = {name: os.environ[name] for name in (CONFIG, START) if name in os.environ}
-    if CONFIG not in given:
-        yield given
+    if CONFIG not in os.environ:
+        yield {}
         return
-    config = json.loads(base64.b64decode(given[CONFIG]))
+    config = json.loads(base64.b64decode(os.environ[CONFIG]))
     directory = f"{sandbox.directory}/{DATA}"
     os.makedirs(directory, exist_ok=True)
     own = config["source"] or []
     source = [*own, *(_moved(path, sandbox.origin, sandbox.root) for path in own)]
     ours = {**config, "source": source, "data_file": f"{directory}/data", "relative_files": False, "parallel": True}
     try:
-        yield {**given, CONFIG: base64.b64encode(json.dumps(ours).encode()).decode()}
+        yield {CONFIG: base64.b64encode(json.dumps(ours).encode()).decode()}
     finally:
         _hand_over(sandbox, config)
 
