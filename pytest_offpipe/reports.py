@@ -25,13 +25,6 @@ class Output(bytes):
 
     path: Path
 
-    @classmethod
-    def read(cls, path: Path) -> Output:
-        """Return the content of the file at `path`."""
-        made = cls(path.read_bytes())
-        made.path = path
-        return made
-
     @property
     def text(self) -> str:
         """The content as UTF-8."""
@@ -57,7 +50,11 @@ class Outputs(Mapping[str, "Output | Path"]):
         path = Path(self.paths[name])
         if not os.path.lexists(path):
             raise NoSuchNameError(f'the stage did not make its output "{name}" ({path})')
-        return path if path.is_dir() else Output.read(path)
+        if path.is_dir():
+            return path
+        output = Output(path.read_bytes())
+        output.path = path
+        return output
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, path in self.paths.items() if os.path.lexists(path))
