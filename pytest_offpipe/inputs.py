@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 from pytest_offpipe.sandbox import Files, Source, copy, load
 from pytest_offpipe.usage import AnyPath, require, require_known
 from runner.errors import Fault, InputError, OffpipeError, UsageError
-from runner.spec.globs import compile_glob, is_glob, literal_directory
+from runner.spec.globs import compile_glob, is_glob, literal_directory, normal
+from runner.spec.graph import build_graph
 from runner.spec.kinds import did_you_mean
 
 if TYPE_CHECKING:
@@ -166,16 +167,12 @@ def _hint(spec: Spec, name: str) -> str:
     declared = dict(_declared(spec))
     if name in declared:
         return f'inputs of a pipeline go by their paths: "{declared[name]}"'
-    if maker := _makers(spec).get(os.path.normpath(name)):
-        return f"stage {maker} makes it; to give it, run the stage that reads it alone (offpipe.stage)"
+    if made := build_graph(spec).outputs.matches(normal(name)):
+        return f"stage {made[0][0]} makes it; to give it, run the stage that reads it alone (offpipe.stage)"
     return did_you_mean(name, list(declared.values()))
-
-
-def _makers(spec: Spec) -> dict[str, str]:
-    return {path.rstrip("/"): stage.name for stage in spec.stages for path in stage.outputs.values()}
 
 
 def _declared(spec: Spec) -> list[tuple[str, str]]:
     """Return name and path of each input that no stage makes."""
-    inputs, makers = (entry for stage in spec.stages for entry in stage.entries()), _makers(spec)
-    return [(name, path) for name, _, path in inputs if path.rstrip("/") not in makers]
+    outputs = build_graph(spec).outputs
+    return [(name, path) for stage in spec.stages for name, _, path in stage.entries() if not outputs.matches(path)]
