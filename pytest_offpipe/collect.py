@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.checks.case import Case, CheckFailedError, run_check
+from pytest_offpipe.checks.case import Case, SpecItem, run_check
 from pytest_offpipe.inputs import require_some
 from pytest_offpipe.sandbox import load
 from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, extension_of
@@ -21,13 +20,10 @@ from runner.spec.source import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from runner.spec.model import Spec, Stage
+    from runner.spec.model import Spec
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]\n]', re.DOTALL)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_ELSEWHERE = "checks are made below pytest's temporary directory: free some of it, or name another one (--basetemp)"
 
 
 class SpecFile(pytest.Module):
@@ -60,7 +56,7 @@ class SpecFile(pytest.Module):
             if check in settings.checks:
                 name = f"{subject.name if subject else 'pipeline'}[{check}]"
                 item: SpecItem = SpecItem.from_parent(self, name=name, callobj=_make_check)
-                item.spec, item.stage, item.check, item.line = self.spec, subject, check, line
+                item.stage, item.check, item.line = subject, check, line
                 item.exempt = exempt[subject.name].get(check, "") if subject else ""
                 item.add_marker("offpipe")
                 yield item
@@ -70,48 +66,14 @@ class SpecFile(pytest.Module):
         close_run(self.config, self.spec)
 
 
-class SpecItem(pytest.Function):
-    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check."""
-
-    spec: Spec
-    stage: Stage | None
-    check: str
-    line: int
-    exempt: str
-
-    @property
-    def id(self) -> Any:
-        """The structured form of the node id, which pytest has from 9.2 on.
-
-        --lf, --ff and --sw parse it from text, where brackets hold parameters. An id made of a name with brackets would
-        never be found.
-        """
-        made = super().id
-        return type(made).parse(str(made))
-
-    def reportinfo(self) -> tuple[Path, int, str]:
-        """Return the place of the stage in its spec; lines count from 0 here."""
-        return self.path, self.line - 1, self.name
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *arguments: Any) -> Any:
-        """Return the text of a failed check, or of a full disk. Any other error is a bug of ours."""
-        error = excinfo.value
-        if isinstance(error, CheckFailedError):
-            return str(error)
-        if any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in (error, error.__cause__)):
-            text = str(error) if isinstance(error, OffpipeError) else f"error: {error}"
-            return printable_lines(f"{text}\nhint: {_ELSEWHERE}")
-        return super().repr_failure(excinfo, *arguments)
-
-
 def _make_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
     item: SpecItem = request.node
     if item.exempt:
         pytest.skip(f"the spec skips it: {item.exempt}")
-    shared = shared_run(item.config, tmp_path_factory, item.spec, item.config.stash[SETTINGS].inputs)
+    shared = shared_run(item.config, tmp_path_factory, request.node.parent.spec, item.config.stash[SETTINGS].inputs)
     if item.stage and getattr(item, "execution_count", 1) > 1:  # by pytest-rerunfailures
         shared.run_again(item.stage.name)
-    run_check(Case(item, item.line, shared, item.stage, item.check))
+    run_check(Case(item, shared))
 
 
 def _stage_lines(content: bytes) -> list[int]:

@@ -5,6 +5,7 @@ Most checks make trials: they run the stage alone, from nothing, with a fault, a
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import time
@@ -21,9 +22,12 @@ from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, one_stage
 from pytest_offpipe.settings import SETTINGS, UNMADE, extension_of
 from runner.display.text import printable, printable_lines
+from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_offpipe.shared import SharedRun
     from pytest_offpipe.usage import Fields
     from runner.engine import Options
@@ -37,32 +41,64 @@ SAME = "the same bytes as undisturbed"
 PATIENCE = 30.0  # seconds that every run may take
 LATER = 1.1  # seconds: many programs and file systems count whole seconds
 FACTOR = 5.0  # and this many times its undisturbed seconds
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_ELSEWHERE = "checks are made below pytest's temporary directory: free some of it, or name another one (--basetemp)"
 
 
 class CheckFailedError(AssertionError):
     """A check of a spec failed. Survives pickling, as reports of xdist workers must."""
 
 
-class Case:
-    """One check of one stage, or of the whole pipeline; `line` is that of the spec where the stage begins."""
+class SpecItem(pytest.Function):
+    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check."""
 
-    def __init__(self, item: pytest.Item, line: int, shared: SharedRun, stage: Stage | None, check: str) -> None:
+    stage: Stage | None
+    check: str
+    line: int
+    exempt: str
+
+    @property
+    def id(self) -> Any:
+        """The structured form of the node id, which pytest has from 9.2 on.
+
+        --lf, --ff and --sw parse it from text, where brackets hold parameters. An id made of a name with brackets would
+        never be found.
+        """
+        made = super().id
+        return type(made).parse(str(made))
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Return the place of the stage in its spec; lines count from 0 here."""
+        return self.path, self.line - 1, self.name
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *arguments: Any) -> Any:
+        """Return the text of a failed check, or of a full disk. Any other error is a bug of ours."""
+        error = excinfo.value
+        if isinstance(error, CheckFailedError):
+            return str(error)
+        if any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in (error, error.__cause__)):
+            text = str(error) if isinstance(error, OffpipeError) else f"error: {error}"
+            return printable_lines(f"{text}\nhint: {_ELSEWHERE}")
+        return super().repr_failure(excinfo, *arguments)
+
+
+class Case:
+    """One check of one stage, or of the whole pipeline."""
+
+    def __init__(self, item: SpecItem, shared: SharedRun) -> None:
         self.item = item
-        self.line = line
         self.shared = shared
-        self.check = check
         self.spec = shared.spec  # as the user has it
         self.settings = item.config.stash[SETTINGS]
-        self._stage = stage
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
-        self._subject = stage.name if stage else "pipeline"
-        self.directory = shared.directory / ".".join(filter(None, (self._subject, check, worker)))
+        self._subject = item.stage.name if item.stage else "pipeline"
+        self.directory = shared.directory / ".".join(filter(None, (self._subject, item.check, worker)))
 
     @property
     def stage(self) -> Stage:
         """The stage."""
-        assert self._stage is not None
-        return self._stage
+        assert self.item.stage is not None
+        return self.item.stage
 
     def undisturbed(self) -> StageReport:
         """Return the report of the undisturbed run. Fails, or skips, if it did not succeed."""
@@ -120,7 +156,7 @@ class Case:
         for name, text in rows.items():
             first, *others = text.splitlines() or [""]
             lines += [f"  {f'{name}:':<10}{first}", *(f"{'':<12}{line}" for line in others)] if text else []
-        lines.append(f"{self.spec.shown}:{self.line}: {CheckFailedError.__name__}")
+        lines.append(f"{self.spec.shown}:{self.item.line}: {CheckFailedError.__name__}")
         raise CheckFailedError("\n".join(map(printable, lines)))
 
     @property
@@ -160,8 +196,8 @@ class Case:
 
 def run_check(case: Case) -> None:
     """Make one check, and remove its workspace if it passes. Raises CheckFailedError with its finding, or skips."""
-    module = import_module(f"pytest_offpipe.checks.{MODULES.get(case.check, 'undisturbed')}")
-    check: Callable[[Case], None] = getattr(module, f"check_{case.check}")
+    module = import_module(f"pytest_offpipe.checks.{MODULES.get(case.item.check, 'undisturbed')}")
+    check: Callable[[Case], None] = getattr(module, f"check_{case.item.check}")
     check(case)
     case.clean()
 
