@@ -44,7 +44,7 @@ class SpecFile(pytest.Module):
             self.spec = load(shown, settings.inputs)
             stages = chosen(self.spec, self.config).stages
             lines = _stage_lines(read_source(shown))
-            exempt = {stage.name: extension_of(self.spec, stage).skip_checks for stage in stages}
+            exempt = {stage.name: extension_of(self.spec, stage)["skip_checks"] for stage in stages}
             session: Any = self.config.pluginmanager.get_plugin("offpipe-session")  # which has made this file
             if session.unused_inputs:  # large ones would be taken instead
                 require_some(self.spec, str(settings.inputs), session.unused_inputs)

@@ -12,8 +12,6 @@ from runner.errors import Fault, SpecError
 from runner.spec.kinds import Field, choice, did_you_mean, map_of, pointer, record, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from runner.spec.model import Spec, Stage
 
 STAGE_CHECKS = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
@@ -105,17 +103,10 @@ def _number(text: str | None, by: str, kind: type[Number], called: str) -> Numbe
     return number
 
 
-class Extension(NamedTuple):
-    """The field `x-offpipe` of a stage: checks to skip, each with the reason, and why its bytes differ."""
-
-    skip_checks: Mapping[str, str]
-    volatile: str
-
-
-def extension_of(spec: Spec, stage: Stage) -> Extension:
-    """Return the field of a stage. Raises SpecError if it is wrong."""
+def extension_of(spec: Spec, stage: Stage) -> dict[str, Any]:
+    """Return the field `x-offpipe` of a stage: `skip_checks` and `volatile`. Raises SpecError if it is wrong."""
     field: Any = stage.extensions.get(FIELD, {})
     if findings := _EXTENSION.check(field):
         place = ("stages", stage.index, FIELD)
         raise SpecError(*(Fault(pointer(spec.shown, (*place, *at)), what, hint) for at, what, hint in findings))
-    return Extension(**_EXTENSION.values(field))
+    return _EXTENSION.values(field)

@@ -218,7 +218,7 @@ class Bench:
         self.case = case
         self.call: Call = here  # calls functions where the paths of outputs exist
         self.undisturbed = case.undisturbed()
-        self.volatile = extension_of(case.spec, case.stage).volatile
+        self.volatile = extension_of(case.spec, case.stage)["volatile"]
         self.spec = case.shared.laid
         self.stage = next(stage for stage in self.spec.stages if stage.name == case.stage.name)
         limit = PATIENCE + FACTOR * self.undisturbed.seconds
