@@ -78,7 +78,6 @@ class SharedRun:
         self.graph = build_graph(chosen)
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
-        self._forced: set[str] = set()
 
     def stage(self, name: str) -> Undisturbed:
         """Return how a stage did. Runs it, and the stages that it needs, unless they have been run."""
@@ -99,7 +98,6 @@ class SharedRun:
                     if what == "written":
                         discard(path)
                 (self.directory / f"{stage}.record").unlink(missing_ok=True)
-                self._forced.add(stage)
         self.__dict__.pop("report", None)
 
     def all(self) -> dict[str, Undisturbed]:
@@ -140,7 +138,7 @@ class SharedRun:
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         # Kept on disk, so that it stays the state before the stage's first run even if a worker is killed.
         before = _kept(self.directory / f"{stage.name}.before", self.snapshot)
-        report = self.execute(stage.name, force=stage.name in self._forced)
+        report = self.execute(stage.name)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         changed = tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)]))
         made = report.stages.get(stage.name), report.run_id, report.error
@@ -171,11 +169,11 @@ class SharedRun:
             failed, spec=spec.path, workspace=spec.workspace, state_dir=spec.paths.state_dir, earlier=earlier
         )
 
-    def execute(self, *stages: str, force: bool = False) -> RunReport:
-        """Run these stages in the sandbox, or all of them. After their own runs all should be up to date."""
+    def execute(self, *stages: str) -> RunReport:
+        """Run these stages in the sandbox, even if they are up to date; without names, run what is out of date."""
         with self.held():
             around = Around(self.sandbox.home, self.sandbox.temporary)
-            options = UNSYNCED._replace(stages=stages, force=force)
+            options = UNSYNCED._replace(stages=stages, force=bool(stages))
             return run_sandbox(self.sandbox, around, options, launchers=self.launchers, spec=self.laid)
 
 
