@@ -128,12 +128,12 @@ class Case:
 
     def described(self, changes: Sequence[tuple[str, str]]) -> list[str]:
         """Return changes in the shared sandbox as text, with paths relative to the root, or to $HOME."""
-        if not changes:  # then there may be no sandbox
-            return []
-        home, root = f"{self.shared.sandbox.home}/", self.shared.sandbox.root
-        shown = {path: os.path.relpath(path, root) for _, path in changes}
-        shown |= {path: f"$HOME/{path.removeprefix(home)}" for path in shown if path.startswith(home)}
-        return [printable(f"{what}: {shown[path]}") for what, path in changes]
+        lines = []
+        for what, path in changes:
+            root, home = self.shared.sandbox.root, f"{self.shared.sandbox.home}/"
+            shown = f"$HOME/{path.removeprefix(home)}" if path.startswith(home) else os.path.relpath(path, root)
+            lines.append(printable(f"{what}: {shown}"))
+        return lines
 
     def in_users_words(self, text: str) -> str:
         """Return a message of the runner with the path of the user's spec instead of its copy."""
