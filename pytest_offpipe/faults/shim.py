@@ -31,7 +31,7 @@ def main() -> None:
     if kind == "slow":
         _note("fired")  # before a time limit can end it
         time.sleep(plan["seconds"])
-        _become(sys.argv[1], sys.argv[2:])
+        _become_program()
     if kind == "exit" and plan["when"] == "before":
         _note("fired")
         os._exit(plan["code"])
@@ -39,7 +39,7 @@ def main() -> None:
     is_here, until_exec = os.pipe()  # neither is inherited by what is executed
     child = os.fork()
     if child == 0:
-        _become(sys.argv[1], sys.argv[2:])
+        _become_program()
     os.close(until_exec)
     os.read(is_here, 1)  # until the program runs: a signal sent earlier would not reach the stage
     if kind == "exit":
@@ -140,11 +140,11 @@ def _end_as(status: int) -> NoReturn:
     os._exit(code)
 
 
-def _become(program: str, argv: list[str]) -> NoReturn:
+def _become_program() -> NoReturn:
     for number in RESET:
         signal.signal(number, signal.SIG_DFL)
     del os.environ[VARIABLE]
-    os.execv(program, argv)  # noqa: S606 - the stage's program
+    os.execv(sys.argv[1], sys.argv[2:])  # noqa: S606 - the stage's program
 
 
 if __name__ == "__main__":
