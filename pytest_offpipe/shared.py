@@ -157,13 +157,13 @@ class SharedRun:
         with closing(self.launchers):  # a test may wait for children of its own
             runs = self.all().values()
             stages = {run.report.name: run.report for run in runs if run.report}
-            earlier = tuple(dict.fromkeys(run.run for run in runs if run.run))
+            earlier = tuple(run.run for run in runs if run.run)
             if all(run.succeeded for run in runs):
-                last = self.execute()
-                return replace(last, stages=stages, earlier=tuple(run for run in earlier if run != last.run_id))
-        failed = RunReport(EXIT_STAGE_FAILED, stages=stages, spec=self.spec.path)
-        if error := next((run.error for run in runs if run.error), ""):
-            return replace(failed, error=error)
+                return replace(self.execute(), stages=stages, earlier=earlier)
+        error = next((run.error for run in runs if run.error), "")
+        failed = RunReport(EXIT_STAGE_FAILED, stages=stages, spec=self.spec.path, error=error)
+        if error:
+            return failed
         spec = self.laid
         return replace(
             failed, spec=spec.path, workspace=spec.workspace, state_dir=spec.paths.state_dir, earlier=earlier
