@@ -84,7 +84,7 @@ def _no_such(kind: str, name: object, known: Mapping[str, object]) -> str:
     return f"{text}\nhint: {hint}" if hint else text
 
 
-@dataclass(slots=True)
+@dataclass
 class StageReport:
     """How a stage ended.
 
@@ -126,7 +126,7 @@ class StageReport:
         )  # fmt: skip
 
 
-@dataclass(slots=True)
+@dataclass
 class RunReport:
     """How a run ended: the exit code of `offpipe run`, its id (None if no run began), and a report for each stage.
 
@@ -185,7 +185,7 @@ def read_log(path: str | None) -> str:
     return next(filter(None, contents), b"").decode("utf-8", "backslashreplace")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ProgramReport:
     """How the program ended, and its output; bytes that are not UTF-8 are escaped."""
 

@@ -44,7 +44,7 @@ _OWN = "/proc/thread-self"
 _STATUS = (b"Umask", b"Uid", b"Gid", b"Groups", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_allowed", b"Mems_allowed")
 
 
-@dataclass(slots=True)
+@dataclass
 class Around:
     """The surroundings of the stages of a run: HOME is `home`, and each attempt has a TMPDIR below `temporary`.
 

@@ -42,7 +42,7 @@ _BOUNDS = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
+@dataclass
 class Fault:
     """One fault of a stage, until it has happened in `times` attempts. An attempt that ended before it does not count.
 
