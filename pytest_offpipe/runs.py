@@ -135,8 +135,7 @@ class Launchers:
             return launcher
         self.close()
         launcher = start_guarded(StageLauncher, fork_env)
-        if inherited is not None:
-            launcher.pool, launcher.inherited = self, inherited
+        launcher.pool, launcher.inherited = self, inherited
         return launcher
 
     def close(self) -> None:
@@ -147,15 +146,15 @@ class Launchers:
             idle.close()
 
 
-def circumstances() -> object | None:
-    """Return what a launcher inherits from the thread that starts it, and passes on to stages; None if unknown.
+def circumstances() -> object:
+    """Return what a launcher inherits from the thread that starts it, and passes on to stages.
 
-    A test may have changed the umask, a limit or a mount since the launcher was started.
+    A test may have changed the umask, a limit or a mount since the launcher was started. The unknown equals nothing.
     """
     try:
         status, limits, mounts = (Path(_OWN, name).read_bytes() for name in ("status", "limits", "mountinfo"))
     except OSError:
-        return None
+        return object()
     lines = [line for line in status.splitlines() if line.startswith(_STATUS)]
     return threading.get_native_id(), lines, limits, mounts
 
