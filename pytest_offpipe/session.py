@@ -107,7 +107,7 @@ class SpecSession:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the checks that were not made."""
-        if report.when == "call" and report.skipped and UNMADE in dict(report.user_properties):
+        if report.skipped and UNMADE in dict(report.user_properties):
             self._unmade.add(report.nodeid)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
