@@ -190,10 +190,7 @@ class OffpipeFaults:
 
     def plan_marked(self, kind: str = "", *arguments: object, **named: object) -> None:
         """Plan the fault of a marker `offpipe_fault(kind, stage, **arguments)`. UsageError if the marker is wrong."""
-        kinds = sorted({method for method, _ in _METHODS.values()})
-        if not kind:
-            raise UsageError(Wrong(MARKER, "names no kind", f"known: {', '.join(kinds)}"))
-        require_known([kind], kinds, MARKER, "no kind")
+        require_known([kind], sorted({method for method, _ in _METHODS.values()}), MARKER, "no kind")
         apply(f"{MARKER} {kind}", getattr(self, kind), arguments, named)
 
     def _plan(self, kind: str, stage: str, times: int = 1, **arguments: object) -> None:

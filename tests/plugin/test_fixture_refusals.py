@@ -160,7 +160,7 @@ def test_markers_that_say_nothing_or_have_no_effect_are_errors(pytester: pytest.
             'hint: did you mean "after_bytes"[?]',
             "error: offpipe_fault exit_code: missing a required argument: 'code'",
             "hint: it takes (stage, code, times=1, when='before')",
-            "error: offpipe_fault: names no kind",
+            'error: offpipe_fault: no kind ""',
             "error: exit_code: is 3, of type int",
             'error: offpipe_spec: takes no "parms"',
             "error: params: is 3, of type int",
