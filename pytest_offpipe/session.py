@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_offpipe.fixtures.state import watch_markers
-from pytest_offpipe.settings import SETTINGS, SHARED, UNMADE, read_settings
+from pytest_offpipe.settings import SETTINGS, SHARED, UNMADE, given, read_settings
 from pytest_offpipe.usage import SPEC_FIXTURE
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ class SpecSession:
 
         A tree of the ini may be for other specs than those that are collected now.
         """
-        tree, is_option = self._settings.inputs, self._config.getoption("offpipe_inputs") is not None
-        if tree is None or not (is_option or set(by_ini(self._config)) == set(self.specs)):
+        tree, (_, by) = self._settings.inputs, given(self._config, "offpipe_inputs")
+        if tree is None or (by == "offpipe_inputs" and set(by_ini(self._config)) != set(self.specs)):
             return ""
         from pytest_offpipe.inputs import is_taken_by_any
 
-        return "" if is_taken_by_any(tree, self.specs) else "--offpipe-inputs" if is_option else "offpipe_inputs"
+        return "" if is_taken_by_any(tree, self.specs) else by
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a test that takes `offpipe_spec` once for each spec collected, else of the ini, or for its marker's."""
