@@ -128,7 +128,6 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
     "runner": Size(133, 14_870, 154_500, 8),
-    "pytest_offpipe": Size(30, 3_150, 31_600, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 PROTOCOLS: dict[str, str] = {}
