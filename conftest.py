@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import compileall
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
 FULL_SPECS = ("every-field.json", "resume.json")  # whose checks are left to --full
@@ -50,3 +54,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
         for package in ("runner", "pytest_offpipe", "stages"):
             compileall.compile_dir(Path(__file__).parent / package, quiet=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def root_for_inner_sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give sessions that tests start a temporary root of their own: at its end each removes what earlier ones left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DEBUG_TEMPROOT", str(tmp_path_factory.mktemp("inner")))
+        yield
