@@ -107,7 +107,7 @@ AUDIT = r"""
 def test_records_are_asserted(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_audit=AUDIT)
-    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT)
+    result = pytester.runpytest_inprocess("-W", "error", *LEFT_OUT)
     result.assert_outcomes(passed=9)
 
 
@@ -145,7 +145,7 @@ def test_one_run_is_shared_by_tests_workers_and_checks(pytester: pytest.Pytester
     stage = pytester.path / "stages/clean.py"
     stage.write_text(f"{stage.read_text()}\nwith open({str(witness)!r}, 'a') as file:\n    file.write('ran\\n')\n")
     pytester.makepyfile(test_shared=SHARED)
-    result = pytester.runpytest_subprocess(
+    result = pytester.runpytest_inprocess(
         "-W", "error", *LEFT_OUT, "-n2", "--offpipe-spec", "specs/small.json", "--offpipe-checks=run",
         "test_shared.py",
     )  # fmt: skip
@@ -172,7 +172,7 @@ CHANGED = r"""
 def test_a_test_that_changes_files_of_the_shared_run_fails(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_changed=CHANGED)
-    result = pytester.runpytest_subprocess(
+    result = pytester.runpytest_inprocess(
         "-W", "error", *LEFT_OUT, "--offpipe-spec", "specs/small.json", "--offpipe-checks=audit",
         "test_changed.py",
     )  # fmt: skip
@@ -240,7 +240,7 @@ BEGINNING = r"""
 def test_runs_of_other_workers_are_waited_for(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_beginning=BEGINNING)
-    result = pytester.runpytest_subprocess(
+    result = pytester.runpytest_inprocess(
         "-W", "error", *LEFT_OUT, "-n1", "--offpipe-spec", "specs/small.json", "--offpipe-checks=run",
         "test_beginning.py",
     )  # fmt: skip

@@ -134,7 +134,7 @@ FAULTS = r"""
 def test_faults_come_about_as_planned(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_faults=FAULTS)
-    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT)
+    result = pytester.runpytest_inprocess("-W", "error", *LEFT_OUT)
     result.assert_outcomes(passed=19)
 
 
@@ -185,7 +185,7 @@ def test_a_fault_that_does_not_come_about_fails_its_test_and_says_why(pytester: 
     monkeypatch.setenv("COLUMNS", "200")
     make_project(pytester.path)
     pytester.makepyfile(test_unfired=UNFIRED)
-    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "-n2")
+    result = pytester.runpytest_inprocess("-W", "error", *LEFT_OUT)
     result.assert_outcomes(passed=3, failed=3, skipped=1, errors=5)
     result.stdout.fnmatch_lines_random(
         [

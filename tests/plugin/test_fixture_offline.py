@@ -143,7 +143,9 @@ LEAKS = """
 """
 
 
-@pytest.mark.parametrize("how", [(), ("-n2",)], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "how", [pytest.param((), id="alone"), pytest.param(("-n2",), id="xdist", marks=pytest.mark.full)]
+)
 def test_an_attempt_that_nobody_looked_at_fails_its_test(pytester: pytest.Pytester, monkeypatch, how) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(test_leaks=LEAKS)

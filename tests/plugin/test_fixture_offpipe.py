@@ -131,7 +131,7 @@ def test_one_stage_alone(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_stages=STAGES)
-    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT)
+    result = pytester.runpytest_inprocess("-W", "error", *LEFT_OUT)
     result.assert_outcomes(passed=28)
 
 
@@ -243,7 +243,7 @@ RUNS = r"""
 def test_whole_pipelines_and_the_program(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_runs=RUNS)
-    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "-n2")
+    result = pytester.runpytest_inprocess("-W", "error", *LEFT_OUT)
     result.assert_outcomes(passed=12)
 
 
@@ -262,7 +262,7 @@ KEPT = r"""
 def test_a_copy_goes_with_a_test_that_passes_and_is_named_by_one_that_fails(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_kept=KEPT)
-    result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "--basetemp", "base")
+    result = pytester.runpytest_inprocess("-W", "error", *LEFT_OUT, "--basetemp", "base")
     result.assert_outcomes(passed=1, failed=1)
     [kept] = [path for path in (pytester.path / "base").iterdir() if not path.is_symlink()]
     result.stdout.fnmatch_lines(

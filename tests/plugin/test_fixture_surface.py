@@ -53,7 +53,7 @@ TYPED = """
 
 
 def test_every_fixture_and_marker_is_explained(pytester: pytest.Pytester) -> None:
-    listed = pytester.runpytest_subprocess("--fixtures", *LEFT_OUT).stdout.str()
+    listed = pytester.runpytest_inprocess("--fixtures", *LEFT_OUT).stdout.str()
     for name in FIXTURES:
         assert f"\n{name} -- " in listed  # with all that is said of it: more than a paragraph is not shown
     for phrase in (
@@ -65,7 +65,7 @@ def test_every_fixture_and_marker_is_explained(pytester: pytest.Pytester) -> Non
     ):
         assert phrase in listed
     assert "_offpipe_test" not in listed
-    markers = pytester.runpytest_subprocess("--markers", *LEFT_OUT).stdout.str()
+    markers = pytester.runpytest_inprocess("--markers", *LEFT_OUT).stdout.str()
     for marker in (
         "offpipe:",
         "offpipe_spec(path, params={}, inputs=None):",
