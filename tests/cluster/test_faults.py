@@ -248,7 +248,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(be
     assert process.returncode == 74, stdout + stderr
     assert "the scheduler is gone" in stderr
     wait_for(lambda: not bench.program_processes(), "the end of the stage")
-    bench.succeed("--cluster", "local:1")
+    bench.succeed("--cluster", str(make_cluster("one").file))
     assert bench.read("out/a.txt") == b"a\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import pytest
 from dask_cluster import ended
 from pipeline_bench import children, descendants, kill, shell, unstamped, wait_for
 
@@ -97,6 +98,7 @@ def test_local_workers_say_nothing_but_the_run(bench):
     assert not bench.leftovers()
 
 
+@pytest.mark.full
 def test_what_dask_logs_of_a_killed_local_worker_stays_away_from_stderr(bench):
     """Its scheduler and its nanny log warnings in the runner."""
     bench.define(shell("a", "[ -e began ] || { touch began; exec sleep 1000; }; echo >$PIPELINE_OUTPUT_OUT"))

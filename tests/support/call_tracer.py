@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forked_runs import end_server
 from ptrace import CONT, GET_SYSCALL_INFO, LISTEN, SEIZE, SYSCALL, fail, ptrace, shorten
 from traced_program import CALLS, READS
 
@@ -40,7 +39,7 @@ OF_DESCRIPTORS = {"sendfile": 0, "copy_file_range": 2}  # all others that name n
 
 OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x80 | 0x100000  # TRACESYSGOOD, FORK, VFORK, CLONE, SECCOMP, EXITKILL
 EVENT_SECCOMP, EVENT_STOP = 7, 128
-WALL = 0x40000000
+WALL, WNOTHREAD = 0x40000000, 0x20000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +101,9 @@ def trace(
 
     `when`: which calls are counted for that. With `error` the call fails with that errno instead, and nobody is killed.
     `reads`: stop at calls that read, too. stdout and stderr go to the file `log`. `torn`: where that call writes, half
-    of it is let through first. Returns when every process is gone. One call at a time in a process, which must have no
-    other children meanwhile: the server of forked runs is ended.
+    of it is let through first. Returns when every process is gone. The thread that calls must have no other children
+    meanwhile.
     """
-    end_server()
     ready, go = os.pipe()
     with open(log, "ab") as output:
         starter = subprocess.Popen(
@@ -166,7 +164,7 @@ class _Tracer:
     def loop(self) -> None:
         while True:
             try:
-                thread, status = os.waitpid(-1, WALL)
+                thread, status = os.waitpid(-1, WALL | WNOTHREAD)
             except ChildProcessError:
                 return
             if os.WIFSTOPPED(status):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from forked_runs import start
 from pipeline_bench import ROOT, children, is_running, kill, wait_for
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from pipeline_bench import PipelineBench
 
-TTL = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "2s"}  # Dask makes it 5 s: ten heartbeats
+TTL = {  # how soon a scheduler gives up a worker: Dask waits for ten heartbeats, by default 5 s
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s",
+    "DASK_DISTRIBUTED__SCHEDULER__PRELOAD": "import distributed.scheduler as it; it.heartbeat_interval = lambda _: 0.3",
+}
 
 
 class Attempt(NamedTuple):
@@ -97,12 +101,8 @@ class DaskCluster:
         self, what: str, *words: str, before: tuple[str, ...] = (), popen: dict[str, object] | None = None, **env: str
     ) -> subprocess.Popen[bytes]:
         with open(self.root / f"{what}.log", "ab") as log:
-            process = subprocess.Popen(
-                [*before, sys.executable, "-m", f"distributed.cli.dask_{what}", *words],
-                **{
-                    "cwd": self.root, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log,
-                    "env": {**self.environment, **env}, "start_new_session": True, **(popen or {}),
-                },
-            )  # fmt: skip
+            command = [*before, sys.executable, "-m", f"distributed.cli.dask_{what}", *words]
+            environment = {**self.environment, **env}
+            process = start(command, environment, cwd=self.root, stdout=log, stderr=log, **(popen or {}))
         self._processes.append(process)
         return process

@@ -1,6 +1,7 @@
 """Runs of the runner without its start: each is a fork of a server, a process that has loaded the runner.
 
-A start takes 60 ms of processor time, about as much as the rest of a short run.
+A start takes 60 ms of processor time, about as much as the rest of a short run. Another server has loaded Dask, which
+takes half a second: for runs on a cluster, and for the scheduler and the workers of one.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import contextlib
 import ctypes
 import gc
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
+import threading
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +29,8 @@ DIED = 99
 CHANGES = ("open", "write", "rename", "unlink", "rmdir", "mkdir", "ftruncate", "truncate", "fsync", "fdatasync")
 CLONE_PARENT, SIGCHLD, SYS_CLONE = 0x8000, 17, {"x86_64": 56, "aarch64": 220}  # linux/sched.h, asm/unistd.h
 # The loader, the C library and the interpreter read variables with these prefixes at their start.
-READ_AT_START = ("COVERAGE_", "GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TZ")
+READ_AT_START = ("COVERAGE_", "DASK_", "GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TZ")
+READ_ANEW = ("DASK_", "PYTHONPATH")  # of these, those that a process of Dask reads or needs not
 FORKED = {"after", "cwd", "dies_at", "stderr", "stdin", "stdout", "text"}  # options that a ForkedRun may have
 LOADED = (  # what verbs import, beside what `preload` does
     "runner.cli.commands",
@@ -37,11 +41,17 @@ LOADED = (  # what verbs import, beside what `preload` does
     "runner.record.signatures",
     "runner.report.page",
 )
-_servers: list[_Server] = []
+DASK = ("runner.cluster.connection", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker")
+PROGRAMS = {  # modules that may be forked, and their functions
+    "runner": ("runner.__main__", "program"),
+    "distributed.cli.dask_scheduler": ("distributed.cli.dask_scheduler", "main"),
+    "distributed.cli.dask_worker": ("distributed.cli.dask_worker", "main"),
+}
+_servers: dict[bool, _Server] = {}
 
 
 class ForkedRun(subprocess.Popen):
-    """A Popen of `[..., "runner", *words]` that forks the server. The fork is still a child of this process.
+    """A Popen of `[python, "-m", module, *words]` that forks a server. The fork is still a child of this process.
 
     With `dies_at` it ends itself with DIED at its n-th call that changes the disk, before the call or behind it.
     """
@@ -55,8 +65,7 @@ class ForkedRun(subprocess.Popen):
         p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *rest,
     ) -> None:  # fmt: skip
         streams = [own if own >= 0 else number for number, own in enumerate((p2cread, c2pwrite, errwrite))]
-        words = args[args.index("runner") + 1 :]
-        self.pid = _server().fork([words, os.fspath(cwd), dict(env), *self._fault], streams)
+        self.pid = _server(args).fork([args[2:], os.fspath(cwd), dict(env), *self._fault], streams)
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
@@ -77,60 +86,59 @@ def start(command: list[str], env: dict[str, str] | None = None, **popen: object
         "cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
         "start_new_session": True, "env": {**os.environ, **(env or {})}, **popen,
     }  # fmt: skip
-    is_plain = command[:3] == [sys.executable, "-m", "runner"] and FORKED.issuperset(popen)
-    forks = is_plain and _may_fork(options["env"], Path(options["cwd"]))
+    is_plain = command[:2] == [sys.executable, "-m"] and command[2] in PROGRAMS and FORKED.issuperset(popen)
+    forks = is_plain and _may_fork(command, options["env"], Path(options["cwd"]))
     return (ForkedRun if forks else subprocess.Popen)(command, **options)
 
 
-def _may_fork(env: Mapping[str, str], cwd: Path) -> bool:
+def _may_fork(command: list[str], env: Mapping[str, str], cwd: Path) -> bool:
     """Whether a run is that of this checkout, and differs from the server in nothing that is read at a start."""
     if os.uname().machine not in SYS_CLONE or (cwd != ROOT and (cwd / "runner").exists()):
         return False
-    return not any(name.startswith(READ_AT_START) for name, _ in env.items() ^ _server().env.items())
+    different = {name for name, _ in env.items() ^ _server(command).env.items() if name.startswith(READ_AT_START)}
+    return (command[2] != "runner" and all(name.startswith(READ_ANEW) for name in different)) or not different
 
 
-def end_server() -> None:
-    """End the server, for a test that must have no other children; the next run starts another."""
-    while _servers:
-        _servers.pop().close()
-
-
-def _server() -> _Server:
-    if not _servers:
-        _servers.append(_Server())
-    return _servers[0]
+def _server(command: list[str]) -> _Server:
+    needs_dask = command[2] != "runner" or "--cluster" in command
+    if needs_dask not in _servers:
+        _servers[needs_dask] = _Server("dask" if needs_dask else "")
+    return _servers[needs_dask]
 
 
 class _Server:
-    def __init__(self) -> None:
+    """Started by a thread of its own, so that no forks are children of the thread whose children a tracer waits for."""
+
+    def __init__(self, loads: str) -> None:
         self.env = dict(os.environ)
         self._requests, theirs = socket.socketpair()
+        self._lines = self._requests.makefile("rw")
+        is_started = threading.Event()
+        threading.Thread(target=self._keep, args=(theirs, loads, is_started), daemon=True).start()
+        is_started.wait()
+
+    def _keep(self, theirs: socket.socket, loads: str, is_started: threading.Event) -> None:
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+            process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno()), loads],
                 cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
-        self._lines = self._requests.makefile("rw")
+        is_started.set()
+        process.wait()
 
     def fork(self, request: list[object], streams: list[int]) -> int:
         socket.send_fds(self._requests, [b" "], streams)
         print(json.dumps(request), file=self._lines, flush=True)
         return int(self._lines.readline())
 
-    def close(self) -> None:
-        self._lines.close()
-        self._requests.close()
-        self._process.wait()
-
 
 # ---- in the server and its forks -------------------------------------------------------------------------------------
 
 
-def serve(requests: socket.socket) -> None:
-    from runner.__main__ import program
+def serve(requests: socket.socket, loads: str) -> None:
     from runner.engine.start import make_hooks, preload
 
-    for name in LOADED:
+    for name in [*LOADED, *(DASK if loads else ())]:
         with contextlib.suppress(ImportError):  # environments of other versions of Python lack the extras
             import_module(name)
     preload(SimpleNamespace(stages=()), durable=True)
@@ -141,9 +149,12 @@ def serve(requests: socket.socket) -> None:
         words, cwd, env, dies_at, after = json.loads(lines.readline())
         streams = received[1]
         if (pid := _fork_sibling()) == 0:
-            _become_run(words, cwd, env, streams)
+            _become(words, cwd, env, streams)
+            if words[0] != "runner":
+                _read_dask_configuration()
             _die_at(dies_at, after=after)
-            sys.exit(program())
+            module, name = PROGRAMS[words[0]]
+            sys.exit(getattr(import_module(module), name)())
         for descriptor in streams:
             os.close(descriptor)
         print(pid, file=lines, flush=True)
@@ -158,7 +169,7 @@ def _fork_sibling() -> int:
     return pid
 
 
-def _become_run(words: list[str], cwd: str, env: dict[str, str], streams: list[int]) -> None:
+def _become(words: list[str], cwd: str, env: dict[str, str], streams: list[int]) -> None:
     os.setsid()
     os.chdir(cwd)
     for number, descriptor in enumerate(streams):
@@ -166,9 +177,20 @@ def _become_run(words: list[str], cwd: str, env: dict[str, str], streams: list[i
     os.closerange(3, max(streams) + 1)
     os.environ.clear()
     os.environ.update(env)
-    sys.argv[:] = [str(ROOT / "runner/__main__.py"), *words]
-    sys.orig_argv[:] = [sys.executable, "-m", "runner", *words]
+    sys.argv[:] = [str(import_module(PROGRAMS[words[0]][0]).__file__), *words[1:]]
+    sys.orig_argv[:] = [sys.executable, "-m", *words]
     sys.path[0] = cwd
+
+
+def _read_dask_configuration() -> None:
+    """As at the start of a process of Dask: the runner wants other logs."""
+    import dask
+    from distributed.config import initialize_logging
+
+    dask.config.refresh()
+    logging.captureWarnings(capture=False)
+    logging.root.handlers.clear()
+    initialize_logging(dask.config.config)
 
 
 def _die_at(number: int, *, after: bool) -> None:
@@ -199,4 +221,4 @@ def _die_at(number: int, *, after: bool) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

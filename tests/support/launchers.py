@@ -23,7 +23,7 @@ def on_both(metafunc: pytest.Metafunc, files: Collection[str]) -> None:
         metafunc.parametrize("bench", BOTH, indirect=True)
 
 
-@pytest.fixture(scope="module")  # not for longer: the tracer of other tests waits for every child of this process
+@pytest.fixture(scope="module")
 def workers(tmp_path_factory):
     """A cluster for all tests of a file, which none of them changes: two workers with one thread each."""
     cluster = DaskCluster(tmp_path_factory.mktemp("dask"))
