@@ -248,7 +248,8 @@ def test_only_the_cluster_connects_to_anything() -> None:
 def test_nothing_imports_private_pytest() -> None:
     found = []
     for path in sources("runner", "stages", "pytest_offpipe", "tests", "benchmarks", "examples"):
-        found += [f"{path.relative_to(ROOT)}:{finding}" for finding in private_pytest_imports(tree_of(path), "x")]
+        if b"_pytest" in path.read_bytes():  # most files need not be parsed
+            found += [f"{path.relative_to(ROOT)}:{finding}" for finding in private_pytest_imports(tree_of(path), "x")]
     assert_none(found)
 
 

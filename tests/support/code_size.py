@@ -10,7 +10,7 @@ import io
 import tokenize
 from typing import TYPE_CHECKING, NamedTuple
 
-from syntax_rules import LAYOUT, code_lines
+from syntax_rules import LAYOUT, code_lines, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -53,7 +53,7 @@ def import_graph(modules: Mapping[str, ast.AST]) -> dict[str, set[str]]:
 
 
 def _wanted(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -93,6 +93,6 @@ def protocols(trees: Mapping[str, ast.AST]) -> set[str]:
     return {
         f"{module}.{node.name}"
         for module, tree in trees.items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases)
     }

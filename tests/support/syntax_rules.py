@@ -41,10 +41,16 @@ def fits(module: str, names: Iterable[str]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
+@cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """As ast.walk, once for all rules."""
+    return tuple(ast.walk(tree))
+
+
 def imported_names(tree: ast.AST, module: str) -> Iterator[tuple[int, str]]:
     """Line and absolute name of everything imported anywhere in `tree`, also inside functions and by name."""
     package = ["runner", *module.split(".")]
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -82,7 +88,7 @@ def wrong_direction(tree: ast.AST, module: str, allowed: Table, for_types: Table
 def lines_for_types(tree: ast.AST) -> set[int]:
     """The lines inside `if TYPE_CHECKING:`, which never run."""
     lines: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.If) and dotted(node.test).endswith("TYPE_CHECKING"):
             lines.update(range(node.lineno, (node.body[-1].end_lineno or 0) + 1))
     return lines
@@ -109,7 +115,7 @@ def dotted(node: ast.AST) -> str:
 
 def writes(tree: ast.AST, module: str) -> Iterator[str]:
     """Calls that change a disk; opening counts unless its mode is written there and reads."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Attribute) and node.attr in WRITING_FLAGS and dotted(node.value) == "os":
             yield f"{node.lineno}: os.{node.attr}"
         elif isinstance(node, ast.ImportFrom) and node.module in {"os", "shutil", "tempfile", "posix"}:
@@ -145,7 +151,7 @@ def process_starts(tree: ast.AST, module: str) -> Iterator[str]:
     for line, name in imported_names(tree, module):
         if name.split(".")[0] in STARTING_MODULES:
             yield f"{line}: imports {name}"
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Attribute) and dotted(node.value) in {"os", "posix"}:
             if node.attr in STARTING_CALLS or node.attr.startswith(STARTING_PREFIXES):
                 yield f"{node.lineno}: os.{node.attr}"
@@ -159,7 +165,7 @@ def terminal_uses(tree: ast.AST, module: str) -> Iterator[str]:
     for line, name in imported_names(tree, module):
         if name.split(".")[0] in {"rich", "curses", "getpass", "readline", "termios", "tty"}:
             yield f"{line}: imports {name}"
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Attribute) and dotted(node) in {
             f"sys.{end}{name}" for end in ("", "__") for name in STREAMS
         }:
@@ -177,7 +183,7 @@ def long_functions(
 
     `longer` are the functions, by name, that have a limit of their own.
     """
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0]
             lines = (node.end_lineno or 0) - node.lineno + 1
@@ -193,9 +199,10 @@ def long_functions(
 
 def machine_paths(text: str, places: Iterable[str]) -> Iterator[str]:
     """Lines that name one of `places`, directories of the machine that something was written on."""
-    for number, line in enumerate(text.splitlines(), 1):
+    named = [place for place in places if place in text]
+    for number, line in enumerate(text.splitlines() if named else (), 1):
         yield from (
-            f"{number}: {place}" for place in places if re.search(rf"(?<![\w./-]){re.escape(place)}(?![\w-])", line)
+            f"{number}: {place}" for place in named if re.search(rf"(?<![\w./-]){re.escape(place)}(?![\w-])", line)
         )
 
 
