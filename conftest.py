@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 FULL_SPECS = ("every-field.json", "resume.json")  # whose checks are left to --full
+EVERY_STAGE = ("run", "outputs")  # other checks of a spec are made of its first stage
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,8 +40,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.option.full:
         return
     chosen: dict[bool, list[pytest.Item]] = {True: [], False: []}
+    made: set[tuple[Path, str]] = set()
     for item in items:
-        chosen[not item.get_closest_marker("full") and item.path.name not in FULL_SPECS].append(item)
+        check = item.path, item.name.partition("[")[2].removesuffix("]")
+        is_made = item.path.suffix == ".json" and check in made and check[1] not in EVERY_STAGE
+        is_full = is_made or item.path.name in FULL_SPECS or item.get_closest_marker("full")
+        chosen[not is_full].append(item)
+        made.add(check)
     config.hook.pytest_deselected(items=chosen[False])
     items[:] = chosen[True]
 

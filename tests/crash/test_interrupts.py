@@ -10,6 +10,7 @@ import time
 
 import pytest
 from pipeline_bench import descendants, kill, open_files, shell, unstamped, wait_for
+from suites import full_but
 
 # Says that it is there, then waits for the file "go", which only the next run finds; notes when TERM ends it.
 # KILL, because a TERM that comes between fork and exec of `sleep` is lost.
@@ -51,8 +52,17 @@ def stopped_run(bench, script=WAITS, **popen):
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-@pytest.mark.parametrize("send", [to_runner, to_group, to_all])
-def test_ends_within_a_second_of_its_stage_and_the_next_run_goes_on(bench, send, number):
+def test_ends_within_a_second_of_its_stage_and_the_next_run_goes_on(bench, number):
+    assert_consistent_end(bench, to_runner, number)
+
+
+@pytest.mark.parametrize("number", full_but(CODES, [signal.SIGINT]))
+@pytest.mark.parametrize("send", [to_group, to_all])
+def test_a_signal_to_others_too_changes_nothing(bench, send, number):
+    assert_consistent_end(bench, send, number)
+
+
+def assert_consistent_end(bench, send, number):
     process = stopped_run(bench)
     send(process, number)
     _, stderr = process.communicate(timeout=20)

@@ -113,14 +113,14 @@ def is_committed(root):
 
 
 BLOWS = [remove_file, remove_tree, file_for_tree, fifo_for_tree, link_for_tree, link_for_directory]
+MOMENTS = ["committed, at once", "committed", "at once", "later"]  # at once: nothing else runs, and the runner syncs
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("moment", full_but(MOMENTS, MOMENTS[::3]))
 @pytest.mark.parametrize("blow", full_but(BLOWS, [remove_file]))
-def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, committed, at_once):
-    """`at_once`: nothing else runs, and the runner itself syncs."""
+def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, moment):
     define(bench)
+    committed, at_once = "committed" in moment, "at once" in moment
     if at_once:
         (bench.root / "go").touch()
     words = "-j", "1" if at_once else "2"

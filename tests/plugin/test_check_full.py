@@ -58,6 +58,7 @@ def test_believes_a_database_that_rolls_back_at_once_and_says_why(stage):
     ).passes("full")
 
 
+@pytest.mark.full
 def test_passes_a_stage_that_fills_a_database(stage):
     stage.python(
         """
@@ -133,6 +134,7 @@ def test_finds_what_a_full_disk_left_for_the_next_run(stage):
     ).finds("full", "  done:     ran it on a disk with 8,192 bytes left for its outputs, then ran it again with room")
 
 
+@pytest.mark.full
 def test_goes_on_from_a_checkpoint_when_there_is_room_again(stage):
     stage.python(
         """
@@ -164,6 +166,7 @@ def test_is_not_made_of_outputs_with_holes_that_fit_anyway(stage):
     result.stdout.fnmatch_lines(["SKIPPED*all of its outputs fit into half of their size*"])
 
 
+@pytest.mark.full
 def test_is_not_made_where_the_bytes_of_a_success_cannot_be_told_from_others(stage):
     stage.shell('cat "$i" > "$o" || true')
     stage.stage["x-offpipe"] = {"volatile": "stamps the time"}

@@ -45,6 +45,7 @@ def test_finds_a_count_that_starts_again_when_resumed(stage):
     )
 
 
+@pytest.mark.full
 def test_finds_lines_that_are_lost_between_two_checkpoints(stage):
     stage.python(
         """

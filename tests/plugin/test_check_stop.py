@@ -13,6 +13,7 @@ def test_passes_a_stage_that_term_ends(stage):
     stage.python(SLOW).passes("stop")
 
 
+@pytest.mark.full
 def test_passes_a_stage_that_ends_in_its_own_way(stage):
     stage.python("import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n" + _plain(SLOW)).passes(
         "stop"
@@ -31,6 +32,7 @@ def test_finds_a_stage_that_takes_term_for_success(stage):
     )
 
 
+@pytest.mark.full
 def test_finds_a_stage_that_takes_term_for_success_without_any_output(stage):
     stage.shell(
         """

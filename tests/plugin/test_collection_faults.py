@@ -240,7 +240,7 @@ def test_exit_codes_are_those_of_pytest(project):
     assert project.pytest("it.json").ret == pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.mark.parametrize("spec", ["it.json", "bad.json"])
+@pytest.mark.parametrize("spec", ["it.json", pytest.param("bad.json", marks=pytest.mark.full)])
 def test_collection_starts_no_process_and_writes_nothing(project, spec):
     project.spec()
     project.spec({**COPY, "needs": ["it"]}, to="bad.json")

@@ -30,7 +30,6 @@ CHANGES = ("open", "write", "rename", "unlink", "rmdir", "mkdir", "ftruncate", "
 CLONE_PARENT, SIGCHLD, SYS_CLONE = 0x8000, 17, {"x86_64": 56, "aarch64": 220}  # linux/sched.h, asm/unistd.h
 # The loader, the C library and the interpreter read variables with these prefixes at their start.
 READ_AT_START = ("COVERAGE_", "DASK_", "GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TZ")
-READ_ANEW = ("DASK_", "PYTHONPATH")  # of these, those that a process of Dask reads or needs not
 FORKED = {"after", "cwd", "dies_at", "stderr", "stdin", "stdout", "text"}  # options that a ForkedRun may have
 LOADED = (  # what verbs import, beside what `preload` does
     "runner.cli.commands",
@@ -96,7 +95,10 @@ def _may_fork(command: list[str], env: Mapping[str, str], cwd: Path) -> bool:
     if os.uname().machine not in SYS_CLONE or (cwd != ROOT and (cwd / "runner").exists()):
         return False
     different = {name for name, _ in env.items() ^ _server(command).env.items() if name.startswith(READ_AT_START)}
-    return (command[2] != "runner" and all(name.startswith(READ_ANEW) for name in different)) or not different
+    if command[2] != "runner":  # Dask reads its variables in the fork, and the checkout has been imported
+        paths = {"PYTHONPATH"} if env.get("PYTHONPATH") == str(ROOT) else set()
+        different = {name for name in different - paths if not name.startswith("DASK_")}
+    return not different
 
 
 def _server(command: list[str]) -> _Server:
