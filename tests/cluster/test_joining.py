@@ -192,6 +192,7 @@ def test_a_later_worker_below_the_level_of_the_run_is_left_out(bench, make_clust
 def test_a_run_whose_workers_lack_only_the_level_ends_with_4(bench, make_cluster):
     cluster = make_cluster()
     cluster.add("weak", before=NO_FILTER)
+    cluster.await_workers(1)
     bench.define(shell("a", "echo $PIPELINE_OFFLINE >$PIPELINE_OUTPUT_OUT"))
     words = "--cluster", str(cluster.file), "--cluster-wait", "3"
     done = bench.run(*words)

@@ -62,6 +62,7 @@ class DaskCluster:
         for name in names:
             self.add(name)
         wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"), "the scheduler")
+        self.await_workers(len(names))  # else a run might warn first that it waits for one
 
     @property
     def address(self) -> str:

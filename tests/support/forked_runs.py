@@ -95,9 +95,9 @@ def _may_fork(command: list[str], env: Mapping[str, str], cwd: Path) -> bool:
     if os.uname().machine not in SYS_CLONE or (cwd != ROOT and (cwd / "runner").exists()):
         return False
     different = {name for name, _ in env.items() ^ _server(command).env.items() if name.startswith(READ_AT_START)}
-    if command[2] != "runner":  # Dask reads its variables in the fork, and the checkout has been imported
+    if command[2] != "runner":  # Dask reads these variables in the fork, and the checkout has been imported
         paths = {"PYTHONPATH"} if env.get("PYTHONPATH") == str(ROOT) else set()
-        different = {name for name in different - paths if not name.startswith("DASK_")}
+        different = {name for name in different - paths if not name.startswith("DASK_DISTRIBUTED__")}
     return not different
 
 
