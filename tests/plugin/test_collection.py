@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from spec_project import COPY, SORT, SpecProject, ids
+from suites import full_but
 
 TEST = "def test_a(): pass\n"
 
@@ -198,16 +199,17 @@ def test_spec_need_not_be_called_json(project):
     ], "test_a.py::test_a"]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("--import-mode", "importlib"), ("--import-mode", "append"), ("--rootdir", ".."), ("-c", "other.ini"),
-     ("-p", "no:cacheprovider"), ("--strict-markers", "--strict-config"), ("-W", "error")],
-    ids=" ".join,
-)  # fmt: skip
+OTHER_OPTIONS = [
+    "--import-mode importlib", "--rootdir ..", "-W error", "-c other.ini", "--import-mode append",
+    "-p no:cacheprovider", "--strict-markers --strict-config",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", full_but(OTHER_OPTIONS, OTHER_OPTIONS[:3]))
 def test_other_options_change_nothing(project, arguments):
     project.spec()
     project.write("other.ini", "[pytest]\n")
-    project.pytest("--offpipe-spec", "it.json", *arguments).assert_outcomes(passed=4)
+    project.pytest("--offpipe-spec", "it.json", *arguments.split()).assert_outcomes(passed=4)
 
 
 def test_pyargs_and_specs_are_both_collected(project):
