@@ -72,29 +72,23 @@ def test_output_and_disk_are_as_without_it(plain, arguments):
 
 
 IMPORT = """
-import os, sys, time
+import sys, time
 import pytest
 before = set(sys.modules)
-for _ in range(7):
-    if not os.fork():
-        began = time.process_time_ns()
-        import pytest_offpipe.plugin
-        took = time.process_time_ns() - began
-        print(took / 1e6, *sorted(set(sys.modules) - before), flush=True)
-        os._exit(0)
-    os.wait()
+began = time.process_time_ns()
+import pytest_offpipe.plugin
+took = time.process_time_ns() - began
+print(took / 1e6, *sorted(set(sys.modules) - before))
 """
 
 
 def test_import_takes_two_milliseconds_at_most():
     """The median of a few processes, in time of the processor: on a busy machine the clock tells of others."""
-    told = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True).stdout
     times = []
-    for line in told.splitlines():
-        took, *modules = line.split()
-        assert set(modules) == MODULES
-        times.append(float(took))
-    assert len(times) == 7
+    for _ in range(5):
+        told = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True).stdout.split()
+        assert set(told[1:]) == MODULES
+        times.append(float(told[0]))
     assert statistics.median(times) <= 2, times
 
 
