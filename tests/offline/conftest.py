@@ -6,16 +6,29 @@ from pathlib import Path
 
 import offline_run
 import pytest
+from offline_attacks import ATTACKS, VARIANTS
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave root to --full: a user without rights meets the same guard, and more of it."""
+    """Leave to --full root, who meets less of the guard, and level `filter` of what is tried at `kernel` as well."""
     here = Path(__file__).parent
-    for item in items:
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if item.path.is_relative_to(here) and parameters.get("user") == "root":
+    mine = [(item, item.callspec.params) for item in items if item.path.is_relative_to(here) and _has_parameters(item)]
+    at_kernel = {item.function for item, parameters in mine if parameters.get("level") == "kernel"}
+    for item, parameters in mine:
+        is_again = parameters.get("level") == "filter" and item.function in at_kernel
+        if is_again or parameters.get("user") == "root" or parameters.get("attack") in VARIANTS:
             item.add_marker("full")
+
+
+def _has_parameters(item):
+    return getattr(item, "callspec", None) is not None
+
+
+@pytest.fixture(scope="session")
+def chosen(request):
+    """The names of the attacks that are tried in this run."""
+    return tuple(name for name in ATTACKS if request.config.option.full or name not in VARIANTS)
 
 
 @pytest.fixture(scope="session")
@@ -38,18 +51,18 @@ def once(shared, name, ask, *arguments):
 
 
 @pytest.fixture
-def control(user, attack, shared):
+def control(user, attack, shared, chosen):
     """What the attack does where nothing holds it back."""
-    found = once(shared, f"offline-control-{user}", offline_run.controls, user)
+    found = once(shared, f"offline-control-{user}", offline_run.controls, user, chosen)
     if reason := found.get("unavailable") or found["lacks"].get(attack):
         pytest.skip(reason)
     return {"said": found["said"][attack], "heard": found["heard"][attack]}
 
 
 @pytest.fixture
-def outcome(level, user, shared):
-    """The one run of all attacks at this level by this user."""
-    found = once(shared, f"offline-{level}-{user}", offline_run.guarded, level, user)
+def outcome(level, user, shared, chosen):
+    """The one run of all chosen attacks at this level by this user."""
+    found = once(shared, f"offline-{level}-{user}", offline_run.guarded, level, user, chosen)
     if reason := found.get("unavailable"):
         pytest.skip(reason)
     return found

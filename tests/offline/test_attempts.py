@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 
 import pytest
-from pipeline_bench import ROOT, PipelineBench, shell
+from pipeline_bench import PipelineBench, shell
 
 FLOOD = """
 import ctypes, threading
@@ -81,7 +79,7 @@ def test_nobody_waits_in_ignorance_for_a_stage_that_has_asked(bench):
 def test_a_flood_of_attempts_holds_up_neither_time_limits_nor_other_stages(bench):
     bench.write("flood.py", FLOOD)
     bench.define(
-        shell("flood", "exec python3 flood.py", timeoutSeconds=2),
+        shell("flood", "exec python3 flood.py", timeoutSeconds=1),
         shell("other", "sleep 0.2; touch $PIPELINE_OUTPUT_OUT"),
     )
     began = time.monotonic()
@@ -102,14 +100,3 @@ def test_what_a_stage_left_behind_asks_for_is_laid_to_no_other_stage(bench):
     bench.run("-k", "-j", "2", timeout=60)
     assert "innocent" not in {attempt["stage"] for attempt in seen(bench)}
     assert bench.exists("out/innocent.txt")
-
-
-def test_a_run_inside_a_stage_is_guarded_and_says_that_attempts_have_no_names(bench):
-    ask = "import ctypes; print(ctypes.CDLL(None).socket(10, 2, 0))"
-    asks = {"name": "asks", "command": ["python3", "-c", ask], "stdout": "out", "outputs": {"out": "x"}}
-    bench.write("inner/spec.json", json.dumps({"specVersion": 1, "name": "inner", "stages": [asks]}))
-    script = f"cd {ROOT} && {sys.executable} -m runner {bench.root}/inner/spec.json"
-    bench.define(shell("outer", f"{script} && touch $PIPELINE_OUTPUT_OUT"))
-    bench.succeed()
-    assert bench.read("inner/x") == b"-1\n"
-    assert "attempts are refused, but cannot be named" in bench.succeed("log", "outer").stdout

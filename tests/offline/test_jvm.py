@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 from harmless_lives import lives
-from suites import full_but
 
 ASKS = """
 import java.net.Socket;
@@ -28,8 +27,9 @@ class Asks {
 """
 
 
+@pytest.mark.full  # test_attacks.py has an attack by a JVM
 @pytest.mark.skipif(not shutil.which("javac"), reason="there is no JVM with a compiler here")
-@pytest.mark.parametrize("level", full_but(["kernel", "filter"], ["kernel"]))
+@pytest.mark.parametrize("level", ["kernel", "filter"])
 def test_a_jvm_that_asks_for_the_internet_is_refused_and_recorded_and_its_stage_succeeds(level):
     with lives(level, "unprivileged") as bench:
         bench.write("Asks.java", ASKS)

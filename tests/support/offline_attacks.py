@@ -110,8 +110,8 @@ PYTHON = [
 ]  # fmt: skip
 
 FAMILIES = {  # linux/socket.h: number, a type that the family has
-    "AF_X25": (9, 5), "AF_KEY": (15, 3), "AF_RDS": (21, 5), "AF_IB": (27, 1), "AF_CAN": (29, 3), "AF_TIPC": (30, 5),
-    "AF_BLUETOOTH": (31, 5), "AF_NFC": (39, 5), "AF_VSOCK": (40, 1), "AF_KCM": (41, 5), "AF_QIPCRTR": (42, 2),
+    "AF_VSOCK": (40, 1), "AF_X25": (9, 5), "AF_KEY": (15, 3), "AF_RDS": (21, 5), "AF_IB": (27, 1), "AF_CAN": (29, 3),
+    "AF_TIPC": (30, 5), "AF_BLUETOOTH": (31, 5), "AF_NFC": (39, 5), "AF_KCM": (41, 5), "AF_QIPCRTR": (42, 2),
     "AF_SMC": (43, 1), "AF_XDP": (44, 3), "AF_MCTP": (45, 2),
 }  # fmt: skip
 OTHER_FAMILIES = [
@@ -251,3 +251,13 @@ PROGRAMS = [
 ]  # fmt: skip
 
 ATTACKS = {attack.name: attack for attack in [*PYTHON, *OTHER_FAMILIES, *QUIET_FAMILIES, *LOCAL, *C, *PROGRAMS]}
+
+
+def _kind(attack: Attack) -> tuple[bool, str]:
+    """The program that an attack needs, or what it does, whatever the place, family or path that it does it to."""
+    does = re.sub(r"@[a-z0-9-]+@|\b\d\S*|::1|/\S*", "", attack.script)
+    return bool(attack.families), attack.needs[0] if attack.needs else does
+
+
+_FIRST = {_kind(attack): attack.name for attack in reversed(ATTACKS.values())}
+VARIANTS = ATTACKS.keys() - set(_FIRST.values())  # left to --full: all but the first of each kind

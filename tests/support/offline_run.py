@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -20,11 +21,15 @@ from offline_users import UnavailableError, User, lacking, user
 from pipeline_bench import PipelineBench, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "offline" / "programs"
 RETRYABLE = 75
 TRACE = "strace -fqqe inject=connect:error=ENETUNREACH "  # shows who would be asked, and asks nobody
+BUILDS = {
+    "c": ("gcc", "-static", "-pthread", "-o", "attack", PROGRAMS / "attack.c"),
+    "classes": ("javac", "-d", ".", PROGRAMS / "Attack.java"),
+}
 SOCKET_CALL = {"x86_64": "41", "aarch64": "198"}
 
 
@@ -34,6 +39,18 @@ def open_place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="offline-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+@functools.cache
+def _built(word: str) -> tempfile.TemporaryDirectory[str] | None:
+    """What was built here, once in this process; None if it cannot be."""
+    folder = tempfile.TemporaryDirectory(prefix="built-")
+    command = BUILDS[word]
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, cwd=folder.name, capture_output=True, check=False)
+    subprocess.run(["chmod", "-R", "a+rX", folder.name], check=True)
+    return None if done.returncode else folder
 
 
 class Range:
@@ -52,25 +69,15 @@ class Range:
         self.words = {**self.listeners.words, "python": owner.interpreter, "programs": str(place / "programs")}
         self.words["interpreter"] = Path(owner.interpreter).resolve().name
         self.words["call-socket"] = SOCKET_CALL.get(os.uname().machine, "-1")
-        self._build_c(place / "attack")
-        if java:
-            self._build_java(place / "classes")
+        for word in BUILDS if java else ("c",):
+            if built := _built(word):
+                shutil.copytree(built.name, place / word, copy_function=os.link)
+                self.words[word] = f"{place}/{word}" + ("/attack" if word == "c" else "")
         self.inherited, self.stdin = self.listeners.connection(), self.listeners.connection()
         self.outside = self._start_outside()
         self._terminal = os.openpty()
         self.words["terminal"] = os.ttyname(self._terminal[1])
         owner.owns(Path(self.words["terminal"]))
-
-    def _build_c(self, binary: Path) -> None:
-        built = ["gcc", "-static", "-pthread", "-o", binary, PROGRAMS / "attack.c"]
-        if shutil.which("gcc") and subprocess.run(built, check=False, capture_output=True).returncode == 0:
-            binary.chmod(0o755)
-            self.words["c"] = str(binary)
-
-    def _build_java(self, classes: Path) -> None:
-        built = ["javac", "-d", classes, PROGRAMS / "Attack.java"]
-        if shutil.which("javac") and subprocess.run(built, check=False, capture_output=True).returncode == 0:
-            self.words["classes"] = str(classes)
 
     def _start_outside(self) -> subprocess.Popen[bytes]:
         hold = [self.words["programs"] + "/attack.py", "hold", "-", self.words["inherited"]]
@@ -117,15 +124,16 @@ class Range:
         self.listeners.close()
 
 
-def controls(who: str) -> dict[str, object]:
-    """Every attack as a plain program of this user: what it said, and what was heard of it."""
+def controls(who: str, chosen: Collection[str] = ATTACKS) -> dict[str, object]:
+    """Each chosen attack as a plain program of this user: what it said, and what was heard of it."""
     with open_place() as place:
         try:
             ground = Range(place, user(who, place))
         except UnavailableError as reason:
             return {"unavailable": str(reason)}
         with contextlib.closing(ground), ThreadPoolExecutor(4) as pool:
-            possible = [attack for attack in ATTACKS.values() if not ground.lacks(attack)]
+            attacks = [ATTACKS[name] for name in chosen]
+            possible = [attack for attack in attacks if not ground.lacks(attack)]
             said = dict(
                 zip([a.name for a in possible], pool.map(lambda a: unguarded(ground, a), possible), strict=True)
             )
@@ -135,7 +143,7 @@ def controls(who: str) -> dict[str, object]:
             return {
                 "said": said,
                 "heard": {a.name: [h for h in heard if ground.token(a) in h[1]] for a in possible},
-                "lacks": {a.name: ground.lacks(a) for a in ATTACKS.values() if a not in possible},
+                "lacks": {a.name: ground.lacks(a) for a in attacks if a not in possible},
             }
 
 
@@ -166,18 +174,20 @@ def open_range(level: str, who: str, *, java: bool = True) -> Iterator[tuple[Ran
             yield ground, bench
 
 
-def guarded(level: str, who: str) -> dict[str, object]:
-    """Every attack as a stage of one run."""
+def guarded(level: str, who: str, chosen: Collection[str] = ATTACKS) -> dict[str, object]:
+    """Each chosen attack as a stage of one run."""
     try:
         with open_range(level, who) as (ground, bench):
-            return attacked(ground, bench, level)
+            return attacked(ground, bench, level, chosen=chosen)
     except UnavailableError as reason:
         return {"unavailable": str(reason)}
 
 
-def attacked(ground: Range, bench: PipelineBench, level: str, *more: Attack) -> dict[str, object]:
-    """Every attack that this machine allows, and some more, as a stage of one run of `bench`."""
-    attacks = [attack for attack in (*ATTACKS.values(), *more) if not ground.lacks(attack)]
+def attacked(
+    ground: Range, bench: PipelineBench, level: str, *more: Attack, chosen: Collection[str] = ATTACKS
+) -> dict[str, object]:
+    """Each chosen attack that this machine allows, and some more, as a stage of one run of `bench`."""
+    attacks = [attack for attack in (*map(ATTACKS.__getitem__, chosen), *more) if not ground.lacks(attack)]
     bench.define(
         *(_stage(ground, attack) for attack in attacks),
         defaults={"retry": {"attempts": 3, "delaySeconds": 0, "retryExitCodes": [RETRYABLE]}},

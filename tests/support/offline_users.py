@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,20 +63,26 @@ def user(name: str, place: Path) -> User:
     if shutil.which("setpriv") is None:
         raise UnavailableError("no setpriv here")
     prefix = ("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
-    installed = _installed(place / "installed")
+    template, interpreter = _template(prefix)
+    installed = shutil.copytree(template.name, place / "installed", copy_function=os.link)
     env = {"PYTHONPATH": str(installed), "HOME": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
-    return User(name, SOMEBODY, prefix, _interpreter(prefix, env), str(installed), env)
+    return User(name, SOMEBODY, prefix, interpreter, str(installed), env)
 
 
-def _installed(target: Path) -> Path:
-    """The runner where everybody can read it."""
+@functools.cache
+def _template(prefix: tuple[str, ...]) -> tuple[tempfile.TemporaryDirectory[str], str]:
+    """The runner where everybody can read it, compiled for an interpreter that this user can start."""
+    template = tempfile.TemporaryDirectory(prefix="installed-")
     for name in ("runner", *PACKAGES):
         found = importlib.util.find_spec(name)
         assert found is not None and found.origin is not None
-        shutil.copytree(Path(found.origin).parent, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(DENY, target)
-    subprocess.run(["chmod", "-R", "a+rX", target], check=True)
-    return target
+        source = Path(found.origin).parent
+        shutil.copytree(source, Path(template.name, name), ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(DENY, template.name)
+    subprocess.run(["chmod", "-R", "a+rX", template.name], check=True)
+    interpreter = _interpreter(prefix, {"PYTHONPATH": template.name})
+    subprocess.run([interpreter, "-m", "compileall", "-q", template.name], check=True, umask=0o22)
+    return template, interpreter
 
 
 def _interpreter(prefix: tuple[str, ...], env: dict[str, str]) -> str:
