@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from suites import full_after
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
@@ -86,7 +87,7 @@ def test_a_run_does_its_work_with_full_streams(spec) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["plan"], ["status"], ["graph"], ["validate"], ["schema"], ["--help"], ["--version"]]
+    "words", full_after(3, [["plan"], ["--help"], ["schema"], ["status"], ["graph"], ["validate"], ["--version"]])
 )
 def test_results_that_could_not_be_written_are_an_error(words, spec) -> None:
     with open("/dev/full", "w", encoding="ascii") as full:
@@ -106,7 +107,7 @@ def test_closed_stdout_of_a_read_verb_is_an_error_that_names_it(spec) -> None:
 
 @pytest.mark.parametrize("words", [["graph"], ["--help"], ["plan", "--json"]])
 def test_a_reader_that_has_enough_ends_it_quietly(words, tmp_path) -> None:
-    stages = [{"name": f"s{n}", "command": ["true"], "outputs": {"o": f"out/{n}"}} for n in range(3000)]
+    stages = [{"name": f"s{n}", "command": ["true"], "outputs": {"o": f"out/{n}"}} for n in range(1000)]
     spec = tmp_path / "p.json"
     spec.write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
     read_end, write_end = os.pipe()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from forked_runs import offpipe
+from suites import full_after
 
 from runner.cli.parser import parse
 
@@ -161,7 +162,7 @@ def test_run_ids_that_could_not_be_file_names_are_refused(run_id, spec) -> None:
 
 
 @pytest.mark.parametrize("words", [("run", "--run-id"), ("log", "--run")])
-@pytest.mark.parametrize("run_id", ["ledger", "Ledger"])
+@pytest.mark.parametrize("run_id", full_after(1, ["Ledger", "ledger"]))
 def test_no_run_is_called_like_the_list_of_all_runs(words, run_id, spec) -> None:
     offpipe("run", spec)
     verb, option = words

@@ -12,13 +12,14 @@ import pytest
 from audit_bench import LEDGER, State, tell_story
 from pipeline_bench import ROOT, PipelineBench, shell
 from signing_keys import make_keys, run_shell, shell_blocks
+from suites import full_after, full_but
 
 from runner.canonical import KEY_VARIABLE
 
 KEY = b"k" * 40
 
 
-@pytest.fixture(scope="module", params=["plain", "keyed", "signed"])
+@pytest.fixture(scope="module", params=full_but(["plain", "keyed", "signed"], ["plain", "keyed"]))
 def told(request, tmp_path_factory):
     base = tmp_path_factory.mktemp("docs")
     (base / "key").write_bytes(KEY)
@@ -57,7 +58,9 @@ def test_it_finds_nothing_where_nothing_was_changed(check):
     assert (done.stdout, done.stderr) == (f"intact, head {state.records(LEDGER)[-1]['hash']}\n", "")
 
 
-@pytest.mark.parametrize("name", [LEDGER, "audit_first.jsonl", "audit_resumed.jsonl", "audit_idle1.jsonl"])
+@pytest.mark.parametrize(
+    "name", full_after(2, [LEDGER, *(f"audit_{run}.jsonl" for run in ("first", "resumed", "idle1"))])
+)
 def test_it_finds_what_was_changed_cut_or_rewritten(check, name):
     state, run = check
     whole = state.file(name).read_bytes()

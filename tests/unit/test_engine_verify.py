@@ -13,6 +13,7 @@ import pytest
 from audit_bench import FAIL_ONCE, LEDGER, MAKE, A, B
 from forked_runs import offpipe
 from pipeline_bench import ROOT, PipelineBench, shell
+from suites import full_after
 
 from runner.canonical import KEY_VARIABLE
 from runner.record.seal import Seal
@@ -170,18 +171,18 @@ def link_to_moved(path):
 
 OUTPUT_EDITS = {
     "content with size and time restored": ("out/a.txt", lambda path: restored(path, overwrite), "sha256"),
-    "more content": ("out/a.txt", lambda path: path.write_text("much more"), "size"),
     "removed": ("out/a.txt", lambda path: path.unlink(), "is missing"),
     "a link in its place": ("out/a.txt", link_to_moved, "no regular file"),
+    "a mode in a directory": ("tree/x", lambda path: path.chmod(0o600), "tree: sha256"),
+    "more content": ("out/a.txt", lambda path: path.write_text("much more"), "size"),
     "a FIFO in its place": ("out/a.txt", lambda path: (path.unlink(), os.mkfifo(path)), "is a FIFO"),
     "a file of a directory": ("tree/x", lambda path: restored(path, overwrite), "tree: sha256"),
     "one more in a directory": ("tree/y", lambda path: path.write_text(""), "tree: sha256"),
-    "a mode in a directory": ("tree/x", lambda path: path.chmod(0o600), "tree: sha256"),
     "a directory removed": ("tree", shutil.rmtree, "tree: is missing"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("edit", OUTPUT_EDITS)
+@pytest.mark.parametrize("edit", full_after(4, OUTPUT_EDITS))
 def test_an_edited_output_is_named_with_outputs(bench, edit):
     bench.succeed()
     path, change, words = OUTPUT_EDITS[edit]

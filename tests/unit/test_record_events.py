@@ -144,7 +144,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(value=st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *ASKED]), values), event=st.sampled_from([*SOUND]))
 def test_nothing_else_fits_or_stops_the_question(value, event):
     assert not fits(event, value) or SOUND[event].keys() - NOT_NEEDED.get(event, set()) <= value.keys()

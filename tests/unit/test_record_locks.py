@@ -54,6 +54,12 @@ def paths(tmp_path):
 
 
 @pytest.fixture
+def impatient(monkeypatch):
+    """What does not wait long for the name of a holder that has written none."""
+    monkeypatch.setattr(locks, "_NAMELESS_POLLS", 5)
+
+
+@pytest.fixture
 def start(paths):
     started = []
 
@@ -99,7 +105,7 @@ def test_it_ends_with_its_holder_however_that_ends(paths, start):
     taken(paths).release()
 
 
-def test_removing_the_lock_file_does_not_release_the_lock(paths, start):
+def test_removing_the_lock_file_does_not_release_the_lock(paths, start, impatient):
     start(HOLD)
     os.unlink(paths.pipeline_lock)
     with pytest.raises(LockHeldError, match="another run works in this state directory") as caught:
@@ -108,13 +114,13 @@ def test_removing_the_lock_file_does_not_release_the_lock(paths, start):
     assert is_held(paths)
 
 
-def test_two_locks_of_one_state_directory_are_one(paths, start, tmp_path):
+def test_two_locks_of_one_state_directory_are_one(paths, start, tmp_path, impatient):
     start(HOLD)
     other = StatePaths(paths.state_dir, str(tmp_path / "other"))
     began = time.monotonic()
     with pytest.raises(LockHeldError, match="another run works in this state directory"):
-        PipelineLock(other).take(1.3, lambda holder: None)
-    assert time.monotonic() - began >= 1.3
+        PipelineLock(other).take(0.4, lambda holder: None)
+    assert time.monotonic() - began >= 0.4
     with open(other.pipeline_lock, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -206,7 +212,7 @@ def test_waiting_can_be_ended(paths, start):
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
-def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended):
+def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended, impatient):
     """A holder writes its name right after it locks: until then the file names another."""
     earlier = taken(paths)
     dead = subprocess.Popen([sys.executable, "-c", ""])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from itertools import product
 
 import pytest
 from audit_bench import LEDGER, State, tell_story
 from pipeline_bench import PipelineBench
+from suites import full_after
 
 from runner.canonical import GENESIS, canonical
 from runner.record.audit import Position
@@ -103,9 +105,14 @@ LINE_EDITS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE, LEDGER])
-@pytest.mark.parametrize("where", ["first", "middle", "last"])
-@pytest.mark.parametrize("edit", LINE_EDITS)
+def edits_of_lines():
+    """Every edit of one line by default, and one edit of every other line; the rest is left to --full."""
+    for name, where, edit in product((FIRST, RESUMED, IDLE, LEDGER), ("first", "middle", "last"), LINE_EDITS):
+        is_first = edit == "a time" or (name, where) == (FIRST, "middle")
+        yield pytest.param(name, where, edit, marks=() if is_first else pytest.mark.full)
+
+
+@pytest.mark.parametrize(("name", "where", "edit"), [*edits_of_lines()])
 def test_a_changed_line_is_named_with_its_field(state, name, where, edit):
     lines = state.lines(name)
     at = {"first": 0, "middle": len(lines) // 2, "last": len(lines) - 1}[where]
@@ -145,7 +152,7 @@ ARRANGEMENTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [FIRST, RESUMED, LEDGER])
+@pytest.mark.parametrize("name", full_after(2, [FIRST, LEDGER, RESUMED]))
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 def test_lines_that_were_moved_are_named(state, name, arrangement):
     change, place = ARRANGEMENTS[arrangement]
@@ -170,7 +177,7 @@ def test_a_tail_cut_by_lines_is_named(state, name, count):
     assert {fault[0] for fault in state.damage()} >= {name}
 
 
-@pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE])
+@pytest.mark.parametrize("name", full_after(1, [FIRST, RESUMED, IDLE]))
 @pytest.mark.parametrize("count", [1, 2, 70, 200, 600])
 def test_a_tail_cut_by_bytes_is_named(state, name, count):
     whole = state.file(name).read_bytes()

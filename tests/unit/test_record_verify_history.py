@@ -56,6 +56,12 @@ def kinds(records) -> list[str]:
     return [f"{record['ev']}{'' if 'logHash' in record['data'] else ' without a log'}" for record in records]
 
 
+def one_of_each(records) -> dict[int, dict[str, object]]:
+    """The last record, and the last of each kind before it, by their places."""
+    places = {kind: at for at, kind in enumerate(kinds(records[:-1]))}
+    return {at: records[at] for at in (*places.values(), len(records) - 1)}
+
+
 def changed(value: object) -> Iterator[tuple[str, object]]:
     """Yield each place in a JSON value with a copy of the value that differs there, and nowhere else."""
     if isinstance(value, dict):
@@ -91,7 +97,7 @@ def test_the_story_has_each_kind_of_line_and_is_intact(state, seal):
 def test_each_changed_field_is_found_in_its_line(state, seal):
     """An invented key is found in the next line, which has none. In the last line, that key is missing."""
     lines, unnoticed, tried = state.lines(LEDGER), [], 0
-    for at, record in enumerate(state.records(LEDGER)):
+    for at, record in one_of_each(state.records(LEDGER)).items():
         for place, forged in changed(record):
             state.put(LEDGER, [*lines[:at], canonical(forged) + b"\n", *lines[at + 1 :]])
             tried += 1
@@ -103,14 +109,14 @@ def test_each_changed_field_is_found_in_its_line(state, seal):
             if not is_found:
                 unnoticed.append((at + 1, record["ev"], place))
     assert unnoticed == []
-    assert tried > 15 * len(lines)
+    assert tried > 15 * 7
 
 
 def test_each_changed_field_is_found_although_its_line_has_the_right_hash(state, seal):
     """The next line names another hash, or, after the last line, the head that was printed is another one."""
     records, lines, unnoticed = state.records(LEDGER), state.lines(LEDGER), []
     head = records[-1]["hash"]
-    for at, record in enumerate(records):
+    for at, record in one_of_each(records).items():
         for place, data in changed(record["data"]):
             (line,) = chained([{**record, "data": data}], records[:at], seal)
             state.put(LEDGER, [*lines[:at], line, *lines[at + 1 :]])
@@ -129,7 +135,7 @@ def test_a_line_of_another_shape_is_left_out_of_every_answer(state, step):
         for name, member in value.items() if isinstance(value, dict) else ():
             yield from ({**value, name: other} for other in misshapen(member))
 
-    for at, record in enumerate(records[:-2]):  # `status` refuses to go on behind a damaged end
+    for at, record in one_of_each(records[:-2]).items():  # `status` refuses to go on behind a damaged end
         for forged in islice(misshapen(record), None, None, step):
             state.put(LEDGER, [*lines[:at], json.dumps(forged).encode() + b"\n", *lines[at + 1 :]])
             past = runs(str(state.path), Options())
@@ -183,7 +189,7 @@ def test_the_independent_checker_of_the_docs_knows_each_kind_of_line(state, seal
     records, lines = state.records(LEDGER), state.lines(LEDGER)
     done = check()
     assert (done.stdout, done.stderr) == (f"intact, head {records[-1]['hash']}\n", "")
-    for at in {kind: at for at, kind in enumerate(kinds(records[:-1]))}.values():  # one of each kind
+    for at in [*one_of_each(records)][:-1]:
         _, forged = next(changed(records[at]["data"]))
         for line in (canonical({**records[at], "data": forged}) + b"\n", b""):
             state.put(LEDGER, [*lines[:at], line, *lines[at + 1 :]])

@@ -11,6 +11,7 @@ import textwrap
 import time
 
 import pytest
+from suites import full_after
 
 from runner.errors import OffpipeError
 from runner.levels import KERNEL, SCAN
@@ -57,7 +58,7 @@ class Bench:
         return self.run(sys.executable, "-I", "-S", "-c", textwrap.dedent(code), **fields)
 
 
-@pytest.fixture(params=["tree", "kernel"] if sys.platform.startswith("linux") else ["tree"])
+@pytest.fixture(params=full_after(1, ["kernel", "tree"] if sys.platform.startswith("linux") else ["tree"]))
 def bench(request, tmp_path):
     """Promises that hold on every system, and whichever way a program is started."""
     level = KERNEL if request.param == "kernel" else SCAN

@@ -69,8 +69,8 @@ def test_the_operators_program_reads_all_of_a_long_summary_or_nothing(tmp_path) 
 
 def test_the_operators_program_is_ended_in_time_with_all_that_it_started(tmp_path) -> None:
     program = script(tmp_path, f"sleep 1000 &\necho $! > {tmp_path}/below\ntrap '' TERM INT HUP\nwait")
-    fault = notify(program, b"", os.environ, 1.0)
-    assert (fault.where, fault.what) == (f"--on-failure {program}", "killed after 1 s")
+    fault = notify(program, b"", os.environ, 0.5)
+    assert (fault.where, fault.what) == (f"--on-failure {program}", "killed after 0.5 s")
     below = int((tmp_path / "below").read_text())
     try:
         wait_for(lambda: not is_running(below))

@@ -169,6 +169,7 @@ def test_chains_of_10000_need_no_recursion(graph_of):
     assert "..." in caught.value.faults[0].what
 
 
+@pytest.mark.full
 def test_fans_of_10000_come_together_in_one_glob(graph_of):
     count = 10_000
     graph = graph_of(*(stage(f"s{n}", ["in"]) for n in range(count)), stage("all", ["out/s*"]))
