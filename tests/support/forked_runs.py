@@ -94,10 +94,10 @@ def _may_fork(command: list[str], env: Mapping[str, str], cwd: Path) -> bool:
     """Whether a run is that of this checkout, and differs from the server in nothing that is read at a start."""
     if os.uname().machine not in SYS_CLONE or (cwd != ROOT and (cwd / "runner").exists()):
         return False
-    different = {name for name, _ in env.items() ^ _server(command).env.items() if name.startswith(READ_AT_START)}
-    if command[2] != "runner":  # Dask reads these variables in the fork, and the checkout has been imported
-        paths = {"PYTHONPATH"} if env.get("PYTHONPATH") == str(ROOT) else set()
-        different = {name for name in different - paths if not name.startswith("DASK_DISTRIBUTED__")}
+    others = (env.items() ^ _server(command).env.items()) - {("PYTHONPATH", str(ROOT))}  # a server has it all from there
+    different = {name for name, _ in others if name.startswith(READ_AT_START)}
+    if command[2] != "runner":  # Dask reads these variables in the fork
+        different = {name for name in different if not name.startswith("DASK_DISTRIBUTED__")}
     return not different
 
 
