@@ -33,10 +33,20 @@ READ_AT_START = ("COVERAGE_", "DASK_", "GLIBC_", "LANG", "LC_", "LD_", "MALLOC_"
 FORKED = {"after", "cwd", "dies_at", "stderr", "stdin", "stdout", "text"}  # options that a ForkedRun may have
 LOADED = (  # what verbs import, beside what `preload` does
     "runner.cli.commands",
+    "runner.cli.main",
+    "runner.cli.render",
     "runner.display.live",
+    "runner.display.reporter",
+    "runner.display.streams",
+    "runner.engine.clean",
+    "runner.engine.noop",
+    "runner.engine.preflight",
     "runner.engine.prune",
+    "runner.engine.query",
+    "runner.engine.run",
     "runner.engine.verify",
     "runner.export.statements",
+    "runner.record.recovery",
     "runner.record.signatures",
     "runner.report.page",
 )
