@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from pathlib import Path
 
 from pipeline_bench import PipelineBench, kill, shell, wait_for
-
-FORMAT_0_1 = Path(__file__).resolve().parents[1] / "formats" / "v1"
 
 
 def runs(bench: PipelineBench, *words: str) -> list[dict[str, object]]:
@@ -189,14 +186,6 @@ def test_an_auditor_needs_neither_the_spec_nor_the_data(bench, tmp_path_factory)
     records = [json.loads(line) for line in elsewhere.succeed("log", "--json").stdout.splitlines()]
     assert [record["ev"] for record in records] == [record["ev"] for record in bench.records()]
     assert elsewhere.run("explain", "nope").returncode == 2
-
-
-def test_state_of_the_first_release_is_listed_and_continued(bench) -> None:
-    for source in sorted(path for path in FORMAT_0_1.iterdir() if path.is_dir() and (path / "state").is_dir()):
-        target = PipelineBench(bench.root / source.name)
-        shutil.copytree(source, target.root)
-        target.spec = target.root / "state"
-        assert all(each["outcome"] in ("succeeded", "not recorded") for each in runs(target))
 
 
 def test_log_says_what_became_of_a_run_without_a_log(bench) -> None:

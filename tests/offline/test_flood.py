@@ -133,19 +133,6 @@ def test_names_made_to_deceive_are_escaped_wherever_they_are_shown(bench):
         assert "\nfake" not in text
 
 
-@at(TWO)
-@pytest.mark.parametrize("where", ["spec", "stage"])
-def test_what_may_attempt_succeeds_and_is_on_record(bench, where):
-    recorded = {"offline": {"onAttempt": "record"}}
-    bench.define(asks("a", "caught", AF_INET, **(recorded if where == "stage" else {})),
-                 **(recorded if where == "spec" else {}))  # fmt: skip
-    done = bench.succeed()
-    assert list(seen(bench, "a").values()) == [1]
-    assert "a network was refused to a: " in done.stdout
-    assert bench.read("out/a") == b"made\n"
-    assert bench.skips_everything()
-
-
 @at(TWO[:1])
 def test_the_setting_of_a_stage_goes_before_the_setting_of_the_spec(bench):
     bench.define(asks("a", "caught", AF_INET), asks("b", "caught", AF_INET, offline={"onAttempt": "fail"}),
@@ -153,15 +140,6 @@ def test_the_setting_of_a_stage_goes_before_the_setting_of_the_spec(bench):
     assert bench.run().returncode == 4
     assert bench.read("out/a") == b"made\n"
     assert not bench.exists("out/b")
-
-
-@at(LEVELS)
-def test_an_attempt_is_not_tried_again(bench):
-    bench.define(asks("a", "temporary", AF_INET, retry={"attempts": 3, "delaySeconds": 0}))
-    done = bench.run()
-    assert done.returncode == 4, done.stderr
-    assert len(bench.records("attempt.started")) == 1
-    assert "asked for a network, which was refused" in done.stderr
 
 
 @at(LEVELS)

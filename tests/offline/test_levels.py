@@ -14,7 +14,7 @@ import pluggy
 import pytest
 from harmless_lives import LEVELS, at, lives
 from pipeline_bench import ROOT
-from suites import full_but
+from suites import full_after, full_but
 
 USERS = pytest.mark.parametrize("user", ["root", "unprivileged"])
 EPERM = "failed: EPERM (Operation not permitted)"
@@ -65,8 +65,7 @@ def files(bench):
 
 @USERS
 @pytest.mark.parametrize(
-    ("lacking", "why"),
-    [pytest.param("unshare", NO_NAMESPACES, marks=pytest.mark.full), ("mount", f"making / a slave mount {EPERM}")],
+    ("lacking", "why"), full_after(1, [("mount", f"making / a slave mount {EPERM}"), ("unshare", NO_NAMESPACES)])
 )
 def test_without_namespaces_the_level_is_filter_and_the_reason_on_record(bench, lacking, why):
     done = bench.succeed(wrapper=without(bench, lacking))
@@ -96,11 +95,7 @@ def test_at_filter_a_stage_that_asks_for_the_internet_fails(bench):
 @USERS
 @pytest.mark.parametrize(
     ("lacking", "why"),
-    [
-        pytest.param(NOTHING, NO_SECCOMP, marks=pytest.mark.full),
-        ("seccomp", NO_SECCOMP),
-        pytest.param("capset", f"capset {EPERM}", marks=pytest.mark.full),
-    ],
+    full_after(1, [("seccomp", NO_SECCOMP), (NOTHING, NO_SECCOMP), ("capset", f"capset {EPERM}")]),
 )
 def test_less_than_filter_is_refused_before_anything_is_written(bench, lacking, why):
     before = files(bench)

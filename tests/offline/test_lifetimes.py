@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harmless_lives import KINDS, KINDS_COUNT, LEVELS, MANY, MANY_COUNT, at, crowded, holders, lives, namespaces
-from pipeline_bench import children, descendants, kill, wait_for
+from pipeline_bench import children, kill, wait_for
 from suites import full_but
 
 KERNEL = [each for each in LEVELS if each[0] == "kernel"]
@@ -144,16 +144,4 @@ def test_an_interrupt_ends_every_kind_of_process(bench):
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 143, stderr
     assert not bench.alive()
-    bench.goes_on()
-
-
-@pytest.mark.full
-@at(KERNEL)
-def test_a_kill_of_everything_at_once_is_gone_on_from(bench):
-    bench.define(crowded("a"), crowded("b"))
-    process = bench.start_crowd("-j", "2", stages=2)
-    for pid in [process.pid, *descendants(process.pid)]:
-        kill(pid)
-    process.communicate()
-    bench.wait_until_all_are_gone()
     bench.goes_on()

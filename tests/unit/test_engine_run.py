@@ -192,25 +192,6 @@ def test_a_state_directory_of_another_pipeline_is_refused_with_the_line_to_paste
     bench.succeed()
 
 
-@pytest.mark.parametrize("path", ["stage_a.json", "audit_ledger.jsonl"])
-def test_what_a_newer_release_wrote_is_refused_and_nothing_is_written(bench, path):
-    bench.define(shell("a", OK))
-    bench.succeed()
-    bench.write(f"state/{path}", '{"v":2}\n')
-    before = snapshot(bench.root)
-    done = bench.run()
-    assert (done.returncode, "newer release" in done.stderr, path in done.stderr) == (74, True, True)
-    assert snapshot(bench.root) == before
-
-
-def test_a_stage_whose_marker_is_damaged_runs_again(bench):
-    bench.define(shell("a", OK))
-    bench.succeed()
-    os.truncate(bench.root / "state/stage_a.json", 20)
-    bench.succeed()
-    assert len(bench.records("stage.commit")) == 2
-
-
 def ended(*pairs):
     return {str(at): StageResult(str(at), status, exit_code=code) for at, (status, code) in enumerate(pairs)}
 
