@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from suites import full_after
 
 COPY = ["cp", "{inputs.x}", "{outputs.o}"]
 
@@ -82,7 +83,7 @@ def test_an_adoption_is_on_record_with_the_commit_that_it_adopts(written):
     assert written.run("log", "first-a", "--run", commit["run"]).returncode == 0
 
 
-@pytest.mark.parametrize("edit", ["key", "content", "touched", "force", "output"])
+@pytest.mark.parametrize("edit", full_after(3, ["key", "content", "force", "touched", "output"]))
 def test_nothing_is_adopted_where_key_or_content_differ(written, edit):
     renamed = copy("renamed", "in/a.txt", "work/a.txt")
     words = ()

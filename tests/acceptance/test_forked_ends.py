@@ -57,7 +57,9 @@ CODES = [
 ]
 
 
-@pytest.mark.parametrize("left", LEFT_OPEN)
+@pytest.mark.parametrize(
+    "left", full_but(LEFT_OPEN, LEFT_OPEN.keys() - {"text over gzip", "text over lzma", "a buffer over bz2"})
+)
 def test_what_a_stage_leaves_open_is_written_out(bench, left) -> None:
     bench.write("stage.py", OUTPUT + LEFT_OPEN[left])
     made = []
@@ -70,7 +72,7 @@ def test_what_a_stage_leaves_open_is_written_out(bench, left) -> None:
     assert made[0] == made[1] != b""
 
 
-@pytest.mark.parametrize("code", full_but(CODES, ["2 ** 70", "256", "True"]))
+@pytest.mark.parametrize("code", full_but(CODES, ["2 ** 70", "256"]))
 def test_a_stage_ends_with_the_code_that_it_exits_with(bench, code) -> None:
     bench.write("stage.py", f"{OUTPUT}import sys\nopen(path, 'w').close()\nsys.exit({code})\n")
     ends = []

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench, shell
+from suites import full_after, full_but
 
 from runner.engine import Options
 from runner.engine.query import plan
@@ -180,6 +181,10 @@ EDITS = {
     "invalid_spec": writes("spec.json", "{"),
 }  # fmt: skip
 HARMLESS = {"nothing", "hidden_match", "moved_and_back"}  # which need not, but may, be answered the quick way
+FIRST = """
+    nothing edit_input_in_place new_match edit_output_in_place no_output linked_output edit_module shadowing_module
+    later_named_file new_in_tree chmod_in_tree damaged_marker no_ledger leftover new_param
+""".split()  # one of each kind
 
 
 @pytest.fixture
@@ -192,7 +197,7 @@ def fresh(tmp_path, monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("edit", full_but(EDITS, FIRST))
 def test_the_quick_way_answers_only_what_the_long_way_would(fresh, edit):
     EDITS[edit](fresh)
     answer = quick.answer([str(fresh.spec), "-q"])
@@ -300,7 +305,7 @@ def test_what_the_disk_refuses_leaves_nothing(fresh, monkeypatch):
 # ---- what else must not be passed by ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["PATH", "HOME"])
+@pytest.mark.parametrize("name", full_after(1, ["PATH", "HOME"]))
 def test_another_environment_is_for_the_long_way(fresh, monkeypatch, name):
     monkeypatch.setenv(name, f"{os.environ.get(name, '')}:/more")
     assert quick.answer([str(fresh.spec), "-q"]) is None
@@ -315,7 +320,7 @@ def test_a_held_lock_is_for_the_long_way(fresh, locked):
     assert quick.answer([str(fresh.spec), "-q"]) == 0
 
 
-@pytest.mark.parametrize("torn", [b"{", b'{"data":{"invo', b'{"data":{"invocation":{"began":'], ids=len)
+@pytest.mark.parametrize("torn", full_after(1, [b'{"data":{"invo', b"{", b'{"data":{"invocation":{"began":']), ids=len)
 def test_a_line_of_the_ledger_that_a_kill_tore_is_cut_off_by_the_next_run(fresh, torn):
     with open(fresh.root / "state/audit_ledger.jsonl", "ab") as ledger:
         ledger.write(torn)
@@ -345,7 +350,10 @@ def test_other_words_are_for_the_long_way(fresh, words):
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["-q"], ["-k"], ["-j2"], ["-j", "4"], ["--jobs=1"], ["--durability=process"], ["--on-failure", "tell"]],
+    full_after(
+        3,
+        [[], ["-j", "4"], ["--on-failure", "tell"], ["-q"], ["-k"], ["-j2"], ["--jobs=1"], ["--durability=process"]],
+    ),
     ids=" ".join,
 )
 def test_words_that_change_nothing_where_nothing_runs_are_answered(fresh, words):
@@ -353,7 +361,7 @@ def test_words_that_change_nothing_where_nothing_runs_are_answered(fresh, words)
     assert quick.answer(["run", str(fresh.spec), *words]) == 0
 
 
-@pytest.mark.parametrize("at", [0, 20, 40, 60, -1])
+@pytest.mark.parametrize("at", full_after(2, [0, -1, 20, 40, 60]))
 def test_a_damaged_record_is_none(fresh, at):
     path = fresh.root / ".offpipe/noop-spec.json"
     content = bytearray(path.read_bytes())
@@ -364,7 +372,7 @@ def test_a_damaged_record_is_none(fresh, at):
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", None], ids=["empty", "other", "changed"])
+@pytest.mark.parametrize("content", full_after(1, [None, b"", b"{}"]), ids=["changed", "empty", "other"])
 def test_a_damaged_record_is_told_once_and_written_anew(fresh, content):
     path = fresh.root / ".offpipe/noop-spec.json"
     whole = path.read_bytes()
@@ -457,7 +465,7 @@ def test_a_long_spec_is_in_one_log_and_named_by_those_that_follow(fresh):
     assert fresh.succeed("verify").returncode == 0
 
 
-@pytest.mark.parametrize("module", [False, True], ids=["script", "module"])
+@pytest.mark.parametrize("module", full_after(1, [True, False]), ids=["module", "script"])
 def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_path, module):
     """Coverage by an exit function, a profiler by running the program in itself."""
     (tmp_path / "sitecustomize.py").write_text("import atexit\natexit.register(print, 'the end')\n")
@@ -480,7 +488,7 @@ def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_pa
     assert record.stat().st_mtime_ns == before, "it was planned"
 
 
-@pytest.mark.parametrize("length", [200, 201, 255])
+@pytest.mark.parametrize("length", full_after(1, [255, 200, 201]))
 def test_a_spec_whose_name_is_as_long_as_can_be_has_one(tmp_path, length):
     bench = PipelineBench(tmp_path)
     bench.spec = tmp_path / f"{'s' * (length - 5)}.json"
@@ -503,18 +511,18 @@ def forged(bench, number, field):
 
 FORGERIES = {
     "a state directory that is none": (0, b"/nowhere"),
+    "another spec": (4, b"0" * 64),
+    "a run outside": (5, b"../none"),
     "a locks directory that is a file": (1, b"/dev/null"),
     "another pipeline": (2, b"other"),
     "more stages than any": (3, b"9" * 5000),
-    "another spec": (4, b"0" * 64),
     "a run that is none": (5, b"none"),
-    "a run outside": (5, b"../none"),
     "a state that is no number": (6, b"x"),
     "more paths than there are": (9, b"999999999"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("forgery", FORGERIES)
+@pytest.mark.parametrize("forgery", full_after(3, FORGERIES))
 def test_a_forged_record_leads_to_a_full_run_and_an_intact_log(fresh, forgery):
     forged(fresh, *FORGERIES[forgery])
     assert quick.answer([str(fresh.spec), "-q"]) is None

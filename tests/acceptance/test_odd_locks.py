@@ -8,6 +8,7 @@ import socket
 
 import pytest
 from pipeline_bench import shell
+from suites import full_after
 
 EXCLUDES_NOBODY = "import fcntl\nfcntl.flock = lambda *_: None\n"
 REFUSES = """import errno, fcntl
@@ -18,7 +19,8 @@ fcntl.flock = flock
 
 
 @pytest.mark.parametrize(
-    "locks", [EXCLUDES_NOBODY, *(REFUSES.format(name) for name in ("ENOLCK", "EOPNOTSUPP", "ENOSYS", "EBADF"))]
+    "locks",
+    full_after(2, [EXCLUDES_NOBODY, *(REFUSES.format(name) for name in ("ENOLCK", "EOPNOTSUPP", "ENOSYS", "EBADF"))]),
 )
 def test_a_file_system_whose_locks_exclude_nobody_is_refused_with_a_hint(bench, tmp_path, locks):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
@@ -57,7 +59,7 @@ def make_file(path):
         pass
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, make_socket, os.mkdir, make_link])
+@pytest.mark.parametrize("make", full_after(2, [os.mkfifo, make_link, os.mkdir, make_socket]))
 @pytest.mark.parametrize("name", ["pipeline.lock", "a.lock"])
 def test_what_is_in_the_place_of_a_lock_file_is_named_with_what_to_do(bench, monkeypatch, make, name):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
@@ -75,10 +77,13 @@ def test_what_is_in_the_place_of_a_lock_file_is_named_with_what_to_do(bench, mon
 
 @pytest.mark.parametrize(
     ("name", "make"),
-    [
-        *((name, make) for name in (".offpipe", "locks") for make in (os.mkfifo, make_socket, make_file)),
-        ("locks", make_link),
-    ],
+    full_after(
+        3,
+        [
+            ("locks", make_link),
+            *((name, make) for make in (make_file, os.mkfifo, make_socket) for name in (".offpipe", "locks")),
+        ],
+    ),
 )
 def test_what_is_in_the_place_of_a_directory_is_named_with_what_to_do(bench, monkeypatch, make, name):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from pipeline_bench import shell
-from suites import full_but
+from suites import full_after
 
 # Counts the stages that run at the same moment; the first of them wait until they are as many as are expected.
 COUNTED = """
@@ -55,9 +55,9 @@ def test_order_comes_from_files_and_needs_not_from_the_spec(bench):
     assert ran(bench) == ["first", "tree", "middle", "last"]
 
 
-@pytest.mark.parametrize(("jobs", "resources", "most"), [
-    (1, {}, 1), (3, {}, 3), (4, {"cpus": 2}, 2), (8, {"memoryMiB": 10_000_000}, 1), (2, {"cpus": 64}, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(("jobs", "resources", "most"), full_after(3, [
+    (3, {}, 3), (4, {"cpus": 2}, 2), (8, {"memoryMiB": 10_000_000}, 1), (2, {"cpus": 64}, 1), (1, {}, 1),
+]))  # fmt: skip
 def test_as_many_at_once_as_jobs_cpus_and_memory_allow(bench, jobs, resources, most):
     bench.define(
         *(shell(f"s{n}", COUNTED, resources=resources, env={"MOST": str(most)}, timeoutSeconds=20) for n in range(6))
@@ -116,13 +116,13 @@ def test_force_runs_all_and_with_names_only_these(bench):
     assert bench.skips_everything()
 
 
-@pytest.mark.parametrize("shape", full_but([chain, fan], [chain]))
-def test_ten_thousand_stages_are_loaded_planned_and_drawn(bench, shape):
+@pytest.mark.parametrize(("shape", "count"), full_after(1, [(chain, 2_000), (chain, 10_000), (fan, 10_000)]))
+def test_thousands_of_stages_are_loaded_planned_and_drawn(bench, shape, count):
     bench.write("in.txt", "x")
-    bench.define(*shape(10_000))
+    bench.define(*shape(count))
     planned = bench.succeed("plan").stdout.splitlines()
-    assert len([line for line in planned if re.match(r"s\d+ ", line)]) == 10_000
-    assert len(bench.succeed("graph", "--format", "dot").stdout.splitlines()) >= 10_000
+    assert len([line for line in planned if re.match(r"s\d+ ", line)]) == count
+    assert len(bench.succeed("graph", "--format", "dot").stdout.splitlines()) >= count
 
 
 @pytest.mark.full
@@ -144,8 +144,9 @@ def test_a_failure_settles_a_thousand_that_wait_for_their_next_attempt(bench):
     assert len(json.loads(done.stdout)["stages"]) == 1_101
 
 
-def test_a_chain_whose_first_fails_blocks_ten_thousand(bench):
-    stages = chain(10_000)
+@pytest.mark.parametrize("count", full_after(1, [2_000, 10_000]))  # recursion would end before
+def test_a_chain_whose_first_fails_blocks_thousands(bench, count):
+    stages = chain(count)
     stages[0]["command"] = ["false"]
     bench.write("in.txt", "x")
     bench.define(*stages)

@@ -60,7 +60,7 @@ def test_one_that_fits_is_told_by_those_who_decide_and_gone_on_from(bench) -> No
 
 @pytest.mark.parametrize(
     ("offset", "text"),
-    [("", "checkpoint does not fit any more: it starts anew"),
+    [pytest.param("", "checkpoint does not fit any more: it starts anew", marks=pytest.mark.full),
      ('\\"byteOffset\\": 9,', "checkpoint of 9 bytes does not fit any more: it starts anew")],
 )  # fmt: skip
 def test_it_is_told_by_what_the_program_said_of_itself(bench, offset, text) -> None:

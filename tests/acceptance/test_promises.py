@@ -125,7 +125,7 @@ def test_nothing_outlives_its_stage(bench) -> None:
     leaves = "setsid sh -c 'touch left; exec sleep 1000' & until [ -e left ]; do sleep 0.01; done; rm left; "
     bench.define(
         shell("ends", leaves + "touch $PIPELINE_OUTPUT_OUT"),
-        shell("hangs", leaves + "sleep 1000", timeoutSeconds=1),
+        shell("hangs", leaves + "sleep 1000", timeoutSeconds=0.5),
         shell("waits", leaves + "touch waits; sleep 1000", needs=["ends"]),
     )
     run = bench.start("--keep-going", "--jobs", "1")

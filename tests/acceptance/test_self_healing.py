@@ -120,7 +120,7 @@ DAMAGES = {
     "a device": (instead(device), "is a character device, where a file is to be"),
     "huge": (lambda path: os.truncate(path, GIB), LARGE),
 }
-FEW_DAMAGES = ("truncated", "other bytes", "a directory with something in it", "a FIFO", "huge")
+FEW_DAMAGES = ("truncated", "a directory with something in it", "a FIFO", "huge")
 OTHER_DAMAGES = ("another checksum", "that of another stage")
 
 
@@ -146,7 +146,7 @@ def assert_quiet(pipeline):
     assert pipeline.outputs() == RIGHT
 
 
-@pytest.mark.parametrize("damage", full_but([*DAMAGES, *OTHER_DAMAGES], [*FEW_DAMAGES, *OTHER_DAMAGES]))
+@pytest.mark.parametrize("damage", full_but([*DAMAGES, *OTHER_DAMAGES], ["truncated", "a FIFO", *OTHER_DAMAGES]))
 def test_a_damaged_marker_is_told_once_and_its_stage_runs_again(pipeline, damage):
     pipeline.finish()
     pipeline.notes()
@@ -219,7 +219,7 @@ def test_a_damaged_cache_is_told_once_and_nothing_runs_again(pipeline, damage):
 
 @pytest.mark.parametrize(
     "damage",
-    full_but(["empty", "other bytes", "a directory with something in it", "a FIFO", "huge"], ["empty", "a FIFO"]),
+    full_but(["empty", "other bytes", "a directory with something in it", "a FIFO", "huge"], ["a FIFO"]),
 )
 def test_damaged_metrics_of_a_run_that_goes_on_keep_it_from_nothing(pipeline, damage):
     pipeline.stop()

@@ -80,9 +80,9 @@ def old(tmp_path) -> PipelineBench:
 @pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="the kernel counts no reads")
 def test_after_ten_years_a_night_reads_what_it_read_on_the_first_day(old) -> None:
     new, ledger = PipelineBench(old.root.parent / "new"), old.root / "state/audit_ledger.jsonl"
-    for words in (("run",), ("status",), ("runs", "--limit", "30"), ("plan",), ("log",), ("log", "a")):
-        for bench in (new, old):
-            bytes_read(bench, *words)  # the first one may fill caches
+    for bench in (new, old):
+        bench.succeed()  # the first one may fill caches
+    for words in (("run",), ("status",), ("runs", "--limit", "30"), ("plan",), ("log",)):
         assert bytes_read(old, *words) < bytes_read(new, *words) + BLOCKS, words
     assert bytes_read(old, "runs") > bytes_read(new, "runs") + ledger.stat().st_size - BLOCKS > 3 * BLOCKS
     assert len(old.json("runs")["runs"]) >= NIGHTS
@@ -103,6 +103,7 @@ def test_ten_years_of_nights_with_work_fit_into_a_small_ledger(bench) -> None:
     assert entries[-1] == entries[-2] == entries[-3], "but for the ledger's lines nothing grows"
 
 
+@pytest.mark.full
 def test_ten_thousand_invocations_are_listed_in_an_instant(bench) -> None:
     def invocations():
         for number in range(10_000):

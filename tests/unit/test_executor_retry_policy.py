@@ -1,7 +1,7 @@
 """The policy of retries, without a clock."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.executor.retry import delay_before, is_retryable, may_start
@@ -50,6 +50,7 @@ def test_a_power_beyond_all_numbers_and_no_delay_still_give_one():
     assert delay_before(Retry(delay_seconds=0.0, multiplier=10.0), 1000, "s") == 0.0
 
 
+@settings(max_examples=40)
 @given(
     delay=st.floats(0, 1e6),
     multiplier=st.floats(0, 100),
