@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import json
@@ -57,6 +58,7 @@ def failing(bench: PipelineBench) -> None:
 @functools.cache
 def failed() -> tempfile.TemporaryDirectory[str]:
     place = tempfile.TemporaryDirectory(prefix="failed-")
+    atexit.register(place.cleanup)
     bench = PipelineBench(Path(place.name))
     bench.write("in.txt", "x\n")
     retry = {"attempts": 2, "delaySeconds": 0.05, "jitter": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
@@ -45,6 +46,7 @@ def open_place() -> Iterator[Path]:
 def _built(word: str) -> tempfile.TemporaryDirectory[str] | None:
     """What was built here, once in this process; None if it cannot be."""
     folder = tempfile.TemporaryDirectory(prefix="built-")
+    atexit.register(folder.cleanup)
     command = BUILDS[word]
     if shutil.which(command[0]) is None:
         return None

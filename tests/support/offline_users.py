@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib.util
 import os
@@ -73,6 +74,7 @@ def user(name: str, place: Path) -> User:
 def _template(prefix: tuple[str, ...]) -> tuple[tempfile.TemporaryDirectory[str], str]:
     """The runner where everybody can read it, compiled for an interpreter that this user can start."""
     template = tempfile.TemporaryDirectory(prefix="installed-")
+    atexit.register(template.cleanup)
     for name in ("runner", *PACKAGES):
         found = importlib.util.find_spec(name)
         assert found is not None and found.origin is not None
