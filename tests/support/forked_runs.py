@@ -104,7 +104,7 @@ def _may_fork(command: list[str], env: Mapping[str, str], cwd: Path) -> bool:
     """Whether a run is that of this checkout, and differs from the server in nothing that is read at a start."""
     if os.uname().machine not in SYS_CLONE or (cwd != ROOT and (cwd / "runner").exists()):
         return False
-    others = (env.items() ^ _server(command).env.items()) - {("PYTHONPATH", str(ROOT))}  # a server has it all from there
+    others = (env.items() ^ _server(command).env.items()) - {("PYTHONPATH", str(ROOT))}  # where a server has it from
     different = {name for name, _ in others if name.startswith(READ_AT_START)}
     if command[2] != "runner":  # Dask reads these variables in the fork
         different = {name for name in different if not name.startswith("DASK_DISTRIBUTED__")}
