@@ -321,7 +321,7 @@ def test_a_line_without_a_signature_before_signed_ones_is_found(signed, keys, mo
     *_, refused, last = ledger(signed)
     unsigned, head = spell(refused["data"], "ended", "left-out", last["seq"] + 1, last["ts"], last["hash"], PLAIN.hash)
     more, _ = signing(PLAIN, ()).entry(refused["data"], "ended", "later", last["seq"] + 2, last["ts"], head)
-    state = State(signed.root / "state", signed.root.parent / "forged")
+    state = State(signed.root / "state", signed.root.parent / f"{signed.root.name}-forged")
     state.file(LEDGER).write_bytes(state.file(LEDGER).read_bytes() + unsigned + more)
     assert_found(state, keys, "data.signature")
 
