@@ -169,14 +169,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def rss_kib(pid: int) -> int:
-    """Peak resident memory of a process (VmHWM)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1])
-    return 0
-
-
 def children(pid: int) -> list[int]:
     """Of all its threads: each has those that it started."""
     found: list[int] = []
