@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import hashlib
 import json
@@ -12,12 +11,11 @@ import resource
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 from audit_bench import LEDGER, State
-from pipeline_bench import PipelineBench, shell, wait_for
+from pipeline_bench import PipelineBench, lasting_directory, shell, wait_for
 from report_page import ReportPage
 from signing_keys import make_keys
 
@@ -51,15 +49,13 @@ def contents(root: Path) -> dict[Path, bytes]:
 
 
 def failing(bench: PipelineBench) -> None:
-    """A run in which one stage succeeds after a retry, one fails, and one is blocked; it ran elsewhere."""
-    shutil.copytree(failed().name, bench.root, dirs_exist_ok=True)
+    """Lay out a copy of a run in which one stage succeeds after a retry, one fails, and one is blocked."""
+    shutil.copytree(failed(), bench.root, dirs_exist_ok=True)
 
 
 @functools.cache
-def failed() -> tempfile.TemporaryDirectory[str]:
-    place = tempfile.TemporaryDirectory(prefix="failed-")
-    atexit.register(place.cleanup)
-    bench = PipelineBench(Path(place.name))
+def failed() -> Path:
+    bench = PipelineBench(lasting_directory("failed-"))
     bench.write("in.txt", "x\n")
     retry = {"attempts": 2, "delaySeconds": 0.05, "jitter": 0}
     flaky = '[ "$PIPELINE_ATTEMPT" -gt 1 ] || exit 75; cp "$PIPELINE_INPUT_X" "$PIPELINE_OUTPUT_OUT"'
@@ -69,7 +65,7 @@ def failed() -> tempfile.TemporaryDirectory[str]:
         shell("third", "exit 0", inputs={"a": "out/second.txt"}),
     )
     assert bench.run().returncode == 1
-    return place
+    return bench.root
 
 
 def test_a_page_says_what_ran_why_and_how_it_ended(bench) -> None:

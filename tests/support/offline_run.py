@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import json
@@ -19,7 +18,7 @@ from filelock import FileLock
 from offline_attacks import ATTACKS, Attack, filled
 from offline_listeners import Listeners
 from offline_users import UnavailableError, User, lacking, user
-from pipeline_bench import PipelineBench, wait_for
+from pipeline_bench import PipelineBench, lasting_directory, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -43,16 +42,15 @@ def open_place() -> Iterator[Path]:
 
 
 @functools.cache
-def _built(word: str) -> tempfile.TemporaryDirectory[str] | None:
-    """What was built here, once in this process; None if it cannot be."""
-    folder = tempfile.TemporaryDirectory(prefix="built-")
-    atexit.register(folder.cleanup)
+def _built(word: str) -> Path | None:
+    """The directory with a program of BUILDS, which every user can read; None if it cannot be built here."""
     command = BUILDS[word]
     if shutil.which(command[0]) is None:
         return None
-    done = subprocess.run(command, cwd=folder.name, capture_output=True, check=False)
-    subprocess.run(["chmod", "-R", "a+rX", folder.name], check=True)
-    return None if done.returncode else folder
+    directory = lasting_directory("built-")
+    done = subprocess.run(command, cwd=directory, capture_output=True, check=False)
+    subprocess.run(["chmod", "-R", "a+rX", directory], check=True)
+    return None if done.returncode else directory
 
 
 class Range:
@@ -73,7 +71,7 @@ class Range:
         self.words["call-socket"] = SOCKET_CALL.get(os.uname().machine, "-1")
         for word in BUILDS if java else ("c",):
             if built := _built(word):
-                shutil.copytree(built.name, place / word, copy_function=os.link)
+                shutil.copytree(built, place / word, copy_function=os.link)
                 self.words[word] = f"{place}/{word}" + ("/attack" if word == "c" else "")
         self.inherited, self.stdin = self.listeners.connection(), self.listeners.connection()
         self.outside = self._start_outside()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import importlib.util
 import os
@@ -10,11 +9,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline_bench import ROOT
+from pipeline_bench import ROOT, lasting_directory
 
 DENY = Path(__file__).with_name("offline_deny.py")
 SOMEBODY = 54321  # an id that no process of the machine has
@@ -65,25 +63,24 @@ def user(name: str, place: Path) -> User:
         raise UnavailableError("no setpriv here")
     prefix = ("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
     template, interpreter = _template(prefix)
-    installed = shutil.copytree(template.name, place / "installed", copy_function=os.link)
+    installed = shutil.copytree(template, place / "installed", copy_function=os.link)
     env = {"PYTHONPATH": str(installed), "HOME": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
     return User(name, SOMEBODY, prefix, interpreter, str(installed), env)
 
 
 @functools.cache
-def _template(prefix: tuple[str, ...]) -> tuple[tempfile.TemporaryDirectory[str], str]:
-    """The runner where everybody can read it, compiled for an interpreter that this user can start."""
-    template = tempfile.TemporaryDirectory(prefix="installed-")
-    atexit.register(template.cleanup)
+def _template(prefix: tuple[str, ...]) -> tuple[Path, str]:
+    """The runner where everybody can read it, compiled, and the interpreter: one that this user can start."""
+    template = lasting_directory("installed-")
     for name in ("runner", *PACKAGES):
         found = importlib.util.find_spec(name)
         assert found is not None and found.origin is not None
         source = Path(found.origin).parent
-        shutil.copytree(source, Path(template.name, name), ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(DENY, template.name)
-    subprocess.run(["chmod", "-R", "a+rX", template.name], check=True)
-    interpreter = _interpreter(prefix, {"PYTHONPATH": template.name})
-    subprocess.run([interpreter, "-m", "compileall", "-q", template.name], check=True, umask=0o22)
+        shutil.copytree(source, template / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(DENY, template)
+    subprocess.run(["chmod", "-R", "a+rX", template], check=True)
+    interpreter = _interpreter(prefix, {"PYTHONPATH": str(template)})
+    subprocess.run([interpreter, "-m", "compileall", "-q", template], check=True, umask=0o22)
     return template, interpreter
 
 

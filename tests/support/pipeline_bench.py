@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,6 +161,13 @@ def wait_for(fact: Callable[[], object], what: str = "") -> object:
         assert time.monotonic() < deadline, f"did not come: {what or fact}"
         time.sleep(0.002)
     return answer
+
+
+def lasting_directory(prefix: str) -> Path:
+    """Make a directory for what is built once: it is removed when this process ends."""
+    directory = tempfile.TemporaryDirectory(prefix=prefix)
+    atexit.register(directory.cleanup)
+    return Path(directory.name)
 
 
 def is_running(pid: int) -> bool:
