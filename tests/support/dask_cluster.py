@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pipeline_bench import PipelineBench
 
-TTL = {  # how soon a scheduler gives up a worker: Dask waits for ten heartbeats, by default 5 s
+TTL = {  # a scheduler gives up a worker after this time, but not before ten heartbeats, which are 5 s by default
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s",
     "DASK_DISTRIBUTED__SCHEDULER__PRELOAD": "import distributed.scheduler as it; it.heartbeat_interval = lambda _: 0.3",
 }

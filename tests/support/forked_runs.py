@@ -1,7 +1,7 @@
 """Runs of the runner without its start: each is a fork of a server, a process that has loaded the runner.
 
-A start takes 60 ms of processor time, about as much as the rest of a short run. Another server has loaded Dask, which
-takes half a second: for runs on a cluster, and for the scheduler and the workers of one.
+A start takes 60 ms of processor time, about as much as the rest of a short run. A second server has also loaded Dask,
+which takes half a second. It serves runs on a cluster, schedulers and workers.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ LOADED = (  # what verbs import, beside what `preload` does
     "runner.record.signatures",
     "runner.report.page",
 )
-DASK = ("runner.cluster.connection", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker")
+LOADED_FOR_DASK = ("runner.cluster.connection", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker")
 PROGRAMS = {  # modules that may be forked, and their functions
     "runner": ("runner.__main__", "program"),
     "distributed.cli.dask_scheduler": ("distributed.cli.dask_scheduler", "main"),
     "distributed.cli.dask_worker": ("distributed.cli.dask_worker", "main"),
 }
-_servers: dict[bool, _Server] = {}
+_servers: dict[str, _Server] = {}
 
 
 class ForkedRun(subprocess.Popen):
@@ -104,32 +104,38 @@ def _may_fork(command: list[str], env: Mapping[str, str], cwd: Path) -> bool:
     """Whether a run is that of this checkout, and differs from the server in nothing that is read at a start."""
     if os.uname().machine not in SYS_CLONE or (cwd != ROOT and (cwd / "runner").exists()):
         return False
-    others = (env.items() ^ _server(command).env.items()) - {("PYTHONPATH", str(ROOT))}  # where a server has it from
-    different = {name for name, _ in others if name.startswith(READ_AT_START)}
-    if command[2] != "runner":  # Dask reads these variables in the fork
+    differences = env.items() ^ _server(command).env.items()
+    differences -= {("PYTHONPATH", str(ROOT))}  # a server imports the runner from there, too
+    different = {name for name, _ in differences if name.startswith(READ_AT_START)}
+    if command[2] != "runner":  # the fork reads these variables: see _read_dask_configuration
         different = {name for name in different if not name.startswith("DASK_DISTRIBUTED__")}
     return not different
 
 
 def _server(command: list[str]) -> _Server:
-    needs_dask = command[2] != "runner" or "--cluster" in command
-    if needs_dask not in _servers:
-        _servers[needs_dask] = _Server("dask" if needs_dask else "")
-    return _servers[needs_dask]
+    """The server for a command, which is started at the first one of its kind."""
+    loads = "dask" if command[2] != "runner" or "--cluster" in command else ""
+    if loads not in _servers:
+        _servers[loads] = _Server(loads)
+    return _servers[loads]
 
 
 class _Server:
-    """Started by a thread of its own, so that no forks are children of the thread whose children a tracer waits for."""
+    """The server as its clients see it.
+
+    A thread of its own starts it, and becomes the parent of all forks: `call_tracer` waits for every child of the
+    thread that it runs in.
+    """
 
     def __init__(self, loads: str) -> None:
         self.env = dict(os.environ)
         self._requests, theirs = socket.socketpair()
         self._lines = self._requests.makefile("rw")
         is_started = threading.Event()
-        threading.Thread(target=self._keep, args=(theirs, loads, is_started), daemon=True).start()
+        threading.Thread(target=self._run, args=(theirs, loads, is_started), daemon=True).start()
         is_started.wait()
 
-    def _keep(self, theirs: socket.socket, loads: str, is_started: threading.Event) -> None:
+    def _run(self, theirs: socket.socket, loads: str, is_started: threading.Event) -> None:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno()), loads],
@@ -150,7 +156,7 @@ class _Server:
 def serve(requests: socket.socket, loads: str) -> None:
     from runner.engine.start import make_hooks, preload
 
-    for name in [*LOADED, *(DASK if loads else ())]:
+    for name in [*LOADED, *(LOADED_FOR_DASK if loads else ())]:
         with contextlib.suppress(ImportError):  # environments of other versions of Python lack the extras
             import_module(name)
     preload(SimpleNamespace(stages=()), durable=True)
@@ -195,7 +201,7 @@ def _become(words: list[str], cwd: str, env: dict[str, str], streams: list[int])
 
 
 def _read_dask_configuration() -> None:
-    """As at the start of a process of Dask: the runner wants other logs."""
+    """Configure Dask and its logs as at the start of its own programs. The runner, loaded before, has other logs."""
     import dask
     from distributed.config import initialize_logging
 
