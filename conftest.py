@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 FULL_SPECS = ("every-field.json", "resume.json")  # whose checks are left to --full
-EVERY_STAGE = ("run", "outputs")  # other checks of a spec are made of its first stage
+EVERY_STAGE = ("run", "outputs")  # checks of every stage; without --full, others are of the first stage of a spec only
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,17 +36,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what is marked full."""
+    """Deselect what is marked full, and checks of specs that are left to --full."""
     if config.option.full:
         return
     chosen: dict[bool, list[pytest.Item]] = {True: [], False: []}
-    made: set[tuple[Path, str]] = set()
+    checked: set[tuple[Path, str]] = set()
     for item in items:
-        check = item.path, item.name.partition("[")[2].removesuffix("]")
-        is_made = item.path.suffix == ".json" and check in made and check[1] not in EVERY_STAGE
-        is_full = is_made or item.path.name in FULL_SPECS or item.get_closest_marker("full")
+        check = item.name.partition("[")[2].removesuffix("]")  # items of a spec are named STAGE[CHECK]
+        is_repeated = item.path.suffix == ".json" and check not in EVERY_STAGE and (item.path, check) in checked
+        is_full = is_repeated or item.path.name in FULL_SPECS or item.get_closest_marker("full")
         chosen[not is_full].append(item)
-        made.add(check)
+        checked.add((item.path, check))
     config.hook.pytest_deselected(items=chosen[False])
     items[:] = chosen[True]
 
@@ -64,7 +64,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def root_for_inner_sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give sessions that tests start a temporary root of their own: at its end each removes what earlier ones left."""
+    """Give sessions that tests start a temporary root of their own: each removes what earlier sessions left there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_DEBUG_TEMPROOT", str(tmp_path_factory.mktemp("inner")))
         yield

@@ -11,18 +11,19 @@ from offline_attacks import ATTACKS, VARIANTS
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to --full root, who meets less of the guard, and level `filter` of what is tried at `kernel` as well."""
+    """Leave to --full: root, variants of attacks, and level `filter` in tests that have level `kernel` too.
+
+    Root meets no more of the guard than a user without rights.
+    """
     here = Path(__file__).parent
-    mine = [(item, item.callspec.params) for item in items if item.path.is_relative_to(here) and _has_parameters(item)]
-    at_kernel = {item.function for item, parameters in mine if parameters.get("level") == "kernel"}
-    for item, parameters in mine:
-        is_again = parameters.get("level") == "filter" and item.function in at_kernel
-        if is_again or parameters.get("user") == "root" or parameters.get("attack") in VARIANTS:
+    parameters = {
+        item: item.callspec.params for item in items if item.path.is_relative_to(here) and hasattr(item, "callspec")
+    }
+    at_kernel = {item.function for item, given in parameters.items() if given.get("level") == "kernel"}
+    for item, given in parameters.items():
+        is_repeated = given.get("level") == "filter" and item.function in at_kernel
+        if is_repeated or given.get("user") == "root" or given.get("attack") in VARIANTS:
             item.add_marker("full")
-
-
-def _has_parameters(item):
-    return getattr(item, "callspec", None) is not None
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +62,7 @@ def control(user, attack, shared, chosen):
 
 @pytest.fixture
 def outcome(level, user, shared, chosen):
-    """The one run of all chosen attacks at this level by this user."""
+    """The one run of the chosen attacks at this level by this user."""
     found = once(shared, f"offline-{level}-{user}", offline_run.guarded, level, user, chosen)
     if reason := found.get("unavailable"):
         pytest.skip(reason)

@@ -254,9 +254,9 @@ ATTACKS = {attack.name: attack for attack in [*PYTHON, *OTHER_FAMILIES, *QUIET_F
 
 
 def _kind(attack: Attack) -> tuple[bool, str]:
-    """The program that an attack needs, or what it does, whatever the place, family or path that it does it to."""
-    does = re.sub(r"@[a-z0-9-]+@|\b\d\S*|::1|/\S*", "", attack.script)
-    return bool(attack.families), attack.needs[0] if attack.needs else does
+    """Whether an attack asks for a network, and its program, or its script without addresses, families and paths."""
+    script = re.sub(r"@[a-z0-9-]+@|\b\d\S*|::1|/\S*", "", attack.script)
+    return bool(attack.families), attack.needs[0] if attack.needs else script
 
 
 _FIRST = {_kind(attack): attack.name for attack in reversed(ATTACKS.values())}

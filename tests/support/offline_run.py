@@ -124,7 +124,7 @@ class Range:
         self.listeners.close()
 
 
-def controls(who: str, chosen: Collection[str] = ATTACKS) -> dict[str, object]:
+def controls(who: str, chosen: Collection[str]) -> dict[str, object]:
     """Each chosen attack as a plain program of this user: what it said, and what was heard of it."""
     with open_place() as place:
         try:
@@ -174,7 +174,7 @@ def open_range(level: str, who: str, *, java: bool = True) -> Iterator[tuple[Ran
             yield ground, bench
 
 
-def guarded(level: str, who: str, chosen: Collection[str] = ATTACKS) -> dict[str, object]:
+def guarded(level: str, who: str, chosen: Collection[str]) -> dict[str, object]:
     """Each chosen attack as a stage of one run."""
     try:
         with open_range(level, who) as (ground, bench):

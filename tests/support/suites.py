@@ -19,5 +19,5 @@ def full_but(values: Iterable[T], default: Collection[T]) -> list[object]:
 
 def full_after(count: int, values: Iterable[object]) -> list[object]:
     """Return all values as parameters; those after the first `count` are marked full. A tuple is several arguments."""
-    rest = [value if isinstance(value, tuple) else (value,) for value in values]
-    return [pytest.param(*value, marks=pytest.mark.full if at >= count else ()) for at, value in enumerate(rest)]
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*row, marks=pytest.mark.full if at >= count else ()) for at, row in enumerate(rows)]

@@ -43,7 +43,7 @@ def fits(module: str, names: Iterable[str]) -> bool:
 
 @cache
 def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
-    """As ast.walk, once for all rules."""
+    """All nodes of a tree, in the order of ast.walk. The rules share them: each tree is walked once."""
     return tuple(ast.walk(tree))
 
 
