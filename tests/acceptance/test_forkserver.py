@@ -12,6 +12,7 @@ import sys
 import pytest
 from forkserver_probes import PROBES
 from pipeline_bench import ROOT, PipelineBench
+from suites import full_after
 
 from runner.sandbox.forkserver import PURE
 
@@ -233,14 +234,14 @@ def test_the_seed_of_hashes_is_new_in_every_run_and_the_specs_own_is_heeded(tmp_
 
 @pytest.mark.parametrize(
     ("env", "asks", "said"),
-    [
+    full_after(3, [
         ({"PYTHONUTF8": "1"}, "sys.flags.utf8_mode", "1"),
         ({"LC_ALL": "C"}, "os.environ['LC_ALL']", "C"),
         ({"LD_BIND_NOW": "1"}, "os.environ['LD_BIND_NOW']", "1"),
-        pytest.param({"PYTHONOPTIMIZE": "2"}, "sys.flags.optimize", "2", marks=pytest.mark.full),
-        pytest.param({"LANG": "C"}, "os.environ['LANG']", "C", marks=pytest.mark.full),
-    ],
-)
+        ({"PYTHONOPTIMIZE": "2"}, "sys.flags.optimize", "2"),
+        ({"LANG": "C"}, "os.environ['LANG']", "C"),
+    ]),
+)  # fmt: skip
 def test_what_an_interpreter_heeds_only_when_it_starts_gets_a_new_one(tmp_path, env, asks, said):
     bench = PipelineBench(tmp_path)
     source = (

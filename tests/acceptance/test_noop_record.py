@@ -181,10 +181,10 @@ EDITS = {
     "invalid_spec": writes("spec.json", "{"),
 }  # fmt: skip
 HARMLESS = {"nothing", "hidden_match", "moved_and_back"}  # which need not, but may, be answered the quick way
-FIRST = """
+ONE_OF_EACH_KIND = """
     nothing edit_input_in_place new_match edit_output_in_place no_output linked_output edit_module shadowing_module
     later_named_file new_in_tree chmod_in_tree damaged_marker no_ledger leftover new_param
-""".split()  # one of each kind
+""".split()
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def fresh(tmp_path, monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("edit", full_but(EDITS, FIRST))
+@pytest.mark.parametrize("edit", full_but(EDITS, ONE_OF_EACH_KIND))
 def test_the_quick_way_answers_only_what_the_long_way_would(fresh, edit):
     EDITS[edit](fresh)
     answer = quick.answer([str(fresh.spec), "-q"])

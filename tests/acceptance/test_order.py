@@ -144,7 +144,7 @@ def test_a_failure_settles_a_thousand_that_wait_for_their_next_attempt(bench):
     assert len(json.loads(done.stdout)["stages"]) == 1_101
 
 
-@pytest.mark.parametrize("count", full_after(1, [2_000, 10_000]))  # recursion would end before
+@pytest.mark.parametrize("count", full_after(1, [2_000, 10_000]))  # Python's recursion ends at 1,000
 def test_a_chain_whose_first_fails_blocks_thousands(bench, count):
     stages = chain(count)
     stages[0]["command"] = ["false"]

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from pipeline_bench import shell, unstamped
+from suites import full_after
 
 # Stops once behind a checkpoint of 1,200 lines; the next attempt goes on from it, or starts anew.
 SLOW = """
@@ -60,8 +61,10 @@ def test_one_that_fits_is_told_by_those_who_decide_and_gone_on_from(bench) -> No
 
 @pytest.mark.parametrize(
     ("offset", "text"),
-    [pytest.param("", "checkpoint does not fit any more: it starts anew", marks=pytest.mark.full),
-     ('\\"byteOffset\\": 9,', "checkpoint of 9 bytes does not fit any more: it starts anew")],
+    full_after(1, [
+        ('\\"byteOffset\\": 9,', "checkpoint of 9 bytes does not fit any more: it starts anew"),
+        ("", "checkpoint does not fit any more: it starts anew"),
+    ]),
 )  # fmt: skip
 def test_it_is_told_by_what_the_program_said_of_itself(bench, offset, text) -> None:
     stopped(bench, offset)("after")

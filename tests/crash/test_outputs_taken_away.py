@@ -14,7 +14,7 @@ import sys
 import pytest
 from call_tracer import trace, why_not
 from pipeline_bench import ROOT, shell
-from suites import full_but
+from suites import full_after, full_but
 
 REASON = why_not()
 PATIENCE = 20.0  # seconds; less than that of whoever waits for the runner
@@ -113,14 +113,15 @@ def is_committed(root):
 
 
 BLOWS = [remove_file, remove_tree, file_for_tree, fifo_for_tree, link_for_tree, link_for_directory]
-MOMENTS = ["committed, at once", "committed", "at once", "later"]  # at once: nothing else runs, and the runner syncs
 
 
-@pytest.mark.parametrize("moment", full_but(MOMENTS, MOMENTS[::3]))
+@pytest.mark.parametrize(
+    ("committed", "at_once"), full_after(2, [(True, True), (False, False), (True, False), (False, True)])
+)
 @pytest.mark.parametrize("blow", full_but(BLOWS, [remove_file]))
-def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, moment):
+def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, committed, at_once):
+    """`at_once`: nothing else runs, and the runner itself syncs."""
     define(bench)
-    committed, at_once = "committed" in moment, "at once" in moment
     if at_once:
         (bench.root / "go").touch()
     words = "-j", "1" if at_once else "2"

@@ -172,9 +172,9 @@ UNDECLARED = {
     "cp $i $o; (sleep 60 & sleep 60 &)": "2 processes left running, and killed",
     "cp $i $o; chmod 0 $o": "output text: work.txt cannot be read (mode 0000)",
 }
-KINDS = {
-    (found.split()[0], "$" in found): script for script, found in reversed(UNDECLARED.items())
-}  # the first script of each
+KINDS = {  # of what is found; below HOME is another kind; each with its first script
+    (found.split()[0], "$HOME" in found): script for script, found in reversed(UNDECLARED.items())
+}
 
 
 @pytest.mark.parametrize("script", full_but(UNDECLARED, KINDS.values()))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from spec_project import COPY, SpecProject, ids
+from suites import full_after
 
 from runner.cli.main import main
 
@@ -240,7 +241,7 @@ def test_exit_codes_are_those_of_pytest(project):
     assert project.pytest("it.json").ret == pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.mark.parametrize("spec", ["it.json", pytest.param("bad.json", marks=pytest.mark.full)])
+@pytest.mark.parametrize("spec", full_after(1, ["it.json", "bad.json"]))
 def test_collection_starts_no_process_and_writes_nothing(project, spec):
     project.spec()
     project.spec({**COPY, "needs": ["it"]}, to="bad.json")

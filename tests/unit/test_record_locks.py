@@ -55,7 +55,7 @@ def paths(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """What does not wait long for the name of a holder that has written none."""
+    """Wait only briefly for a holder that does not write its name."""
     monkeypatch.setattr(locks, "_NAMELESS_POLLS", 5)
 
 

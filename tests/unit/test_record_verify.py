@@ -106,10 +106,10 @@ LINE_EDITS = {
 
 
 def edits_of_lines():
-    """Every edit of one line by default, and one edit of every other line; the rest is left to --full."""
+    """By default, every edit of one line and one edit of every other line; all others are left to --full."""
     for name, where, edit in product((FIRST, RESUMED, IDLE, LEDGER), ("first", "middle", "last"), LINE_EDITS):
-        is_first = edit == "a time" or (name, where) == (FIRST, "middle")
-        yield pytest.param(name, where, edit, marks=() if is_first else pytest.mark.full)
+        is_default = edit == "a time" or (name, where) == (FIRST, "middle")
+        yield pytest.param(name, where, edit, marks=() if is_default else pytest.mark.full)
 
 
 @pytest.mark.parametrize(("name", "where", "edit"), [*edits_of_lines()])

@@ -96,8 +96,8 @@ def test_the_story_has_each_kind_of_line_and_is_intact(state, seal):
 
 def test_each_changed_field_is_found_in_its_line(state, seal):
     """An invented key is found in the next line, which has none. In the last line, that key is missing."""
-    lines, unnoticed, tried = state.lines(LEDGER), [], 0
-    for at, record in one_of_each(state.records(LEDGER)).items():
+    records, lines, unnoticed, tried = one_of_each(state.records(LEDGER)), state.lines(LEDGER), [], 0
+    for at, record in records.items():
         for place, forged in changed(record):
             state.put(LEDGER, [*lines[:at], canonical(forged) + b"\n", *lines[at + 1 :]])
             tried += 1
@@ -109,7 +109,7 @@ def test_each_changed_field_is_found_in_its_line(state, seal):
             if not is_found:
                 unnoticed.append((at + 1, record["ev"], place))
     assert unnoticed == []
-    assert tried > 15 * 7
+    assert tried > 15 * len(records)
 
 
 def test_each_changed_field_is_found_although_its_line_has_the_right_hash(state, seal):
