@@ -45,8 +45,8 @@ class SpecFile(pytest.Module):
             stages = chosen(self.spec, self.config).stages
             lines = _stage_lines(read_source(shown))
             exempt = {stage.name: extension_of(self.spec, stage)["skip_checks"] for stage in stages}
-            session: Any = self.config.pluginmanager.get_plugin("offpipe-session")  # which has made this file
-            if session.unused_inputs:  # large ones would be taken instead
+            session: Any = self.config.pluginmanager.get_plugin("offpipe-session")  # it made this file
+            if session.unused_inputs:  # large inputs would be copied instead
                 require_some(self.spec, str(settings.inputs), session.unused_inputs)
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error

@@ -24,7 +24,7 @@ DATA = "coverage"  # directory of a sandbox
 
 @contextlib.contextmanager
 def measured(sandbox: Sandbox) -> Iterator[dict[str, str]]:
-    """Give the variables that stages run with inside the block; at its end their data is the user's."""
+    """Yield the variables for stages that run inside the block. At its end, hand their data over to the user's."""
     if CONFIG not in os.environ:
         yield {}
         return
@@ -41,7 +41,7 @@ def measured(sandbox: Sandbox) -> Iterator[dict[str, str]]:
 
 
 def _moved(path: str, old: str, new: str) -> str:
-    """Return where what lies at `path` lies in the copy, or the other way round; a package is called the same."""
+    """Return a path below `old` as the same path below `new`. The name of a package stays as it is."""
     return os.path.normpath(f"{new}/{os.path.relpath(path, old)}") if os.path.isabs(path) else path
 
 

@@ -149,7 +149,8 @@ class Launchers:
 def circumstances() -> object:
     """Return what a launcher inherits from the thread that starts it, and passes on to stages.
 
-    A test may have changed the umask, a limit or a mount since the launcher was started. The unknown equals nothing.
+    A test may have changed the umask, a limit or a mount since the launcher was started. Where the kernel does not show
+    them, no two results are equal.
     """
     try:
         status, limits, mounts = (Path(_OWN, name).read_bytes() for name in ("status", "limits", "mountinfo"))

@@ -140,7 +140,7 @@ def take_specs(config: pytest.Config) -> list[str]:
     """Return the absolute paths of all specs to collect, and add them to the arguments of pytest.
 
     If options but no paths are given, pytest collects the specs alone. The ini is used where pytest would use
-    `testpaths`. Node ids select checks of a spec, also of one that an option names. UsageError for a spec that is no
+    `testpaths`. Node ids select checks of a spec, even if an option names that spec. UsageError for a spec that is no
     file.
     """
     base = config.invocation_params.dir

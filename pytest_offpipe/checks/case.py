@@ -50,7 +50,7 @@ class CheckFailedError(AssertionError):
 
 
 class SpecItem(pytest.Function):
-    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check."""
+    """One check of one stage, or of the pipeline; `exempt`: why the spec skips it for this stage, or ""."""
 
     stage: Stage | None
     check: str
@@ -216,7 +216,7 @@ class Bench:
     def __init__(self, case: Case, overrides: Fields | None = None) -> None:
         """`overrides` are fields of the stage in every trial."""
         self.case = case
-        self.call: Call = here  # calls functions where the paths of outputs exist
+        self.call: Call = here  # `full` calls on another disk, `repeat` under another host name
         self.undisturbed = case.undisturbed()
         self.volatile = extension_of(case.spec, case.stage)["volatile"]
         self.spec = case.shared.laid
