@@ -113,7 +113,7 @@ def _marked(
     require(f"{SPEC_FIXTURE} path", path, AnyPath, "the path of a spec")
     spec = OffpipeSpec.read(find(path, config))
     params = {} if params is None else params
-    require_params("params", params)
+    require_params(params)
     for name, values in params.items():
         stage = spec.stage(name)
         stage["params"] = {**stage.get("params", {}), **values}

@@ -61,12 +61,12 @@ def require(where: str, value: object, kinds: type | UnionType | tuple[type, ...
         refuse(where, value, expected)
 
 
-def require_params(where: str, value: Mapping[str, Fields]) -> None:
-    """Raise UsageError unless `value` holds params of stages: stage -> key -> value."""
+def require_params(params: Mapping[str, Fields]) -> None:
+    """Raise UsageError unless these are params of stages: stage -> key -> value."""
     expected = '{"stage": {"key": value}}'
-    require(where, value, Mapping, expected)
-    for name, params in value.items():
-        require(f"{where} of {name}", params, Mapping, expected)
+    require("params", params, Mapping, expected)
+    for name, values in params.items():
+        require(f"params of {name}", values, Mapping, expected)
 
 
 def require_known(names: Iterable[Any], known: Collection[str], where: str, what: str = "no stage named") -> None:

@@ -69,9 +69,9 @@ class CheckedStage:
         (self.pytester.path / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
         return [*LEFT_OUT, "-p", "no:cacheprovider", "-rs", "--offpipe-spec", "spec.json", "--offpipe-checks", name]
 
-    def finds(self, name, *lines, arguments=()):
+    def finds(self, name, *lines):
         """Make one check, which has to fail, and to say these lines, patterns as of fnmatch, in this order."""
-        result = self.check(name, *arguments)
+        result = self.check(name)
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(lines)
 
