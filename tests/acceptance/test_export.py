@@ -335,7 +335,7 @@ def test_a_file_of_signed_statements_is_replaced_by_signed_ones_only(bench, tmp_
 def test_the_builder_is_who_you_say(nights):
     for statement in statements(nights, "--builder-id", "https://example.org/builders/1"):
         assert statement["predicate"]["runDetails"]["builder"]["id"] == "https://example.org/builders/1"
-    for bad in ("builder", "https:", "a b:c"):
+    for bad in ("builder", "", "https:", "a b:c"):
         assert nights.run("export", "--builder-id", bad).returncode == EXIT_INVALID
 
 

@@ -82,7 +82,7 @@ def test_after_ten_years_a_night_reads_what_it_read_on_the_first_day(old) -> Non
     new, ledger = PipelineBench(old.root.parent / "new"), old.root / "state/audit_ledger.jsonl"
     for bench in (new, old):
         bench.succeed()  # the first one may fill caches
-    for words in (("run",), ("status",), ("runs", "--limit", "30"), ("plan",), ("log",)):
+    for words in (("run",), ("status",), ("runs", "--limit", "30"), ("plan",), ("log",), ("log", "a")):
         assert bytes_read(old, *words) < bytes_read(new, *words) + BLOCKS, words
     assert bytes_read(old, "runs") > bytes_read(new, "runs") + ledger.stat().st_size - BLOCKS > 3 * BLOCKS
     assert len(old.json("runs")["runs"]) >= NIGHTS
