@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from spec_project import COPY, SORT, SpecProject, ids
-from suites import full_but
+from suites import full_after
 
 TEST = "def test_a(): pass\n"
 
@@ -205,7 +205,7 @@ OTHER_OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", full_but(OTHER_OPTIONS, OTHER_OPTIONS[:3]))
+@pytest.mark.parametrize("arguments", full_after(3, OTHER_OPTIONS))
 def test_other_options_change_nothing(project, arguments):
     project.spec()
     project.write("other.ini", "[pytest]\n")
