@@ -308,7 +308,7 @@ def test_it_writes_to_a_file_but_to_none_of_the_pipeline(nights):
     nights.write("keys.pem", "-----BEGIN PRIVATE KEY-----\n")
     before = {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()}
     assert "holds something else" in nights.run("export", "-o", str(nights.root / "keys.pem")).stderr
-    for own in ("spec.json", "in.txt", "out/tree/x", "state/new"):
+    for own in ("spec.json", "in.txt", "out/a.txt", "out/tree/x", "state/audit_ledger.jsonl", "state/new"):
         done = nights.run("export", "-o", str(nights.root / own))
         assert done.returncode == EXIT_INVALID and "belongs to the pipeline" in done.stderr
     assert {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()} == before
@@ -335,7 +335,7 @@ def test_a_file_of_signed_statements_is_replaced_by_signed_ones_only(bench, tmp_
 def test_the_builder_is_who_you_say(nights):
     for statement in statements(nights, "--builder-id", "https://example.org/builders/1"):
         assert statement["predicate"]["runDetails"]["builder"]["id"] == "https://example.org/builders/1"
-    for bad in ("builder", "", "https:", "a b:c"):
+    for bad in ("builder", "", ":x", "https:", "a b:c", "ü:x"):
         assert nights.run("export", "--builder-id", bad).returncode == EXIT_INVALID
 
 

@@ -340,15 +340,16 @@ def test_the_file_is_named_after_the_pipeline_and_replaces_only_reports(bench, t
     assert made.stat().st_mode & 0o777 == 0o640
     bench.write("empty", "")
     bench.write("begun.html", made.read_bytes()[:30])
+    bench.write("code.py", "pass\n")
     os.mkfifo(bench.root / "fifo")
     before = contents(bench.root)
-    for other in ("empty", "begun.html"):
+    for other in ("empty", "begun.html", "code.py"):
         done = bench.run("report", "-o", str(bench.root / other))
         assert done.returncode == 2 and "holds something else, so it is not replaced" in done.stderr
-    for other in ("out", "fifo"):
+    for other in ("out", "fifo", "/dev/null"):
         done = bench.run("report", "-o", str(bench.root / other))
         assert done.returncode == 74 and "where a file is to be" in done.stderr
-    for own in ("in.txt", "state/new.html", "spec.json"):
+    for own in ("in.txt", "out/second.txt", "state/new.html", "state/audit_ledger.jsonl", "spec.json"):
         done = bench.run("report", "-o", str(bench.root / own))
         assert done.returncode == 2 and "belongs to the pipeline" in done.stderr
     assert bench.run("report", "-o", str(bench.root / "none/x.html")).returncode == 74
