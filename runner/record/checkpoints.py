@@ -102,8 +102,8 @@ def progress_files(*directories: str) -> dict[str, str]:
     """Return the progress file of each stage in these directories: that of the last one counts."""
     return {
         name.removeprefix("progress_").removesuffix(".json").partition("~")[0]: f"{directory}/{name}"
-        for directory in directories if os.path.isdir(directory)
-        for name in os.listdir(directory) if name.startswith("progress_") and name.endswith(".json")
+        for directory in directories
+        for name in _names_in(directory) if name.startswith("progress_") and name.endswith(".json")
     }  # fmt: skip
 
 
@@ -202,13 +202,18 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
     for name, path in outputs.items():
         parent, base = os.path.split(path.rstrip("/"))
         if parent not in listings:
-            with files.naming(parent, "list"):
-                try:
-                    listings[parent] = sorted(filter(is_partial, os.listdir(parent)))
-                except (FileNotFoundError, NotADirectoryError):
-                    listings[parent] = []
+            listings[parent] = sorted(filter(is_partial, _names_in(parent)))
         partials[name] = [f"{parent}/{entry}" for entry in listings[parent] if output_of(entry) == base]
     return partials
+
+
+def _names_in(directory: str) -> list[str]:
+    """Return the names in a directory; none if there is none, also if the recovery of another run moves it now."""
+    with files.naming(directory, "list"):
+        try:
+            return os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
 
 def _vouched(progress: Progress, partials: Partials, tags: Tags) -> dict[str, str]:

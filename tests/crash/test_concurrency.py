@@ -64,7 +64,7 @@ def play(bench, number, *words, kills_holder):
     killed = holder_of(bench, runners) if kills_holder else random.Random(number).choice(runners)
     kill(killed.pid)
     said = {one: one.communicate(timeout=60)[1] for one in runners}
-    assert killed.returncode in (-signal.SIGKILL, EXIT_OK, EXIT_LOCKED)  # it may have been faster
+    assert killed.returncode in (-signal.SIGKILL, EXIT_OK, EXIT_LOCKED), said[killed]  # it may have been faster
     return runners, {one: said[one] for one in runners if one is not killed}
 
 

@@ -5,13 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from runner.paths import partial_path
 from runner.record import checkpoints
-from runner.record.checkpoints import find_partials, keep_checkpoint, read_progress
+from runner.record.checkpoints import find_partials, keep_checkpoint, progress_files, read_progress
 
 KEY = "k" * 64
 OLD, NEW = "0000aa", "0000bb"
@@ -332,3 +333,21 @@ def test_partials_are_found_by_whole_names_only(place):
         place.put(str(place.root / name), b"")
     found = find_partials({"one": place.outputs["one"], "gone": str(place.root / "none/x")})
     assert found == {"one": [place.partial("one")], "gone": []}
+
+
+def test_a_directory_that_recovery_moves_meanwhile_has_no_progress_files(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    stopping = threading.Event()
+
+    def move():
+        while not stopping.is_set():
+            os.rename(tmp_path / "tmp", tmp_path / "tmp.dead")
+            os.rename(tmp_path / "tmp.dead", tmp_path / "tmp")
+
+    moving = threading.Thread(target=move)
+    moving.start()
+    try:
+        assert not any(progress_files(f"{tmp_path}/tmp") for _ in range(5_000))
+    finally:
+        stopping.set()
+        moving.join()
