@@ -1,7 +1,8 @@
 """Settings for every test; what one directory needs is in the conftest.py there.
 
-Tests marked `full` are left out of a run of the whole suite, unless it has the option --full. They always run when the
-command line names them: a file, a test, a spec, -k or -m.
+Tests marked `full` are left out of a run of the whole suite, unless it has the option --full; so are, of a test marked
+`full_after(count)`, the parameters after the first `count`. They always run when the command line names them: a file, a
+test, a spec, -k or -m.
 
 The checks of pipelines/*.json are tests of the project as well: `offpipe_specs` in pyproject.toml brings them in.
 """
@@ -9,6 +10,7 @@ The checks of pipelines/*.json are tests of the project as well: `offpipe_specs`
 from __future__ import annotations
 
 import compileall
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,10 +43,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     chosen: dict[bool, list[pytest.Item]] = {True: [], False: []}
     checked: set[tuple[Path, str]] = set()
+    variants: Counter[str] = Counter()
     for item in items:
+        test = item.nodeid.partition("[")[0]
+        variants[test] += 1
+        is_variant = any(variants[test] > marker.args[0] for marker in item.iter_markers("full_after"))
         check = item.name.partition("[")[2].removesuffix("]")  # items of a spec are named STAGE[CHECK]
         is_repeated = item.path.suffix == ".json" and check not in EVERY_STAGE and (item.path, check) in checked
-        is_full = is_repeated or item.path.name in FULL_SPECS or item.get_closest_marker("full")
+        is_full = is_repeated or is_variant or item.path.name in FULL_SPECS or item.get_closest_marker("full")
         chosen[not is_full].append(item)
         checked.add((item.path, check))
     config.hook.pytest_deselected(items=chosen[False])

@@ -23,5 +23,5 @@ done
 part format "$python" -m ruff format --check --quiet .
 part ruff "$python" -m ruff check --quiet .
 part mypy "$python" -m mypy --strict --no-error-summary "${typed[@]}"
-case " $* " in *" --full "*) echo "all tests: twenty minutes on two cores" ;; *) echo "tests: about four minutes on two cores" ;; esac
+case " $* " in *" --full "*) echo "all tests: twenty minutes on two cores" ;; *) echo "tests: about three minutes on two cores" ;; esac
 exec "$python" -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

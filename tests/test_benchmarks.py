@@ -47,6 +47,7 @@ def benchmarks(*words, **options):
 REPORTED = {"start": "| offpipe --help |", "touched": "- offpipe, full: the stage ran again in 0 of 2 runs\n"}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", full_but(REPORTED, ["start"]))
 def test_least_work_is_measured_and_reported(tmp_path, what) -> None:
     to = tmp_path / "report"
@@ -142,6 +143,7 @@ def test_unknown_names_and_too_few_runs_are_refused(words) -> None:
 # ---- what is measured ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full_after(4)
 @pytest.mark.parametrize("work", [wide(3), chain(3), scripts(2), many_inputs(3)], ids=lambda work: work.shape)
 @pytest.mark.parametrize("tool", [Make("make", "make"), Ninja("ninja", "ninja")], ids=lambda tool: tool.name)
 def test_other_tools_are_told_the_same_work(tool, work, tmp_path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 
 import pytest
-from suites import full_after
 
 COPY = ["cp", "{inputs.x}", "{outputs.o}"]
 
@@ -83,7 +82,8 @@ def test_an_adoption_is_on_record_with_the_commit_that_it_adopts(written):
     assert written.run("log", "first-a", "--run", commit["run"]).returncode == 0
 
 
-@pytest.mark.parametrize("edit", full_after(3, ["key", "content", "force", "touched", "output"]))
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("edit", ["key", "content", "force", "touched", "output"])
 def test_nothing_is_adopted_where_key_or_content_differ(written, edit):
     renamed = copy("renamed", "in/a.txt", "work/a.txt")
     words = ()
@@ -111,6 +111,7 @@ def test_a_renamed_stage_adopts_after_its_input_was_made_again_with_the_same_byt
     assert started(written)[before:] == ["first-a"] and adopted(written) == ["renamed"]
 
 
+@pytest.mark.full
 def test_a_rename_and_its_undoing_run_nothing(written):
     before = started(written)
     written.define(*TEMPLATES, ALL)
@@ -120,6 +121,7 @@ def test_a_rename_and_its_undoing_run_nothing(written):
     assert started(written) == before and written.run("verify", "--outputs").returncode == 0
 
 
+@pytest.mark.full
 def test_an_adopted_output_becomes_an_orphan_of_its_new_stage(written):
     written.define(*TEMPLATES, ALL)
     written.succeed()

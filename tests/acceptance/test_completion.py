@@ -29,7 +29,7 @@ SETUP = {
 }
 
 
-@pytest.fixture(params=["bash", "zsh", "fish"])
+@pytest.fixture(params=["bash", "fish", pytest.param("zsh", marks=pytest.mark.full)])
 def shell(request, tmp_path):
     """A shell that is installed, and in `tmp_path` its script and some files."""
     if shutil.which(request.param) is None:

@@ -6,7 +6,6 @@ import json
 import re
 
 import pytest
-from suites import full_after
 
 # Two jobs over one input into one output; the first attempt fails in the middle of the second, behind a checkpoint.
 STAGE = """
@@ -46,7 +45,8 @@ def digits(content: bytes, field: str) -> list[int]:
     return list(range(*found.span(1)))
 
 
-@pytest.mark.parametrize("field", full_after(1, ["byteOffset", "job", "lineOffset", "length"]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("field", ["byteOffset", "job", "lineOffset", "length"])
 def test_a_flipped_bit_of_a_checkpoint_loses_no_line(stopped, field) -> None:
     content = stopped.read("state/progress_a.json")
     position = digits(content, field)[-1]
@@ -87,7 +87,8 @@ if os.environ["PIPELINE_ATTEMPT"] == "2":
 """
 
 
-@pytest.mark.parametrize("length", full_after(1, [5000, 50]), ids=["inside a line", "behind the end"])
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("length", [5000, 50], ids=["inside a line", "behind the end"])
 def test_an_input_that_is_edited_between_two_attempts_starts_the_stage_again(bench, length) -> None:
     """`length` says where the offset of the checkpoint lies in the new text."""
     bench.write(
@@ -101,7 +102,8 @@ def test_an_input_that_is_edited_between_two_attempts_starts_the_stage_again(ben
     assert bench.read("out.txt").decode() == "".join(f"{turn} {'x' * length}\n" for turn in ("one", "two"))
 
 
-@pytest.mark.parametrize("code", full_after(1, ["''", "[]", "0.0"]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("code", ["''", "[]", "0.0"])
 def test_a_job_that_is_left_by_an_exit_that_fails_is_not_done(bench, code) -> None:
     leaves = f"if job.line_offset == 35 and stage.attempt == 1:\n                raise SystemExit({code})"
     bench.write(

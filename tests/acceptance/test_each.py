@@ -286,6 +286,7 @@ def test_a_run_with_nothing_to_do_notices_a_new_match_and_a_changed_table(bench)
     assert "is an orphan" in bench.succeed().stderr
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     ("each", "content", "message"),
     [
@@ -364,6 +365,7 @@ def test_a_run_of_a_template_continues_after_a_failure(chain):
     assert chain.run("verify").returncode == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("selector", full_but(["*,1", "[!b]*,1", "*%20*", "*" * 300], ["*%20*", "*" * 300]))
 def test_any_selector_that_runs_stages_leaves_an_intact_record(bench, selector):
     bench.define({"name": "t", "each": {"s": ["a", "c d"], "l": [1, 2]}, "command": ["touch", "{outputs.o}"],
@@ -580,6 +582,7 @@ def test_templates_in_a_cycle_are_refused(bench):
     ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("reads", full_but(["out/a.txt", "out/a*.txt", "out/", "out/*.txt"], ["out/a.txt", "out/"]))
 @pytest.mark.parametrize("words", full_but([(), ("-k",)], [("-k",)]))
 def test_outputs_of_a_template_whose_table_is_missing_are_not_read(bench, reads, words):

@@ -7,7 +7,6 @@ import os
 
 import pytest
 from pipeline_bench import shell
-from suites import full_after
 
 from runner.record.markers import Marker
 
@@ -31,7 +30,8 @@ def edit(path):
     assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
 
 
-@pytest.mark.parametrize("runs", full_after(2, [0, 2, 1]), ids=["at once", "after a no-op record", "after a plan"])
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("runs", [0, 2, 1], ids=["at once", "after a no-op record", "after a plan"])
 def test_an_output_edited_in_place_with_its_time_restored_is_made_again(bench, output, runs):
     for _ in range(runs):
         assert bench.skips_everything()

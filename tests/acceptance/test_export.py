@@ -14,7 +14,6 @@ from audit_bench import LEDGER, State
 from make_state import unpack
 from pipeline_bench import PipelineBench, shell, wait_for
 from signing_keys import make_keys
-from suites import full_after
 
 from runner.canonical import KEY_VARIABLE
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_STAGE_FAILED, EXIT_STATE
@@ -164,7 +163,9 @@ def test_instances_are_covered_like_stages(bench):
     assert [each["annotations"]["stage"] for each in second["subject"]] == ["copy@b"]
 
 
-@pytest.mark.parametrize("is_pruned", full_after(1, [True, False]))
+@pytest.mark.full
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("is_pruned", [True, False])
 def test_what_was_adopted_belongs_to_the_run_that_made_it(nights, is_pruned):
     before = subjects(true_statements(nights))
     for name in ("renamed", "again"):
@@ -248,9 +249,8 @@ def test_an_output_that_another_stage_made_later_is_covered_once(bench):
     assert [each["annotations"]["stage"] for each in second["subject"]] == ["a2"]
 
 
-@pytest.mark.parametrize(
-    "file", full_after(2, ["audit_RUN.jsonl", "stage_a.json", "audit_ledger.jsonl", "metrics_RUN.json"])
-)
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("file", ["audit_RUN.jsonl", "stage_a.json", "audit_ledger.jsonl", "metrics_RUN.json"])
 def test_a_damaged_record_is_not_exported(nights, file):
     path = nights.root / "state" / file.replace("RUN", nights.records("stage.commit")[0]["run"])
     content = path.read_bytes()

@@ -135,6 +135,7 @@ def test_a_line_behind_the_newest_signature_gets_no_signature(signed, keys, tmp_
     assert (done.returncode, done.stdout) == (EXIT_PENDING, "") and "no signature covers" in done.stderr
 
 
+@pytest.mark.full
 def test_after_a_change_of_keys_the_older_is_named(signed, keys, tmp_path_factory):
     newer = make_keys(tmp_path_factory.mktemp("newer"))
     signed.succeed("-f", env=newer.env)

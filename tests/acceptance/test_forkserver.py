@@ -12,7 +12,6 @@ import sys
 import pytest
 from forkserver_probes import PROBES
 from pipeline_bench import ROOT, PipelineBench
-from suites import full_after
 
 from runner.sandbox.forkserver import PURE
 
@@ -191,6 +190,7 @@ out.write_text(repr(list(f())))
 """
 
 
+@pytest.mark.full
 def test_what_a_stage_imports_later_is_what_it_would_be_without_another_stage(tmp_path):
     """The halves of modules that are written in C are not loaded anew, and keep what they hold."""
     everything = "import " + ", ".join(sorted(PURE)) + ", decimal, pickle, sqlite3, fractions\nout.write_text('x')\n"
@@ -219,6 +219,7 @@ def test_a_processor_that_is_edited_while_the_run_goes_on_is_run_as_it_is_then(t
     assert said == "new new"
 
 
+@pytest.mark.full
 def test_the_seed_of_hashes_is_new_in_every_run_and_the_specs_own_is_heeded(tmp_path):
     bench = PipelineBench(tmp_path)
     shows = "out.write_text(str(hash('some text')))\n"
@@ -232,15 +233,16 @@ def test_the_seed_of_hashes_is_new_in_every_run_and_the_specs_own_is_heeded(tmp_
     assert {*seeded, bench.read("second").decode()} == {seeded[0]}
 
 
+@pytest.mark.full_after(3)
 @pytest.mark.parametrize(
     ("env", "asks", "said"),
-    full_after(3, [
+    [
         ({"PYTHONUTF8": "1"}, "sys.flags.utf8_mode", "1"),
         ({"LC_ALL": "C"}, "os.environ['LC_ALL']", "C"),
         ({"LD_BIND_NOW": "1"}, "os.environ['LD_BIND_NOW']", "1"),
         ({"PYTHONOPTIMIZE": "2"}, "sys.flags.optimize", "2"),
         ({"LANG": "C"}, "os.environ['LANG']", "C"),
-    ]),
+    ],
 )  # fmt: skip
 def test_what_an_interpreter_heeds_only_when_it_starts_gets_a_new_one(tmp_path, env, asks, said):
     bench = PipelineBench(tmp_path)

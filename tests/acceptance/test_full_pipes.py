@@ -126,6 +126,7 @@ def test_an_error_that_nobody_reads_ends_a_run_with_its_code(spec) -> None:
         assert run.wait(ENDS_IN_TIME) == 2
 
 
+@pytest.mark.full
 def test_a_slow_reader_gets_every_line_in_order(spec) -> None:
     with full_pipe(capacity=4096) as (read_end, write_end):
         with started(spec, "-j1", stdout=write_end, stderr=write_end) as run:

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 
+import pytest
 from pipeline_bench import PipelineBench, kill, shell, wait_for
 
 
@@ -157,6 +158,7 @@ def test_status_shows_a_warning_until_it_no_longer_holds(bench) -> None:
     intact(bench)
 
 
+@pytest.mark.full
 def test_the_list_can_be_cut_by_date_by_number_and_to_what_failed(bench) -> None:
     bench.write("in.txt", "x\n")
     bench.define(copy())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from pipeline_bench import shell
-from suites import full_after
 
 COPY = 'cp "$PIPELINE_INPUT_X" "$PIPELINE_OUTPUT_OUT"'
 
@@ -17,9 +16,8 @@ def statuses(result: dict[str, object]) -> dict[str, str]:
     return {name: stage["status"] for name, stage in result["stages"].items()}
 
 
-@pytest.mark.parametrize(
-    ("missing", "arrives"), full_after(1, [("late/*.txt", "late/b.txt"), ("in/b.txt", "in/b.txt")])
-)
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize(("missing", "arrives"), [("late/*.txt", "late/b.txt"), ("in/b.txt", "in/b.txt")])
 def test_only_what_needs_a_missing_source_is_blocked_until_it_arrives(bench, missing, arrives) -> None:
     bench.write("in/a.txt", "a\n")
     bench.define(

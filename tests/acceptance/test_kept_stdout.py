@@ -8,7 +8,6 @@ import re
 
 import pytest
 from pipeline_bench import shell
-from suites import full_after
 
 LINES = "seq 1 30000"  # 168,894 bytes
 PRINTED = "".join(f"{number}\n" for number in range(1, 30_001))
@@ -43,7 +42,8 @@ def test_a_stage_that_only_printed_into_its_output_shows_that(bench) -> None:
     assert (shown.stdout, shown.stderr) == ("no such column\n", "")
 
 
-@pytest.mark.parametrize("fails", full_after(1, [True, False]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("fails", [True, False])
 def test_the_next_attempt_begins_without_it(bench, fails) -> None:
     bench.define(prints("echo attempt $PIPELINE_ATTEMPT; test $PIPELINE_ATTEMPT -gt $(cat last)"))
     bench.write("last", "1")
@@ -86,10 +86,11 @@ def test_it_is_kept_if_another_output_is_at_fault(bench, script) -> None:
     assert bench.leftovers() == []
 
 
-@pytest.mark.parametrize("script", full_after(2, [
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("script", [
     "true", 'rm "$PIPELINE_OUTPUT_OUT"', 'rm "$PIPELINE_OUTPUT_OUT"; mkfifo "$PIPELINE_OUTPUT_OUT"',
     'ln -sf /etc/passwd "$PIPELINE_OUTPUT_OUT"', 'rm "$PIPELINE_OUTPUT_OUT"; mkdir "$PIPELINE_OUTPUT_OUT"',
-]))  # fmt: skip
+])  # fmt: skip
 def test_nothing_is_kept_of_what_is_no_file_any_more_or_empty(bench, script) -> None:
     bench.define(prints(f"{script}; exit 3"))
     done = bench.run()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from pipeline_bench import shell, wait_for
-from suites import full_after
 
 SHOW = """
 import json, os, sys
@@ -95,7 +94,8 @@ def test_the_stage_file_holds_what_the_variables_hold(bench):
     assert stage["outputs"] == json.loads(env["PIPELINE_OUTPUTS"]) == {"out": env["PIPELINE_OUTPUT_OUT"]}
 
 
-@pytest.mark.parametrize("closed", full_after(1, ["0<&- 1>&- 2>&-", "0<&-", "1>&-", "2>&-"]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("closed", ["0<&- 1>&- 2>&-", "0<&-", "1>&-", "2>&-"])
 def test_a_runner_with_closed_stdio_runs_stages_as_ever(bench, closed):
     bench.write("in.txt", "text\n")
     bench.define({"name": "cat", "command": ["cat"], "stdin": "in", "stdout": "out",

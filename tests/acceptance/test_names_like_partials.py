@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from pipeline_bench import shell
-from suites import full_after
 
 NAME = ".partial-0123ab.txt"
 
 
-@pytest.mark.parametrize("name", full_after(1, [f"sub/{NAME}", NAME, f"{NAME}/file"]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("name", [f"sub/{NAME}", NAME, f"{NAME}/file"])
 def test_a_file_named_like_a_partial_counts_in_a_directory_input(bench, name):
     bench.write("in/file", "x")
     bench.write(f"in/{name}", "one")

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench, shell
-from suites import full_after, full_but
+from suites import full_but
 
 from runner.engine import Options
 from runner.engine.query import plan
@@ -305,7 +305,8 @@ def test_what_the_disk_refuses_leaves_nothing(fresh, monkeypatch):
 # ---- what else must not be passed by ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", full_after(1, ["PATH", "HOME"]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("name", ["PATH", "HOME"])
 def test_another_environment_is_for_the_long_way(fresh, monkeypatch, name):
     monkeypatch.setenv(name, f"{os.environ.get(name, '')}:/more")
     assert quick.answer([str(fresh.spec), "-q"]) is None
@@ -320,7 +321,8 @@ def test_a_held_lock_is_for_the_long_way(fresh, locked):
     assert quick.answer([str(fresh.spec), "-q"]) == 0
 
 
-@pytest.mark.parametrize("torn", full_after(1, [b'{"data":{"invo', b"{", b'{"data":{"invocation":{"began":']), ids=len)
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("torn", [b'{"data":{"invo', b"{", b'{"data":{"invocation":{"began":'], ids=len)
 def test_a_line_of_the_ledger_that_a_kill_tore_is_cut_off_by_the_next_run(fresh, torn):
     with open(fresh.root / "state/audit_ledger.jsonl", "ab") as ledger:
         ledger.write(torn)
@@ -348,12 +350,10 @@ def test_other_words_are_for_the_long_way(fresh, words):
     assert quick.answer([str(fresh.spec), *words]) is None
 
 
+@pytest.mark.full_after(3)
 @pytest.mark.parametrize(
     "words",
-    full_after(
-        3,
-        [[], ["-j", "4"], ["--on-failure", "tell"], ["-q"], ["-k"], ["-j2"], ["--jobs=1"], ["--durability=process"]],
-    ),
+    [[], ["-j", "4"], ["--on-failure", "tell"], ["-q"], ["-k"], ["-j2"], ["--jobs=1"], ["--durability=process"]],
     ids=" ".join,
 )
 def test_words_that_change_nothing_where_nothing_runs_are_answered(fresh, words):
@@ -361,7 +361,8 @@ def test_words_that_change_nothing_where_nothing_runs_are_answered(fresh, words)
     assert quick.answer(["run", str(fresh.spec), *words]) == 0
 
 
-@pytest.mark.parametrize("at", full_after(2, [0, -1, 20, 40, 60]))
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("at", [0, -1, 20, 40, 60])
 def test_a_damaged_record_is_none(fresh, at):
     path = fresh.root / ".offpipe/noop-spec.json"
     content = bytearray(path.read_bytes())
@@ -372,7 +373,8 @@ def test_a_damaged_record_is_none(fresh, at):
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
 
-@pytest.mark.parametrize("content", full_after(1, [None, b"", b"{}"]), ids=["changed", "empty", "other"])
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("content", [None, b"", b"{}"], ids=["changed", "empty", "other"])
 def test_a_damaged_record_is_told_once_and_written_anew(fresh, content):
     path = fresh.root / ".offpipe/noop-spec.json"
     whole = path.read_bytes()
@@ -432,6 +434,7 @@ def test_it_records_what_the_long_way_records(fresh):
     assert fresh.succeed("verify").returncode == 0
 
 
+@pytest.mark.full
 def test_runs_side_by_side_leave_a_chain(fresh):
     started = [fresh.start("-q") for _ in range(8)]
     assert [process.wait(60) for process in started] == [0] * 8
@@ -439,6 +442,7 @@ def test_runs_side_by_side_leave_a_chain(fresh):
     assert fresh.succeed("verify").returncode == 0
 
 
+@pytest.mark.full
 def test_it_is_one_record_for_both_ways_to_start_and_every_directory(fresh, tmp_path):
     script = [sys.executable, "-c", "from runner.__main__ import main; raise SystemExit(main())", str(fresh.spec), "-q"]
     module = [sys.executable, "-m", "runner", str(fresh.spec), "-q"]
@@ -451,6 +455,7 @@ def test_it_is_one_record_for_both_ways_to_start_and_every_directory(fresh, tmp_
         assert record.stat().st_mtime_ns == before, "it was planned, and recorded anew"
 
 
+@pytest.mark.full
 def test_a_long_spec_is_in_one_log_and_named_by_those_that_follow(fresh):
     value = json.loads(fresh.spec.read_text())
     value["description"] = "x" * SHORT_SPEC
@@ -465,7 +470,9 @@ def test_a_long_spec_is_in_one_log_and_named_by_those_that_follow(fresh):
     assert fresh.succeed("verify").returncode == 0
 
 
-@pytest.mark.parametrize("module", full_after(1, [True, False]), ids=["module", "script"])
+@pytest.mark.full
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("module", [True, False], ids=["module", "script"])
 def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_path, module):
     """Coverage by an exit function, a profiler by running the program in itself."""
     (tmp_path / "sitecustomize.py").write_text("import atexit\natexit.register(print, 'the end')\n")
@@ -488,7 +495,8 @@ def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_pa
     assert record.stat().st_mtime_ns == before, "it was planned"
 
 
-@pytest.mark.parametrize("length", full_after(1, [255, 200, 201]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("length", [255, 200, 201])
 def test_a_spec_whose_name_is_as_long_as_can_be_has_one(tmp_path, length):
     bench = PipelineBench(tmp_path)
     bench.spec = tmp_path / f"{'s' * (length - 5)}.json"
@@ -522,7 +530,8 @@ FORGERIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("forgery", full_after(3, FORGERIES))
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_forged_record_leads_to_a_full_run_and_an_intact_log(fresh, forgery):
     forged(fresh, *FORGERIES[forgery])
     assert quick.answer([str(fresh.spec), "-q"]) is None

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from pipeline_bench import shell
-from suites import full_after
+from suites import full_but
 
 EXCLUDES_NOBODY = "import fcntl\nfcntl.flock = lambda *_: None\n"
 REFUSES = """import errno, fcntl
@@ -18,9 +18,10 @@ fcntl.flock = flock
 """
 
 
+@pytest.mark.full_after(2)
 @pytest.mark.parametrize(
     "locks",
-    full_after(2, [EXCLUDES_NOBODY, *(REFUSES.format(name) for name in ("ENOLCK", "EOPNOTSUPP", "ENOSYS", "EBADF"))]),
+    [EXCLUDES_NOBODY, *(REFUSES.format(name) for name in ("ENOLCK", "EOPNOTSUPP", "ENOSYS", "EBADF"))],
 )
 def test_a_file_system_whose_locks_exclude_nobody_is_refused_with_a_hint(bench, tmp_path, locks):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
@@ -59,7 +60,7 @@ def make_file(path):
         pass
 
 
-@pytest.mark.parametrize("make", full_after(2, [os.mkfifo, make_link, os.mkdir, make_socket]))
+@pytest.mark.parametrize("make", full_but([os.mkfifo, make_link, os.mkdir, make_socket], [os.mkfifo, make_link]))
 @pytest.mark.parametrize("name", ["pipeline.lock", "a.lock"])
 def test_what_is_in_the_place_of_a_lock_file_is_named_with_what_to_do(bench, monkeypatch, make, name):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
@@ -75,15 +76,13 @@ def test_what_is_in_the_place_of_a_lock_file_is_named_with_what_to_do(bench, mon
     bench.succeed()
 
 
+@pytest.mark.full_after(3)
 @pytest.mark.parametrize(
     ("name", "make"),
-    full_after(
-        3,
-        [
-            ("locks", make_link),
-            *((name, make) for make in (make_file, os.mkfifo, make_socket) for name in (".offpipe", "locks")),
-        ],
-    ),
+    [
+        ("locks", make_link),
+        *((name, make) for make in (make_file, os.mkfifo, make_socket) for name in (".offpipe", "locks")),
+    ],
 )
 def test_what_is_in_the_place_of_a_directory_is_named_with_what_to_do(bench, monkeypatch, make, name):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))

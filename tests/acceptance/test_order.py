@@ -7,7 +7,6 @@ import re
 
 import pytest
 from pipeline_bench import shell
-from suites import full_after
 
 # Counts the stages that run at the same moment; the first of them wait until they are as many as are expected.
 COUNTED = """
@@ -55,9 +54,10 @@ def test_order_comes_from_files_and_needs_not_from_the_spec(bench):
     assert ran(bench) == ["first", "tree", "middle", "last"]
 
 
-@pytest.mark.parametrize(("jobs", "resources", "most"), full_after(3, [
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize(("jobs", "resources", "most"), [
     (3, {}, 3), (4, {"cpus": 2}, 2), (8, {"memoryMiB": 10_000_000}, 1), (2, {"cpus": 64}, 1), (1, {}, 1),
-]))  # fmt: skip
+])  # fmt: skip
 def test_as_many_at_once_as_jobs_cpus_and_memory_allow(bench, jobs, resources, most):
     bench.define(
         *(shell(f"s{n}", COUNTED, resources=resources, env={"MOST": str(most)}, timeoutSeconds=20) for n in range(6))
@@ -116,7 +116,9 @@ def test_force_runs_all_and_with_names_only_these(bench):
     assert bench.skips_everything()
 
 
-@pytest.mark.parametrize(("shape", "count"), full_after(1, [(chain, 2_000), (chain, 10_000), (fan, 10_000)]))
+@pytest.mark.full
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize(("shape", "count"), [(chain, 2_000), (chain, 10_000), (fan, 10_000)])
 def test_thousands_of_stages_are_loaded_planned_and_drawn(bench, shape, count):
     bench.write("in.txt", "x")
     bench.define(*shape(count))
@@ -144,7 +146,9 @@ def test_a_failure_settles_a_thousand_that_wait_for_their_next_attempt(bench):
     assert len(json.loads(done.stdout)["stages"]) == 1_101
 
 
-@pytest.mark.parametrize("count", full_after(1, [2_000, 10_000]))  # Python's recursion ends at 1,000
+@pytest.mark.full
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("count", [2_000, 10_000])  # Python's recursion ends at 1,000
 def test_a_chain_whose_first_fails_blocks_thousands(bench, count):
     stages = chain(count)
     stages[0]["command"] = ["false"]

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 from pipeline_bench import kill_and_await, shell, wait_for
-from suites import full_after, full_but
+from suites import full_but
 
 ALL = "all.txt"
 ORPHAN = "is an orphan"
@@ -98,6 +98,7 @@ def test_clean_removes_orphans_like_every_output(two, words):
     assert two.read(ALL) == b"a\n"
 
 
+@pytest.mark.full
 def test_the_no_op_record_answers_a_run_without_orphans_only(two):
     two.define(source("a"))
     two.succeed()
@@ -137,6 +138,7 @@ def test_an_output_that_was_renamed_is_an_orphan_before_and_after_its_stage_has_
     assert two.read("state/stage_a.json").count(b'"out/a.txt"') == 1, "it may come back from a backup"
 
 
+@pytest.mark.full
 def test_an_output_that_gets_its_old_name_back_is_no_orphan(two):
     two.succeed("clean")
     for output in ("out/a.txt", "out/new.txt", "out/a.txt"):
@@ -148,6 +150,7 @@ def test_an_output_that_gets_its_old_name_back_is_no_orphan(two):
     assert two.succeed("clean", "--orphans", "-n").stdout == "would remove out/new.txt\n"
 
 
+@pytest.mark.full
 def test_a_stage_that_was_renamed_leaves_only_what_the_new_one_does_not_declare(two):
     two.succeed("clean", "--orphans")
     two.define(source("a", stage="renamed"), gather())
@@ -192,7 +195,9 @@ def touch(bench):
         os.utime(path, (1, 1))
 
 
-@pytest.mark.parametrize("change", full_after(1, [copy_and_restore, chmod, touch]))
+@pytest.mark.full
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("change", [copy_and_restore, chmod, touch])
 def test_an_orphan_stays_one_whatever_happens_to_modes_times_and_inodes(two, change):
     two.define(source("a"), tree(), gather("out/*.txt", "out/**/*.txt"))
     two.succeed()
@@ -251,6 +256,7 @@ def test_an_input_that_names_an_orphan_adopts_it(two):
     assert two.read("out/b.txt") == b"b\n"
 
 
+@pytest.mark.full
 def test_a_file_in_an_orphan_directory_adopts_all_of_it(two):
     two.define(source("a"), tree(), gather())
     two.succeed()
@@ -261,6 +267,7 @@ def test_a_file_in_an_orphan_directory_adopts_all_of_it(two):
     assert two.exists("out/tree/sub/deep.txt")
 
 
+@pytest.mark.full
 def test_a_processor_adopts_what_made_it(two):
     script = "#!/bin/sh\\ncp in/a.txt \\$PIPELINE_OUTPUT_TEXT\\n"
     make = f'printf "{script}" >$PIPELINE_OUTPUT_T; chmod +x $PIPELINE_OUTPUT_T'
@@ -272,7 +279,8 @@ def test_a_processor_adopts_what_made_it(two):
     assert two.exists("t.sh")
 
 
-@pytest.mark.parametrize("gone", full_after(2, ["a glob", "an empty directory", "a file", "a directory"]))
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("gone", ["a glob", "an empty directory", "a file", "a directory"])
 def test_nothing_is_removed_while_a_source_is_missing(two, gone):
     two.write("disk/x.csv", "x\n")
     two.write("mounted/y.csv", "y\n")
@@ -296,6 +304,7 @@ def test_nothing_is_removed_while_a_source_is_missing(two, gone):
     assert not two.exists("out/b.txt"), "`clean` removes everything anyway"
 
 
+@pytest.mark.full
 def test_a_directory_that_contains_an_orphan_is_refused_as_an_input(two):
     two.define(source("a"), shell("list", "ls out >$PIPELINE_OUTPUT_OUT", inputs={"d": "out/"}, outputs={"out": "l"}))
     for verb in ("validate", "plan", "run"):
@@ -362,7 +371,8 @@ def test_state_of_an_earlier_release_has_orphans_too(two):
     assert two.succeed("clean", "--orphans").stdout == "removed out/b.txt\n"
 
 
-@pytest.mark.parametrize("orphan", full_after(1, ["out/tree/", "out/b.txt"]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("orphan", ["out/tree/", "out/b.txt"])
 def test_a_killed_clean_leaves_nothing_that_an_input_takes_in(two, orphan):
     """Whatever is left of an orphan, a directory that holds it is refused until `clean` has removed it."""
     two.define(source("a"), source("b"), tree(), gather())
@@ -398,6 +408,7 @@ def test_an_orphan_that_comes_back_is_still_one(two, words):
     assert two.read(ALL) == b"a2\n"
 
 
+@pytest.mark.full
 def test_clean_keeps_what_is_known_of_an_orphan_that_it_keeps(two):
     two.define(
         source("a", "out/new.txt"), gather(), {**source("a", "kept.txt", "use"), "inputs": {"text": "out/a.txt"}}

@@ -6,7 +6,6 @@ import re
 
 import pytest
 from pipeline_bench import shell, unstamped
-from suites import full_after
 
 # Stops once behind a checkpoint of 1,200 lines; the next attempt goes on from it, or starts anew.
 SLOW = """
@@ -59,12 +58,13 @@ def test_one_that_fits_is_told_by_those_who_decide_and_gone_on_from(bench) -> No
     assert bench.read("out/slow.txt") == b"beg"
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     ("offset", "text"),
-    full_after(1, [
+    [
         ('\\"byteOffset\\": 9,', "checkpoint of 9 bytes does not fit any more: it starts anew"),
         ("", "checkpoint does not fit any more: it starts anew"),
-    ]),
+    ],
 )  # fmt: skip
 def test_it_is_told_by_what_the_program_said_of_itself(bench, offset, text) -> None:
     stopped(bench, offset)("after")

@@ -127,6 +127,7 @@ def test_a_program_below_root_is_code_and_the_interpreter_of_a_command_is_a_prog
     assert bench.skips_everything()
 
 
+@pytest.mark.full
 def test_a_program_that_an_earlier_stage_makes_counts_as_an_input_and_only_if_it_is_declared(bench):
     make = "cp in.txt $PIPELINE_OUTPUT_OUT; chmod 755 $PIPELINE_OUTPUT_OUT"
     tool = {"name": "make", "command": ["sh", "-c", make], "inputs": {"x": "in.txt"}, "outputs": {"out": "made/tool"}}
@@ -170,6 +171,7 @@ def test_each_commit_has_the_digest_of_its_program(bench, tools):
     assert programs == {"a": digest(tools / "second/tool"), "b": digest(sys.executable)}
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 def test_a_run_with_work_has_the_commit_and_one_without_has_not(bench, tools):
     def git(*words):

@@ -71,6 +71,7 @@ def test_it_removes_what_began_before_a_date(bench) -> None:
         assert bench.run("prune", *words).returncode == 2
 
 
+@pytest.mark.full
 def test_a_marker_of_a_pruned_run_that_was_changed_is_found(bench) -> None:
     nights(bench)
     old = bench.read("state/stage_a.json")
@@ -101,6 +102,7 @@ def test_an_open_run_and_a_log_that_others_refer_to_stay(bench) -> None:
     assert bench.run("verify").returncode == 3
 
 
+@pytest.mark.full
 def test_a_damaged_record_is_not_pruned(bench) -> None:
     nights(bench)
     metrics = next((bench.root / "state").glob("metrics_*.json"))
@@ -155,6 +157,7 @@ def test_killed_at_any_call_it_leaves_whole_runs_and_the_next_completes_it(bench
         assert place.skips_everything()
 
 
+@pytest.mark.full
 def test_the_id_of_a_pruned_run_is_not_used_again(bench) -> None:
     nights(bench)
     bench.succeed("-f", "--run-id=old")

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from pipeline_bench import shell, unstamped, wait_for
-from suites import full_after, full_but
+from suites import full_but
 
 TWO = {"one": "out/one.txt", "two": "out/two.txt"}
 
@@ -77,7 +77,8 @@ def tree_with(inside):
     return shell("a", f"mkdir $PIPELINE_OUTPUT_T; cd $PIPELINE_OUTPUT_T; touch x; {inside}", outputs={"t": "tree/"})
 
 
-@pytest.mark.parametrize("inside", full_after(2, FINE))
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("inside", FINE)
 def test_a_directory_may_hold_and_replace_anything_that_can_be_read(bench, inside):
     bench.define(tree_with(inside))
     bench.succeed(command=AS_A_USER)
@@ -87,7 +88,8 @@ def test_a_directory_may_hold_and_replace_anything_that_can_be_read(bench, insid
     assert bench.leftovers() == []
 
 
-@pytest.mark.parametrize("inside", full_after(2, UNUSABLE))
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("inside", UNUSABLE)
 def test_a_directory_with_what_nobody_can_read_is_the_stages_failure(bench, inside):
     if bench.cluster:
         pytest.skip("its workers have other privileges")
@@ -165,7 +167,8 @@ def test_what_changes_once_is_read_again_and_published_under_its_own_key(bench):
     assert bench.skips_everything()
 
 
-@pytest.mark.parametrize("code", full_after(1, [0, 1]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("code", [0, 1])
 def test_a_stage_that_wrote_the_real_path_itself_is_told_where_to_write(bench, code):
     bench.define(shell("a", f"mkdir -p out; echo half > out/a.txt; exit {code}"))
     told = bench.run().stderr

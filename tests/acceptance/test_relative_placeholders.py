@@ -7,7 +7,6 @@ import re
 
 import pytest
 from pipeline_bench import PipelineBench
-from suites import full_after
 
 SHOWS = 'exec >"$PIPELINE_OUTPUT_O"; printf "%s\\n" "$@"'
 COUNT = {
@@ -55,12 +54,13 @@ def test_words_and_lists_are_relative_and_variables_absolute(bench) -> None:
     assert others == [f"{bench.root}/in/-b.txt", f"{bench.root}/in/a.txt", "in/-b.txt", "in/a.txt"]
 
 
-@pytest.mark.parametrize(("source", "target", "command"), full_after(2, [
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize(("source", "target", "command"), [
     ("a.txt", "a:b.tar", ["tar", "cf", "{outputs.y}", "{inputs.x}"]),
     ("-n.txt", "y", ["cp", "{inputs.x}", "{outputs.y}"]),
     ("-n.txt", "y", ["sh", "-c", 'xargs -a "$0" cat >"$1"', "{list.x}", "{outputs.y}"]),
     ("a=b.txt", "y", ["sh", "-c", 'awk "{ print }" "$0" >"$1"', "{inputs.x}", "{outputs.y}"]),
-]))  # fmt: skip
+])  # fmt: skip
 def test_no_name_of_a_file_is_taken_for_anything_else(bench, source, target, command) -> None:
     bench.write(source, "x\n")
     bench.define({"name": "a", "command": command, "inputs": {"x": source}, "outputs": {"y": target}})

@@ -107,6 +107,7 @@ def test_a_stage_that_is_up_to_date_shows_what_an_earlier_run_made(bench) -> Non
     )
 
 
+@pytest.mark.full
 def test_a_blocked_stage_shows_nothing_that_an_earlier_run_made(bench) -> None:
     bench.write("in.txt", "x\n")
     first = shell("a", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"})
@@ -118,6 +119,7 @@ def test_a_blocked_stage_shows_nothing_that_an_earlier_run_made(bench) -> None:
     assert report(bench).row("stages", "b")[1] == "blocked" and "out/" not in report(bench).text("files")
 
 
+@pytest.mark.full
 def test_a_resumed_run_has_both_parts_in_its_timeline(bench) -> None:
     failing(bench)
     bench.define(
@@ -166,6 +168,7 @@ def test_any_run_on_record_can_be_shown(bench) -> None:
     assert bench.run("report", "--run", "unknown").returncode == 2
 
 
+@pytest.mark.full
 def test_a_pruned_run_says_so(bench) -> None:
     bench.write("in.txt", "x\n")
     bench.define(shell("a", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}))
@@ -197,6 +200,7 @@ def test_a_run_at_work_is_running_and_a_killed_one_did_not_end(bench) -> None:
     assert page.row("stages", "a")[4].startswith("at least ") and "the same command continues" in page.text()
 
 
+@pytest.mark.full
 def test_after_a_run_with_nothing_to_do_the_graph_comes_from_the_log_that_has_the_spec(bench) -> None:
     bench.write("in.txt", "x\n")
     copy = {"command": ["cp", "{inputs.x}", "{outputs.out}"]}
@@ -218,6 +222,7 @@ def test_before_the_first_run_there_is_no_report(bench) -> None:
     assert done.returncode == 2 and done.stderr == "error: no run yet\n" and not list(bench.root.glob("*.html"))
 
 
+@pytest.mark.full
 def test_a_damaged_record_gives_a_report_that_says_so(bench) -> None:
     failing(bench)
     (log,) = [path for path in (bench.root / "state").glob("audit_*.jsonl") if path.name != "audit_ledger.jsonl"]
@@ -242,6 +247,7 @@ def test_without_its_key_a_keyed_record_counts_as_unchecked(bench, tmp_path) -> 
     assert "not checked" in report(project).text("record")
 
 
+@pytest.mark.full
 def test_signatures_are_checked_with_a_public_key_and_named_without(bench, tmp_path_factory) -> None:
     keys, other = (make_keys(tmp_path_factory.mktemp("keys"), name) for name in ("key", "other"))
     waits = "test -e wait || exit 0; touch begun; until test -e go; do sleep 0.01; done"
@@ -294,6 +300,7 @@ def test_a_record_that_no_run_can_have_written_is_refused(bench, tmp_path_factor
     assert (done.returncode, done.stdout) == (6, "") and "cannot be understood" in done.stderr
 
 
+@pytest.mark.full
 def test_networks_and_warnings_are_listed(bench) -> None:
     stage = shell("call", "(exec 3<>/dev/tcp/192.0.2.1/80) 2>/dev/null; echo > $PIPELINE_OUTPUT_OUT")
     bench.define(

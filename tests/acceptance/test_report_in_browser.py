@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from browser import LACKING, Browser
 from pipeline_bench import PipelineBench, shell
-from suites import full_after, full_but
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
+pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(LACKING), reason=LACKING)]
 COPY = "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT"
 TIMES = "\N{MULTIPLICATION SIGN}"
 SCHEMES = ("light", "dark")
@@ -62,7 +61,8 @@ def _report(bench: PipelineBench, name: str) -> Path:
     return bench.root / f"{name}.html"
 
 
-@pytest.mark.parametrize(("name", "scheme"), full_after(3, product(("failed", "large", "resumed"), SCHEMES)))
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ["failed", "large", "resumed"])
 def test_a_page_asks_for_nothing_and_can_be_read_in_both_schemes(browser, pages, name, scheme) -> None:
     assert browser.open(pages[name], scheme) == [pages[name].as_uri()]
     assert browser.driver.get_log("browser") == []
@@ -114,7 +114,7 @@ def test_on_a_phone_digests_wrap_and_names_do_not(browser, pages) -> None:
     assert min(digests) >= 3 and max(names) <= 1 and wide <= width, (digests, names, width, wide)
 
 
-@pytest.mark.parametrize("name", full_but(["failed", "large"], ["failed"]))
+@pytest.mark.parametrize("name", ["failed", "large"])
 def test_it_prints_on_a4_in_light_colours(browser, pages, name) -> None:
     browser.open(pages[name], "dark")
     boxes = {tuple(map(float, box)) for box in re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", browser.printed())}

@@ -7,7 +7,6 @@ import time
 
 import pytest
 from pipeline_bench import shell
-from suites import full_after
 
 COUNT = "echo x >> tries; "
 QUICK = {"delaySeconds": 0.01, "jitter": 0}
@@ -17,7 +16,8 @@ def tries(bench):
     return bench.read("tries").count(b"x")
 
 
-@pytest.mark.parametrize(("end", "retry", "tried", "code"), full_after(6, [
+@pytest.mark.full_after(6)
+@pytest.mark.parametrize(("end", "retry", "tried", "code"), [
     ("exit 75", {"attempts": 3}, 3, 75),
     ("exit 75", {"attempts": 3, "retryExitCodes": [1]}, 1, 1),
     ("exit 255", {"attempts": 2, "retryExitCodes": [255, 1]}, 2, 75),
@@ -29,7 +29,7 @@ def tries(bench):
     ("kill -TERM $$", {"attempts": 2, "retryExitCodes": ["SIGTERM"]}, 2, 75),
     ("kill -SEGV $$", {"attempts": 2, "retryExitCodes": ["SIGKILL"]}, 1, 1),
     ("exit 137", {"attempts": 2, "retryExitCodes": ["SIGKILL"]}, 1, 1),
-]))  # fmt: skip
+])  # fmt: skip
 def test_retries_what_is_listed_and_nothing_else(bench, end, retry, tried, code):
     bench.define(shell("a", COUNT + end, retry={**QUICK, **retry}))
     assert bench.run().returncode == code
@@ -53,12 +53,13 @@ def test_ends_75_only_when_every_failure_was_retryable(bench):
     assert bench.run("-k").returncode == 1
 
 
-@pytest.mark.parametrize(("retry", "longest"), full_after(3, [
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize(("retry", "longest"), [
     ({"delaySeconds": 0.04, "multiplier": 3, "jitter": 0.5, "maxDelaySeconds": 0.1}, [0.04, 0.1, 0.1]),
     ({"delaySeconds": [0.05, 0.01], "jitter": 0}, [0.05, 0.01, 0.01]),
     ({}, None),
     ({"delaySeconds": 0.04, "multiplier": 2, "jitter": 0.5}, [0.04, 0.08, 0.16]),
-]))  # fmt: skip
+])  # fmt: skip
 def test_delays_are_drawn_as_the_spec_says_and_are_on_record(bench, retry, longest):
     bench.define(shell("a", "date +%s.%N >> times; exit 75", retry={"attempts": 4 if longest else 1, **retry}))
     assert bench.run("--run-id", "fixed").returncode == 75
@@ -72,6 +73,7 @@ def test_delays_are_drawn_as_the_spec_says_and_are_on_record(bench, retry, longe
     assert all(later - before >= d for before, later, d in zip(times, times[1:], delays[1:], strict=False))
 
 
+@pytest.mark.full
 def test_the_same_run_id_draws_the_same_delays(bench, tmp_path_factory):
     seen = []
     for _ in range(2):
@@ -136,6 +138,7 @@ def test_attempt_numbers_go_on_in_the_next_run_and_tries_begin_anew(bench):
     assert [one["attempt"] for one in bench.attempts("a")] == [1, 2, 3, 4]
 
 
+@pytest.mark.full
 def test_attempts_are_shown_as_this_invocation_counts_them(bench):
     retry = {**QUICK, "attempts": 3}
     bench.define(shell("a", "test $PIPELINE_ATTEMPT = 5 || exit 75; touch $PIPELINE_OUTPUT_OUT", retry=retry))

@@ -105,6 +105,7 @@ def edit(bench: PipelineBench, path: str, old: str, new: str) -> None:
     bench.write(path, text.replace(old, new))
 
 
+@pytest.mark.full
 def test_edits_run_what_the_readme_says(tmp_path) -> None:
     bench = lay_out(tmp_path / "edited", 4)
     *rows, fourth, fifth = bench.read("samples.csv").decode().splitlines(keepends=True)

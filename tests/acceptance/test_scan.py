@@ -73,6 +73,7 @@ def test_stages_that_are_not_asked_for_do_not_count(refused):
     assert refused.read("out/clean.txt") == b"x"
 
 
+@pytest.mark.full
 def test_a_longer_list_is_heard_although_all_is_up_to_date(bench):
     bench.write("p.py", f"import decimal\n{WRITES}")
     bench.define(stage("a", processor="p.py"))
@@ -119,10 +120,12 @@ def test_code_that_changes_while_the_run_is_on_is_scanned_before_it_starts(bench
 HIDDEN = b"# -*- coding: utf-7 -*-\n+" + base64.b64encode("import socket".encode("utf-16-be")).rstrip(b"=") + b"-\n"
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     "content",
-    [HIDDEN, "import socket".encode("utf-16"), b"import os\0\nimport socket\n", b"# coding: klingon\nimport os\n"],
-)
+    [HIDDEN, "import socket".encode("utf-16"), b"import os\0\nimport socket\n",
+                   b"# coding: klingon\nimport os\n"],
+)  # fmt: skip
 def test_no_encoding_hides_anything(bench, content):
     bench.write("p.py", content)
     bench.define(stage("a", processor="p.py"))
@@ -160,6 +163,7 @@ def test_ready_made_stages_run_whatever_is_banned(bench):
     assert bench.read("o.txt") == b"A\n"
 
 
+@pytest.mark.full
 def test_a_thousand_stages_that_share_a_finding_are_one_block(bench):
     bench.write("p.py", "import socket\n")
     bench.define(*(stage(f"s{number}", processor="p.py") for number in range(1000)))

@@ -13,7 +13,7 @@ from audit_bench import FAIL_ONCE, LEDGER, State
 from forked_runs import offpipe
 from pipeline_bench import PipelineBench, shell, wait_for
 from signing_keys import KeyPair, make_keys, needs_openssl, openssl, run_shell, shell_blocks
-from suites import full_after, full_but
+from suites import full_but
 
 from runner.canonical import KEY_VARIABLE, spell
 from runner.record.seal import PLAIN, SIGNING_VARIABLE, signing
@@ -104,9 +104,8 @@ def test_a_run_with_nothing_to_do_signs_without_a_plan(bench, keys, monkeypatch)
     assert bench.run().returncode == 2
 
 
-@pytest.mark.parametrize(
-    "place", full_after(1, ["a link to the directory", "a link into the workspace", "a hard link"])
-)
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("place", ["a link to the directory", "a link into the workspace", "a hard link"])
 def test_a_run_with_nothing_to_do_notices_that_the_key_lies_in_the_workspace_now(bench, keys, monkeypatch, place):
     bench.write("in.txt", "one\n")
     bench.define(A)
@@ -126,6 +125,7 @@ def test_a_run_with_nothing_to_do_notices_that_the_key_lies_in_the_workspace_now
     assert ledger(bench) == before
 
 
+@pytest.mark.full
 def test_a_run_without_a_key_loads_no_cryptography(bench):
     bench.write("in.txt", "one\n")
     bench.define(A)
@@ -184,10 +184,11 @@ def unsigned_copy(bench):
     return copy
 
 
+@pytest.mark.full_after(3)
 @pytest.mark.parametrize(
     "fault",
-    full_after(7, ["missing", "readable by others", "public", "rsa", "in the workspace", "a hard link",
-                   "no cryptography", "empty", "encrypted", "cut", "a directory", "in the state directory"]),
+    ["missing", "readable by others", "in the workspace", "public", "rsa", "a hard link",
+                   "no cryptography", "empty", "encrypted", "cut", "a directory", "in the state directory"],
 )  # fmt: skip
 def test_a_key_that_cannot_be_used_is_refused_and_nothing_is_written(bench, keys, tmp_path_factory, fault):
     bench.write("in.txt", "one\n")
@@ -431,6 +432,7 @@ def test_without_a_state_directory_there_is_no_signature(bench, keys):
     assert verified.returncode == 6 and "is missing, but a signature is expected" in verified.stdout
 
 
+@pytest.mark.full
 def test_a_record_that_is_keyed_and_signed_needs_both_keys(bench, keys, tmp_path_factory):
     secret = tmp_path_factory.mktemp("secret") / "key"
     secret.write_bytes(b"k" * 40)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import jsonschema
 import pytest
 from pipeline_bench import ROOT, STAMP, is_running, kill, shell, wait_for
-from suites import full_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +104,8 @@ FAILURES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", full_after(10, FAILURES))
+@pytest.mark.full_after(4)
+@pytest.mark.parametrize("name", FAILURES)
 def test_after_every_failure_the_program_reads_what_json_prints(bench, name) -> None:
     words, code, prepare = FAILURES[name]
     prepare(prepared(bench))
@@ -164,6 +164,7 @@ def test_no_program_starts_after_success_or_for_another_verb(bench) -> None:
     assert not bench.exists("told")
 
 
+@pytest.mark.full
 def test_a_run_with_nothing_to_do_loads_nothing_for_failures(bench) -> None:
     """Neither the verbs nor what would start the program."""
     prepared(bench)
@@ -218,6 +219,7 @@ def test_a_spec_cannot_name_a_program_for_failures(bench, field) -> None:
     assert not bench.exists("told")
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     ("program", "says"),
     [
@@ -256,7 +258,8 @@ def test_a_run_that_a_signal_ends_tells_of_it_and_keeps_its_exit_code(bench) -> 
     assert not bench.exists("survived"), "in the program, TERM must have its default"
 
 
-@pytest.mark.parametrize("number", full_after(1, [signal.SIGTERM, signal.SIGINT]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_program_with_all_it_started_and_keeps_the_exit_code(bench, number) -> None:
     waits = "#!/bin/sh\nsleep 1000 &\necho $! > started\nwait\n"
     prepared(bench, FAILS, program=waits)
@@ -345,9 +348,8 @@ def test_the_text_of_a_quiet_run_that_failed_can_be_mailed(bench) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "name", full_after(3, [name for name, failure in FAILURES.items() if failure.words in {"run", "run -k"}])
-)
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize("name", [name for name, failure in FAILURES.items() if failure.words in {"run", "run -k"}])
 def test_a_quiet_failure_names_pipeline_exit_code_host_time_and_what_to_type(bench, name) -> None:
     words, code, prepare = FAILURES[name]
     prepare(prepared(bench))
@@ -452,9 +454,8 @@ def test_a_reader_of_events_that_is_slow_or_gone_stops_no_run(bench, leaves) -> 
     assert len(bench.records("stage.commit")) == 21
 
 
-@pytest.mark.parametrize(
-    "path", full_after(3, ["in/b.csv", "linked", "out/a.txt", "spec.json", "in.txt", "state/audit_ledger.jsonl"])
-)
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize("path", ["in/b.csv", "linked", "out/a.txt", "spec.json", "in.txt", "state/audit_ledger.jsonl"])
 def test_events_never_go_to_a_file_of_the_pipeline(bench, path) -> None:
     bench.write("in.txt", "")
     bench.write("in/a.csv", "")

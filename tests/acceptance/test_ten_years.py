@@ -77,6 +77,7 @@ def old(tmp_path) -> PipelineBench:
     return bench
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="the kernel counts no reads")
 def test_after_ten_years_a_night_reads_what_it_read_on_the_first_day(old) -> None:
     new, ledger = PipelineBench(old.root.parent / "new"), old.root / "state/audit_ledger.jsonl"
@@ -89,6 +90,7 @@ def test_after_ten_years_a_night_reads_what_it_read_on_the_first_day(old) -> Non
     assert f"{NIGHTS:,} runs pruned" in old.succeed("verify", "--outputs").stdout
 
 
+@pytest.mark.full
 def test_ten_years_of_nights_with_work_fit_into_a_small_ledger(bench) -> None:
     stages = [shell(name, "cat in.txt > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}) for name in ("a", "b", "c", "d")]
     bench.define(*stages)

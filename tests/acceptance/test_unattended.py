@@ -94,6 +94,7 @@ def test_the_line_of_cron_prints_only_if_the_run_fails(nightly) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
 def test_the_program_for_failures_mails_what_failed(nightly) -> None:
     nightly.write("tell", the("sh", "jq"), 0o755)
@@ -125,6 +126,7 @@ def test_the_dead_mans_switch_tells_of_nights_without_a_good_run(nightly) -> Non
     assert "no good run" in sh(nightly, look).stdout
 
 
+@pytest.mark.full
 def test_the_commands_of_the_page_exist_and_do_what_is_said(nightly) -> None:
     nightly.write("mended", "")
     assert sh(nightly, "offpipe run -q nightly.json").returncode == 0

@@ -7,7 +7,6 @@ import json
 import noop_words as quick
 import pytest
 from pipeline_bench import wait_for
-from suites import full_after
 
 SYNTAX = "hint: JSON has double quotes only, no comments, and no comma after the last member"
 SAY = 'printf "%s\\n" "$@" >"$PIPELINE_OUTPUT_OUT"'
@@ -166,7 +165,8 @@ def test_the_no_op_record_answers_a_run_without_overrides_only(bench):
     assert "say: succeeded" in bench.succeed().stderr
 
 
-@pytest.mark.parametrize("verb", full_after(3, ["status", "validate", "clean", "graph", "verify", "log"]))
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize("verb", ["status", "validate", "clean", "graph", "verify", "log"])
 def test_other_verbs_take_vars_too(bench, verb):
     bench.define(say("{vars.a}"), vars={"a": 1})
     bench.succeed("--var", "a=2")

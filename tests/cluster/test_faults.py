@@ -147,6 +147,7 @@ def test_a_stage_that_is_lost_three_times_fails_as_retryable(bench, make_cluster
     assert len(ended(bench)) == 3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("goes_on", [pytest.param("the launcher", marks=pytest.mark.full), "the worker"])
 def test_nothing_that_a_given_up_attempt_writes_is_published(bench, make_cluster, here, goes_on):
     """The stopped worker's stage goes on; the next attempt has resumed from its checkpoint meanwhile."""
@@ -238,6 +239,7 @@ def test_workers_end_the_stages_of_a_killed_run_and_the_same_command_goes_on(ben
     assert not bench.leftovers()
 
 
+@pytest.mark.full
 def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(bench, make_cluster, here):
     cluster = make_cluster("one", "two")
     bench.define(shell("a", ONCE.format(here=here, name="a")))

@@ -20,6 +20,7 @@ def test_an_interrupt_ends_the_stages_on_the_workers(bench, workers):
     assert not bench.program_processes()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_a_signal_to_the_whole_group_ends_local_workers_only_after_their_stages(bench, number):
     bench.define(shell("a", 'trap "sleep 0.3; touch cleaned; exit 1" TERM; touch began; while :; do sleep 0.02; done'))

@@ -89,6 +89,7 @@ def test_a_stage_on_a_worker_does_not_reach_dask(bench, workers):
     assert bench.records("offline.attempt")[0]["data"]["family"] == "AF_INET"
 
 
+@pytest.mark.full
 def test_local_workers_say_nothing_but_the_run(bench):
     define(bench)
     done = bench.succeed("--cluster", "local:2")

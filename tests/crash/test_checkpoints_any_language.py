@@ -39,6 +39,7 @@ NR <= start { next }
 VOUCH = '{{"v": 1, "key": "{key}", "lineOffset": 1, "outputs": {outputs}}}'
 
 
+@pytest.mark.full
 def test_an_awk_program_that_checkpoints_ends_with_the_bytes_of_an_undisturbed_run(bench):
     bench.write("in.txt", "".join(LINES))
     bench.write("number.awk", AWK)

@@ -54,6 +54,7 @@ def test_an_input_on_a_broken_disk_is_no_missing_input_to_the_sdk(tmp_path):
         Source((str(tmp_path / "in.txt"),), 0).read(100, 100)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("step", full_but([1, 3], [3]))
 def test_a_run_without_descriptors_is_told_and_changes_no_decision(bench, step):
     """Whatever the limit: all is done, or told; nothing counts as missing or changed because it cannot be opened."""

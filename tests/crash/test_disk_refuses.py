@@ -86,7 +86,7 @@ def test_a_state_directory_that_fills_up_at_any_point_is_told_and_recovered_from
     assert small.succeed("plan").stdout.count("skip") == 2
 
 
-@pytest.mark.parametrize("blocks", full_but([0, 1, 2, 4, 8, 16], [0, 4]))
+@pytest.mark.parametrize("blocks", full_but([0, 1, 2, 4, 8, 16], [4]))
 def test_a_file_size_limit_is_told_and_recovered_from(bench, blocks):
     """A signal (SIGXFSZ) would kill the runner without a word; the errno is EFBIG."""
     bench.define(*(shell(f"s{n}", "touch $PIPELINE_OUTPUT_OUT") for n in range(20)))
@@ -100,6 +100,7 @@ def test_a_file_size_limit_is_told_and_recovered_from(bench, blocks):
     assert bench.skips_everything()
 
 
+@pytest.mark.full
 def test_a_stage_over_the_limit_is_the_stages_failure_and_the_next_run_goes_on(bench):
     bench.define(shell("a", "exec head -c 3000000 /dev/zero > $PIPELINE_OUTPUT_OUT"))
     done = bench.run(command=("sh", "-c", 'ulimit -f 2000; exec "$@"', "sh"))
@@ -147,6 +148,7 @@ def test_a_full_disk_at_a_run_with_nothing_to_do_is_told(small):
     small.succeed()
 
 
+@pytest.mark.full
 def test_an_unwritable_log_directory_ends_the_run_before_the_stage_starts(bench):
     bench.define(shell("a", "touch started; touch $PIPELINE_OUTPUT_OUT"))
     bench.write("state/logs", "a file is in the way")
@@ -158,6 +160,7 @@ def test_an_unwritable_log_directory_ends_the_run_before_the_stage_starts(bench)
     bench.succeed()
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize("left", [0, 4, 8])
 def test_a_disk_without_inodes_is_told_and_recovered_from(few_inodes, left):
     define(few_inodes)
@@ -173,6 +176,7 @@ def test_a_disk_without_inodes_is_told_and_recovered_from(few_inodes, left):
     assert few_inodes.read("out/b.txt") == few_inodes.read("in.txt")
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize("has_run", [False, True])
 def test_a_read_only_state_directory_is_told(small, has_run):
     define(small)

@@ -25,6 +25,7 @@ with sdk.stage() as stage:
 """
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_transient_failure_is_one_where_nothing_can_be_told(bench, fresh) -> None:
     state = bench.root / "state"

@@ -96,12 +96,13 @@ def is_of_ledger(call: Call) -> bool:
     return call.path.endswith("audit_ledger.jsonl") and call.name in ("write", "fsync")
 
 
-@pytest.mark.parametrize("scenario", full_but(SCENARIOS, ("a run that is refused", "clean")))
+@pytest.mark.parametrize("scenario", full_but(SCENARIOS, ("clean",)))
 def test_killed_at_its_lines_an_invocation_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
     assert_mended(scenario, tmp_path, is_of_ledger, most=sys.maxsize)
 
 
-@pytest.mark.parametrize("scenario", full_but(SIGNED, ("prune",)))
+@pytest.mark.full
+@pytest.mark.parametrize("scenario", SIGNED)
 def test_killed_at_its_lines_a_signed_invocation_is_signed_by_the_next(
     scenario, tmp_path, tmp_path_factory, monkeypatch
 ):

@@ -71,7 +71,7 @@ def runner_alone(process):
     kill(process.pid)
 
 
-@pytest.mark.parametrize("step", full_but(range(STEPS), range(2, STEPS, STEPS // 4)))
+@pytest.mark.parametrize("step", full_but(range(STEPS), range(2, STEPS, STEPS // 2)))
 def test_a_run_killed_at_any_moment_is_completed_by_the_next(bench, undisturbed, step):
     expected, seconds = undisturbed
     six_stages(bench)

@@ -45,6 +45,7 @@ def test_a_second_run_ends_with_9_within_a_second_and_says_who_holds_the_lock(be
     assert process.wait(timeout=20) == 0
 
 
+@pytest.mark.full
 def test_a_second_run_does_not_hash_big_inputs_to_learn_that_another_holds_the_lock(bench):
     bench.define(shell("b", HOLDS), shell("big", "touch $PIPELINE_OUTPUT_OUT", inputs={"zeros": "zeros"}))
     with (bench.root / "zeros").open("wb") as file:
@@ -76,6 +77,7 @@ def test_waiting_ends_when_its_time_is_over(bench):
     assert 0.5 <= seconds < 1.6
 
 
+@pytest.mark.full
 def test_waiting_is_interruptible(bench):
     process = held(bench)
     second = bench.start("--wait")
@@ -117,6 +119,7 @@ def test_a_verb_that_only_looks_never_waits_and_writes_nothing(bench):
         assert listing() == before, words
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize("words", [(), ("--wait",)])
 def test_a_run_with_nothing_to_do_never_waits(bench, words):
     held(bench)
@@ -133,6 +136,7 @@ def test_status_names_the_holder_only_while_it_holds(bench):
     assert f"pid {process.pid}" not in bench.succeed("status").stdout
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("words", full_but([(), ("clean",)], [()]))
 def test_removing_the_locks_lets_nobody_in_beside_a_run_and_the_run_goes_on(bench, words):
     bench.define(shell("b", HOLDS), shell("c", "touch $PIPELINE_OUTPUT_OUT", needs=["b"]))
@@ -148,6 +152,7 @@ def test_removing_the_locks_lets_nobody_in_beside_a_run_and_the_run_goes_on(benc
     assert bench.run("verify").returncode == 0
 
 
+@pytest.mark.full
 def test_a_workspace_by_another_name_has_the_same_lock(bench, tmp_path_factory):
     process = held(bench)
     other = tmp_path_factory.mktemp("other") / "name"

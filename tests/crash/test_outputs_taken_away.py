@@ -14,7 +14,6 @@ import sys
 import pytest
 from call_tracer import trace, why_not
 from pipeline_bench import ROOT, shell
-from suites import full_after, full_but
 
 REASON = why_not()
 PATIENCE = 20.0  # seconds; less than that of whoever waits for the runner
@@ -115,10 +114,9 @@ def is_committed(root):
 BLOWS = [remove_file, remove_tree, file_for_tree, fifo_for_tree, link_for_tree, link_for_directory]
 
 
-@pytest.mark.parametrize(
-    ("committed", "at_once"), full_after(2, [(True, True), (False, False), (True, False), (False, True)])
-)
-@pytest.mark.parametrize("blow", full_but(BLOWS, [remove_file]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize(("committed", "at_once"), [(True, True), (False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("blow", BLOWS)
 def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, committed, at_once):
     """`at_once`: nothing else runs, and the runner itself syncs."""
     define(bench)

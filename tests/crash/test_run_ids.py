@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from pipeline_bench import kill_and_await, shell, wait_for
 
 from runner.engine import Options
@@ -96,6 +97,7 @@ def log_of(bench, run_id):
     return list(read_chain(str(bench.root / f"state/audit_{run_id}.jsonl")))
 
 
+@pytest.mark.full
 def test_a_run_in_which_a_stage_failed_is_not_ended_by_one_of_the_others(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", "test -e go && touch $PIPELINE_OUTPUT_OUT"))
     assert bench.run("--run-id", "mine").returncode == 1

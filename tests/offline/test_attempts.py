@@ -79,6 +79,7 @@ def test_nobody_waits_in_ignorance_for_a_stage_that_has_asked(bench):
     assert process.returncode == 4 and "it went on and exited 0, but its outputs were thrown away" in stderr
 
 
+@pytest.mark.full
 def test_a_flood_of_attempts_holds_up_neither_time_limits_nor_other_stages(bench):
     bench.write("flood.py", FLOOD)
     bench.define(
@@ -92,6 +93,7 @@ def test_a_flood_of_attempts_holds_up_neither_time_limits_nor_other_stages(bench
     assert bench.exists("out/other.txt")
 
 
+@pytest.mark.full
 def test_what_a_stage_left_behind_asks_for_is_laid_to_no_other_stage(bench):
     bench.write("leaves.py", LEAVES_ONE)
     leave = "touch $PIPELINE_OUTPUT_OUT; python3 leaves.py; until test -e asks; do sleep 0.01; done; rm asks"

@@ -14,7 +14,7 @@ import pluggy
 import pytest
 from harmless_lives import LEVELS, at, lives
 from pipeline_bench import ROOT
-from suites import full_after, full_but
+from suites import full_but
 
 USERS = pytest.mark.parametrize("user", ["root", "unprivileged"])
 EPERM = "failed: EPERM (Operation not permitted)"
@@ -64,9 +64,8 @@ def files(bench):
 
 
 @USERS
-@pytest.mark.parametrize(
-    ("lacking", "why"), full_after(1, [("mount", f"making / a slave mount {EPERM}"), ("unshare", NO_NAMESPACES)])
-)
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize(("lacking", "why"), [("mount", f"making / a slave mount {EPERM}"), ("unshare", NO_NAMESPACES)])
 def test_without_namespaces_the_level_is_filter_and_the_reason_on_record(bench, lacking, why):
     done = bench.succeed(wrapper=without(bench, lacking))
     assert isolation(bench)["level"] == "filter"
@@ -93,9 +92,10 @@ def test_at_filter_a_stage_that_asks_for_the_internet_fails(bench):
 
 
 @USERS
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     ("lacking", "why"),
-    full_after(1, [("seccomp", NO_SECCOMP), (NOTHING, NO_SECCOMP), ("capset", f"capset {EPERM}")]),
+    [("seccomp", NO_SECCOMP), (NOTHING, NO_SECCOMP), ("capset", f"capset {EPERM}")],
 )
 def test_less_than_filter_is_refused_before_anything_is_written(bench, lacking, why):
     before = files(bench)
@@ -159,6 +159,7 @@ def test_best_effort_takes_the_best(bench):
     assert "warning" not in done.stderr
 
 
+@pytest.mark.full
 @at(LEVELS)
 def test_where_somebody_listens_already_attempts_are_refused_without_a_name(bench, user):
     def asks(name, family):
@@ -210,6 +211,7 @@ def test_a_run_in_a_stage_of_a_run_is_guarded_by_both(bench, user):
     assert not bench.alive()
 
 
+@pytest.mark.full
 @USERS
 @pytest.mark.parametrize("version", full_but(["3.11", "3.12", "3.13", "3.14"], ["3.13"]))
 def test_each_python_reaches_the_level(bench, version):

@@ -46,6 +46,7 @@ def test_nothing_lives_on_after_a_kill_of_the_runner_alone(bench):
     bench.goes_on()
 
 
+@pytest.mark.full
 @at(KERNEL)
 @pytest.mark.parametrize("how", full_but(["at once", "with the launcher stopped"], ["at once"]))
 def test_nothing_lives_on_of_several_stages_with_hundreds_of_processes(bench, how):
@@ -60,6 +61,7 @@ def test_nothing_lives_on_of_several_stages_with_hundreds_of_processes(bench, ho
     bench.goes_on()
 
 
+@pytest.mark.full
 @at(KERNEL)
 def test_a_kill_leaves_no_mount_and_no_namespace(bench):
     mounts = Path("/proc/self/mounts").read_text()

@@ -126,6 +126,7 @@ def state(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+@pytest.mark.full
 @at(LEVELS)
 def test_a_time_limit_ends_what_is_below_a_process_without_its_first_thread_in_good_order(bench):
     bench.define(stage("limited", timeoutSeconds=1))

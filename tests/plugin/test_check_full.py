@@ -41,11 +41,13 @@ def test_passes_a_stage_that_renames_what_it_has_made_in_tmpdir(stage):
     ).passes("full")
 
 
+@pytest.mark.full
 def test_passes_a_stage_that_removes_what_it_could_not_finish(stage):
     """And says nothing of why, so that it must have been seen on the disk itself."""
     stage.shell('sort -r "$i" 2> /dev/null > "$o" || { sleep 0.1; rm "$o"; exit 3; }').passes("full")
 
 
+@pytest.mark.full
 def test_believes_a_database_that_rolls_back_at_once_and_says_why(stage):
     """As SQLite does: what did not fit is gone before anybody could see that the disk was full."""
     stage.shell(
@@ -79,6 +81,7 @@ def test_is_not_made_of_a_stage_that_links_its_inputs(stage):
     result.stdout.fnmatch_lines(["SKIPPED*it links files across disks, *"])
 
 
+@pytest.mark.full
 def test_is_not_made_of_a_stage_that_fails_before_the_disk_is_full(stage):
     stage.shell(
         """
@@ -148,6 +151,7 @@ def test_goes_on_from_a_checkpoint_when_there_is_room_again(stage):
     ).passes("full")
 
 
+@pytest.mark.full
 def test_fills_the_disk_of_directories_too(stage):
     stage.shell('mkdir "$o"; cp "$i" "$o/a"; cp "$i" "$o/b"', outputs={"text": "out/"}).passes("full")
 
@@ -159,6 +163,7 @@ def test_is_not_made_of_outputs_that_are_empty(stage):
     result.stdout.fnmatch_lines(["SKIPPED*its outputs are empty*"])
 
 
+@pytest.mark.full
 def test_is_not_made_of_outputs_with_holes_that_fit_anyway(stage):
     stage.shell('truncate -s 100000 "$o"')
     result = stage.check("full")

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 from checked_stage import CheckedStage
-from suites import full_after
 
 from pytest_offpipe.checks import case
 
@@ -29,6 +28,7 @@ def test_passes_a_stage_that_depends_on_its_inputs_alone(stage):
     result.stdout.no_fnmatch_line("*offpipe*stayed as it is*")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("words", "stdout"), [
     pytest.param(["wc", "-l", "{inputs.text}"], {"stdout": "text"}, marks=pytest.mark.full),
     (["cat", "{list.text}"], {"stdout": "text"}),
@@ -69,7 +69,8 @@ DEPENDENT = {
 }
 
 
-@pytest.mark.parametrize("source", full_after(1, DEPENDENT))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("source", DEPENDENT)
 def test_names_what_the_bytes_depend_on(stage, source):
     stage.python(
         f"""
@@ -135,6 +136,7 @@ def test_goes_on_in_a_plainer_directory_with_a_stage_that_spaces_break(stage):
     result.stdout.fnmatch_lines(['it fails below a directory that is called "else where/*'])
 
 
+@pytest.mark.full
 def test_compares_existence_only_of_a_volatile_stage_and_says_so(stage):
     stage.shell('date +%N > "$o"')
     stage.stage["x-offpipe"] = {"volatile": "stamps the time"}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from spec_project import COPY, LEFT_OUT, SORT, SpecProject
-from suites import full_after, full_but
+from suites import full_but
 
 FOUND = "  found:    "
 
@@ -189,6 +189,7 @@ def test_what_is_not_declared_is_found(project, script):
     ])  # fmt: skip
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     ("script", "found"),
     [
@@ -198,7 +199,10 @@ def test_what_is_not_declared_is_found(project, script):
         ),
         (
             "cp $i $o; rm in.txt",
-            ["*the stage itself has removed: in.txt", '*specs/it.json#/stages/0/inputs/text: "in.txt": no such file'],
+            [
+                "*the stage itself has removed: in.txt",
+                '*specs/it.json#/stages/0/inputs/text: "in.txt": no such file',
+            ],
         ),
         (
             "chmod 600 in.txt; exit 3",
@@ -227,7 +231,8 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("script", full_after(2, UNUSABLE))
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("script", UNUSABLE)
 def test_what_nobody_could_use_of_a_directory_is_found(project, script):
     project.spec(project.shell(script, outputs={"text": "out/tree/"}))
     result = project.pytest("it.json::work[outputs]")
@@ -244,6 +249,7 @@ def test_links_within_a_directory_bytecode_and_what_was_removed_again_are_fine(p
     project.pytest("it.json").assert_outcomes(passed=2)
 
 
+@pytest.mark.full
 def test_names_and_logs_of_any_bytes_are_told_in_text_that_workers_can_send_and_terminals_show(project):
     script = r"""
         cp $i $o
@@ -273,6 +279,7 @@ def test_what_a_stage_keeps_beside_the_runners_own_state_is_found(project):
     ])  # fmt: skip
 
 
+@pytest.mark.full
 def test_a_disk_without_room_for_copies_is_told_in_a_line_and_not_by_our_own_code(project):
     own = ["unshare", "--user", "--map-root-user", "--mount"]
     if project.pytester.run(*own, "true").ret:

@@ -65,6 +65,7 @@ def test_finds_a_stage_that_goes_on_after_term(stage):
     )
 
 
+@pytest.mark.full
 def test_finds_what_a_stopped_stage_left_for_the_next_run(stage):
     stage.shell(
         """
@@ -107,6 +108,7 @@ def test_asks_no_stage_to_end_before_it_has_begun(stage):
     result.stdout.fnmatch_lines(["SKIPPED*it was done before *"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("strict", full_but([False, True], [False]))
 def test_is_not_made_where_all_work_was_done_before_term_mattered(stage, strict):
     stage.shell(
@@ -130,6 +132,7 @@ def test_is_not_made_where_all_was_done_before_term_could_be_sent(stage):
     result.stdout.fnmatch_lines(["SKIPPED*it was done before TERM could be sent; larger inputs*"])
 
 
+@pytest.mark.full
 def test_is_not_made_where_the_bytes_of_a_success_cannot_be_told_from_others(stage):
     stage.shell(
         """

@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from spec_project import COPY, SORT, SpecProject, ids
-from suites import full_after
 
 TEST = "def test_a(): pass\n"
 
@@ -205,7 +204,9 @@ OTHER_OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", full_after(3, OTHER_OPTIONS))
+@pytest.mark.full
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize("arguments", OTHER_OPTIONS)
 def test_other_options_change_nothing(project, arguments):
     project.spec()
     project.write("other.ini", "[pytest]\n")
@@ -221,6 +222,7 @@ def test_pyargs_and_specs_are_both_collected(project):
     assert found == ["package/test_a.py::test_a", *ids()]
 
 
+@pytest.mark.full
 def test_last_failed_first_failed_and_stop_at_the_first(project):
     project.spec(COPY, {**project.shell("exit 3"), "inputs": {"text": "in.txt"}}, SORT)
     result = project.pytest("--offpipe-spec", "it.json", "-x")

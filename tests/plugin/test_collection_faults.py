@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from spec_project import COPY, SpecProject, ids
-from suites import full_after
 
 from runner.cli.main import main
 
@@ -32,6 +31,7 @@ def errors(result):
     return {name: "\n".join(lines) for name, lines in found.items()}
 
 
+@pytest.mark.full
 def test_each_invalid_spec_is_one_error_in_the_words_of_validate(project, capsys, monkeypatch):
     shutil.copytree(ROOT / "pipelines" / "invalid", project.path / "invalid")
     for directory in ("stages", "data"):
@@ -57,6 +57,7 @@ def test_valid_specs_are_collected_beside_an_invalid_one(project):
     result.stdout.fnmatch_lines(["error: bad.json#/stages/0/outputs: *"])
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     ("text", "said"),
     [("{", "error: it.json*"), ("[]", "error: it.json*"), ("\xff\xfe", "error: it.json*")],
@@ -70,6 +71,7 @@ def test_file_that_is_no_spec_is_an_error(project, text, said):
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+@pytest.mark.full_after(3)
 @pytest.mark.parametrize(
     ("field", "said"),
     [
@@ -208,6 +210,7 @@ def test_each_option_has_its_ini(project):
     result.stdout.fnmatch_lines(["Settings(checks=('outputs',), inputs='*/small', seed=5, budget=3.5, strict=True)*"])
 
 
+@pytest.mark.full
 def test_tree_of_inputs_that_no_spec_takes_anything_of_is_an_error(project):
     project.spec()
     project.spec({**COPY, "inputs": {"text": "small.txt"}}, to="other.json")
@@ -241,7 +244,8 @@ def test_exit_codes_are_those_of_pytest(project):
     assert project.pytest("it.json").ret == pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.mark.parametrize("spec", full_after(1, ["it.json", "bad.json"]))
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("spec", ["it.json", "bad.json"])
 def test_collection_starts_no_process_and_writes_nothing(project, spec):
     project.spec()
     project.spec({**COPY, "needs": ["it"]}, to="bad.json")

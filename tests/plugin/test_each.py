@@ -75,11 +75,13 @@ def test_offpipe_each_all_checks_every_instance(project):
     assert passed(project, "it.json", "--offpipe-each", "all") == wanted
 
 
+@pytest.mark.full
 def test_the_ini_file_may_choose_every_instance(project):
     project.ini("offpipe_each = all")
     assert len(passed(project, "it.json")) == 2 * 7 + 3
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     ("each", "stages", "text"),
     [
@@ -121,6 +123,7 @@ def test_needs_of_a_template_an_instance_and_a_pattern_are_there(project):
         assert passed(project, "it.json") == wanted
 
 
+@pytest.mark.full
 def test_a_glob_of_a_chosen_instance_still_matches_the_outputs_of_others(project):
     lanes = {
         "name": "lane",
@@ -153,6 +156,7 @@ def test_two_workers_run_each_instance_once(project):
 # ---- how they are checked ----
 
 
+@pytest.mark.full
 def test_checks_that_kill_or_fill_the_disk_work_on_an_instance(project):
     project.spec({**COPY, "params": {"n": "{vars.n}"}}, vars={"n": 3})
     result = project.pytest("it.json", "--offpipe-checks", "repeat,retry,full", checks=False)
@@ -167,6 +171,7 @@ def test_outputs_of_instances_that_are_not_checked_are_no_sources(project):
     passed(project, "it.json")
 
 
+@pytest.mark.full
 def test_a_pattern_matches_no_orphan(project):
     grown = {**UPPER, "each": {"letter": "work/*.txt"}}
     project.spec(COPY, grown, ALL)
@@ -198,6 +203,7 @@ def test_smaller_inputs_decide_which_instances_there_are(project):
     assert passed(project, "it.json", "--offpipe-inputs", "small") == checks("copy@z", "upper@z", "all")
 
 
+@pytest.mark.full
 def test_a_table_among_smaller_inputs_is_used_instead(project):
     project.write("sheet.csv", "letter,text\na,in/a.txt\n")
     project.write("small/sheet.csv", "letter,text\nq,in/b.txt\n")
@@ -257,6 +263,7 @@ def test_fixtures_take_instances_templates_and_patterns_by_name(project):
     result.stdout.fnmatch_lines(['*no stage named "copy@bb"*', '*did you mean "copy@b"?*'])
 
 
+@pytest.mark.full
 def test_the_example_passes_its_checks(pytester):
     """One instance of each stage of examples/samples proves its programs; the vars are those of the spec."""
     project = SpecProject(pytester)

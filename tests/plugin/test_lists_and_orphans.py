@@ -31,6 +31,7 @@ def run_pipeline(project):
     assert offpipe("it.json", "-q", cwd=project.path).returncode == 0
 
 
+@pytest.mark.full
 def test_a_list_of_outputs_and_sources_is_copied_in_its_order(project):
     project.write("many/y.txt", "y\n")
     project.write("many/x.txt", "x\n")
@@ -68,6 +69,7 @@ def test_what_an_output_was_called_before_is_not_copied_for_a_glob(project, now)
     passes(project, renamed, joined(project, "out/*.txt", wanted="b a") | {"outputs": {"text": "all"}})
 
 
+@pytest.mark.full
 def test_an_orphan_that_was_changed_since_is_copied_for_a_glob(project):
     with_an_orphan(project)
     project.write("out/gone.txt", "changed\n")

@@ -82,6 +82,7 @@ print(took / 1e6, *sorted(set(sys.modules) - before))
 """
 
 
+@pytest.mark.full
 def test_import_takes_two_milliseconds_at_most():
     """The median of a few processes, in time of the processor: on a busy machine the clock tells of others."""
     times = []

@@ -15,9 +15,3 @@ T = TypeVar("T")
 def full_but(values: Iterable[T], default: Collection[T]) -> list[object]:
     """Return all values as parameters; those that are not in `default` are marked full."""
     return [value if value in default else pytest.param(value, marks=pytest.mark.full) for value in values]
-
-
-def full_after(count: int, values: Iterable[object]) -> list[object]:
-    """Return all values as parameters; those after the first `count` are marked full. A tuple is several arguments."""
-    rows = [value if isinstance(value, tuple) else (value,) for value in values]
-    return [pytest.param(*row, marks=pytest.mark.full if at >= count else ()) for at, row in enumerate(rows)]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from forked_runs import offpipe
-from suites import full_after
 
 from runner.cli.parser import parse
 
@@ -161,8 +160,9 @@ def test_run_ids_that_could_not_be_file_names_are_refused(run_id, spec) -> None:
     assert shown.returncode == 2 and "is not a run id" in shown.stderr
 
 
+@pytest.mark.full_after(2)
 @pytest.mark.parametrize("words", [("run", "--run-id"), ("log", "--run")])
-@pytest.mark.parametrize("run_id", full_after(1, ["Ledger", "ledger"]))
+@pytest.mark.parametrize("run_id", ["Ledger", "ledger"])
 def test_no_run_is_called_like_the_list_of_all_runs(words, run_id, spec) -> None:
     offpipe("run", spec)
     verb, option = words

@@ -12,7 +12,7 @@ import pytest
 from audit_bench import LEDGER, State, tell_story
 from pipeline_bench import ROOT, PipelineBench, shell
 from signing_keys import make_keys, run_shell, shell_blocks
-from suites import full_after, full_but
+from suites import full_but
 
 from runner.canonical import KEY_VARIABLE
 
@@ -58,9 +58,8 @@ def test_it_finds_nothing_where_nothing_was_changed(check):
     assert (done.stdout, done.stderr) == (f"intact, head {state.records(LEDGER)[-1]['hash']}\n", "")
 
 
-@pytest.mark.parametrize(
-    "name", full_after(2, [LEDGER, *(f"audit_{run}.jsonl" for run in ("first", "resumed", "idle1"))])
-)
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("name", [LEDGER, *(f"audit_{run}.jsonl" for run in ("first", "resumed", "idle1"))])
 def test_it_finds_what_was_changed_cut_or_rewritten(check, name):
     state, run = check
     whole = state.file(name).read_bytes()

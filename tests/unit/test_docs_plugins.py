@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pipeline_bench import ROOT, PipelineBench, shell
 
 from runner import hookspecs
@@ -25,6 +26,7 @@ def test_the_table_has_every_hook_with_its_arguments() -> None:
     assert documented == {name: list(inspect.signature(hook).parameters) for name, hook in hooks.items()}
 
 
+@pytest.mark.full
 def test_the_example_tells_of_a_run_that_failed(tmp_path) -> None:
     site, home, source = tmp_path / "site", tmp_path / "home", tmp_path / "source"
     home.mkdir()

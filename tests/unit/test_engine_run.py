@@ -6,7 +6,6 @@ import re
 
 import pytest
 from pipeline_bench import PipelineBench, shell
-from suites import full_after
 
 from runner.engine.run import outcome
 from runner.record.audit import last_record
@@ -100,7 +99,8 @@ def test_work_that_comes_after_it_is_another_run(bench):
     assert events(bench)[1:] == [("closed", "mine"), ("opened", "next"), ("closed", "next")]
 
 
-@pytest.mark.parametrize("stages", full_after(1, [["b", "c"], []]), ids=["some", "all"])
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("stages", [["b", "c"], []], ids=["some", "all"])
 def test_a_run_that_succeeds_supersedes_every_open_run_of_no_other_stages(bench, stages):
     bench.define(shell("a", FAIL_ONCE), shell("b", "exit 1"), shell("c", "exit 1"))
     assert bench.run("-k").returncode == 1

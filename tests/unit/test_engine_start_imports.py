@@ -5,7 +5,6 @@ import sys
 
 import pytest
 from pipeline_bench import PipelineBench, shell
-from suites import full_after
 
 RUNS = """
 import atexit, sys
@@ -62,7 +61,8 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("words", full_after(2, WAYS.values()), ids=WAYS)
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("words", WAYS.values(), ids=WAYS)
 def test_nothing_is_imported_from_the_first_stage_on(bench, words):
     bench.write("a.py", "import local, os\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').close()\n")
     bench.write("b.py", "import ctypes\nctypes.CDLL(None).socket(2, 1, 0)\n")

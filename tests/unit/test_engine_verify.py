@@ -13,7 +13,6 @@ import pytest
 from audit_bench import FAIL_ONCE, LEDGER, MAKE, A, B
 from forked_runs import offpipe
 from pipeline_bench import ROOT, PipelineBench, shell
-from suites import full_after
 
 from runner.canonical import KEY_VARIABLE
 from runner.record.seal import Seal
@@ -182,7 +181,8 @@ OUTPUT_EDITS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("edit", full_after(4, OUTPUT_EDITS))
+@pytest.mark.full_after(4)
+@pytest.mark.parametrize("edit", OUTPUT_EDITS)
 def test_an_edited_output_is_named_with_outputs(bench, edit):
     bench.succeed()
     path, change, words = OUTPUT_EDITS[edit]
@@ -333,6 +333,7 @@ def test_a_run_that_began_without_a_key_resumes_without_it_in_a_keyed_ledger(ben
     assert verify(bench.spec, env=key).returncode == 0
 
 
+@pytest.mark.full_after(1)
 @pytest.mark.parametrize("what", ["without the key", "of another run"])
 def test_a_run_does_not_resume_from_a_log_that_replaced_its_own(bench, key, what):
     from audit_bench import State

@@ -466,6 +466,7 @@ def test_a_finding_survives_pickling():
 # ---- ourselves, and what is written about it -------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_the_core_and_the_ready_made_stages_pass():
     code = Code(REPOSITORY)
     found = [path for folder in ("runner", "stages") for path in (REPOSITORY / folder).rglob("*.py")]

@@ -100,6 +100,7 @@ def really_loaded(argv, root, pythonpath):
     return {os.path.relpath(path, root) for path in shown.stdout.split("\n") if path.startswith(root)}
 
 
+@pytest.mark.full
 def test_every_local_module_the_real_interpreter_loads_is_found_for_a_script(root):
     write(root, TREE)
     with open(f"{root}/bin/p.py", "a") as script:

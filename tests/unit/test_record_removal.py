@@ -8,7 +8,6 @@ import sys
 
 import pytest
 from pipeline_bench import ROOT
-from suites import full_after
 
 from runner.record.removal import remove_tree
 
@@ -33,9 +32,8 @@ def removed(tmp_path):
     subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
 
 
-@pytest.mark.parametrize(
-    ("levels", "name"), full_after(3, [(1100, "ddd"), (5, ".1"), (1, "d"), (3000, "d"), (400, "n" * 200)])
-)
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize(("levels", "name"), [(1100, "ddd"), (5, ".1"), (1, "d"), (3000, "d"), (400, "n" * 200)])
 def test_depth_does_not_matter(tmp_path, levels, name):
     deep(tmp_path / "top", levels, name)
     remove_tree(str(tmp_path / "top"))

@@ -112,6 +112,7 @@ def test_each_changed_field_is_found_in_its_line(state, seal):
     assert tried > 15 * len(records)
 
 
+@pytest.mark.full
 def test_each_changed_field_is_found_although_its_line_has_the_right_hash(state, seal):
     """The next line names another hash, or, after the last line, the head that was printed is another one."""
     records, lines, unnoticed = state.records(LEDGER), state.lines(LEDGER), []

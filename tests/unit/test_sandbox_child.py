@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pipeline_bench import children, wait_for
-from suites import full_after
+from suites import full_but
 
 from runner.levels import KERNEL, SCAN
 from runner.sandbox.client import Launch, Launcher
@@ -41,7 +41,7 @@ def waiting(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE])
-@pytest.mark.parametrize("level", full_after(1, [KERNEL, SCAN]))
+@pytest.mark.parametrize("level", full_but([KERNEL, SCAN], [KERNEL]))
 @pytest.mark.parametrize("way", WAYS)
 def test_a_signal_ends_it_and_is_what_it_ended_by(waiting, tmp_path, way, level, number):
     fork_env, is_forked = WAYS[way]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from stage_bench import ROOT, StageBench
-from suites import full_after
 
 COPY, UPPER = ROOT / "stages" / "stage_copy.py", ROOT / "stages" / "stage_upper.py"
 MIXED = "Straße ſıŉ ΐ ﬃ naïve\r\nΣᾳς 日本語\n\u2028x\x85y".encode() + b"\n\xff\xfe\xc3\n\xe2\x82"
@@ -26,9 +25,8 @@ def finished(bench, program, **environment):
     return bench.output("out")
 
 
-@pytest.mark.parametrize(
-    "contents", full_after(2, [[b"a", b"", b"\r\nb\n", bytes(range(256)) * 900], [], [b""], [MIXED]])
-)
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("contents", [[b"a", b"", b"\r\nb\n", bytes(range(256)) * 900], [], [b""], [MIXED]])
 def test_copy_gives_the_same_bytes(tmp_path, contents):
     assert finished(bench_for(tmp_path, contents, every_lines=2), COPY) == b"".join(contents)
 
@@ -38,7 +36,8 @@ def test_upper_is_the_upper_case_of_the_text_and_keeps_what_is_no_text(tmp_path)
     assert finished(bench_for(tmp_path, [MIXED] * 3), UPPER) == expected * 3
 
 
-@pytest.mark.parametrize("plain", full_after(1, [40, 0, 2_000]), ids=["mixed", "dense", "sparse"])
+@pytest.mark.full_after(1)
+@pytest.mark.parametrize("plain", [40, 0, 2_000], ids=["mixed", "dense", "sparse"])
 def test_upper_is_the_same_however_rare_the_letters_beyond_ascii_are(tmp_path, plain):
     content = (MIXED + b"plain text\n" * plain) * 100
     expected = content.decode(errors="surrogateescape").upper().encode(errors="surrogateescape")
