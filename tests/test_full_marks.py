@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMED = "tests/unit/test_sdk_job.py"  # a file with a test marked full, and many that are not
+NAMED = "tests/unit/test_record_progress.py"  # a file with a test marked full, and many that are not
 pytestmark = pytest.mark.full
 
 

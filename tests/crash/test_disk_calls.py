@@ -59,7 +59,7 @@ RUNNER = {
     "nothing can be written": (("write",), 4),
     "nothing can be made durable": (("fsync", "fdatasync"), 4),
     "nothing can be renamed or removed": (("rename", "unlink", "unlinkat", "rmdir"), 3),
-    "nothing can be locked": (("flock", "fchmod"), 100),  # all: there are few, and each has its own reason
+    "nothing can be locked": (("flock", "fchmod"), 8),
 }
 
 

@@ -58,7 +58,7 @@ def spec(place):
     return path
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(40))
 @given(content=sources() | spoilt(SOUND), words=st.sampled_from([("plan",), ("explain", "first"), ("validate",)]))
 def test_python_of_any_kind_is_planned_or_refused(place, spec, content, words):
     (place / "code.py").write_bytes(content)

@@ -44,7 +44,7 @@ def changed(value: object, random: Random) -> object:
 def test_any_payload_gives_a_page(place, tmp_path) -> None:
     logs = [path for path in (place / "state").glob("audit_*.jsonl") if path.name != "audit_ledger.jsonl"]
 
-    @settings(max_examples=examples(60))
+    @settings(max_examples=examples(30))
     @given(random=st.randoms(use_true_random=False))
     def answered(random: Random) -> None:
         copy = tmp_path / "copy"

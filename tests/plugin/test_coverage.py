@@ -23,8 +23,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("relative", ["true", "false"])
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize(("workers", "relative"), [("0", "true"), ("2", "false")])
 def test_lines_of_stages_are_measured_where_the_user_has_them(pytester, relative, workers):
     project = SpecProject(pytester)
     project.write("stages/own.py", STAGE)

@@ -19,6 +19,7 @@ WANTED = {
     **{f"Python {HERE}, {name}": (sys.executable, requirement) for name, requirement in OLDER.items()},
     **{f"Python {version}, {NEWEST}": (path, NEWEST) for version, path in FOUND.items()},
 }
+RELEASES = {name: wanted for name, wanted in WANTED.items() if name.startswith(f"Python {HERE},")}
 
 pytestmark = [pytest.mark.matrix, pytest.mark.full]
 
@@ -48,7 +49,9 @@ def order(result):
     return [line.split(" ")[0] for line in result.outlines if line.startswith(("it.json::", "test_plain.py::"))]
 
 
+@pytest.mark.parametrize("run", RELEASES.values(), ids=RELEASES, indirect=True)
 def test_failed_checks_are_found_again(project, run):
+    """What pytest keeps between two sessions depends on its release, not on Python's."""
     project.spec(COPY, project.shell("exit 3"), {**SORT, "inputs": {"text": "in.txt"}})
     run("it.json", "test_plain.py").assert_outcomes(passed=5, failed=1, skipped=2)
     result = run("it.json", "test_plain.py", "--lf", "-v")

@@ -37,7 +37,7 @@ def diamond(project, *, before=""):
     return witness
 
 
-@pytest.mark.parametrize("mode", full_but(["load", "worksteal", "loadfile", "loadscope", "loadgroup"], ["load"]))
+@pytest.mark.parametrize("mode", full_but(["load", "worksteal", "loadgroup"], ["load"]))
 def test_each_stage_runs_once(project, mode):
     witness = diamond(project)
     result = project.pytest_process("it.json", "-n", "2", "--dist", mode, timeout=PATIENCE)
@@ -106,7 +106,7 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("mode", full_but(["load", "worksteal", "loadfile", "loadscope"], ["load"]))
+@pytest.mark.parametrize("mode", full_but(["load", "loadscope"], ["load"]))
 def test_worker_killed_in_mid_run_leaves_it_to_the_next(project, mode):
     witness = project.path / "witness"
     # The first attempt would never end: it is killed, with the worker, once it has begun.
@@ -121,7 +121,7 @@ def test_worker_killed_in_mid_run_leaves_it_to_the_next(project, mode):
     project.pytester.makeconftest(KILLED)
     project.checks = "run,outputs,skip,audit"
     result = project.pytest_process("it.json", "-n", "2", "--dist", mode, "--basetemp", "base", timeout=PATIENCE)
-    assert result.parseoutcomes()["failed"] == 2  # loadfile and loadscope make the check that was interrupted again
+    assert result.parseoutcomes()["failed"] == 2  # loadscope makes the check that was interrupted again
     result.stdout.fnmatch_lines(["*worker 'gw?' crashed while running 'it.json::work[[]run]'"])
     assert witness.read_text().split() == ["began", "began"]
     logs = (project.path / "base" / "offpipe").glob("*/run/**/audit_2*.jsonl")
