@@ -31,8 +31,7 @@ _KINDS = {
 class StatePaths:
     """The files of one pipeline's state and locks directory, both absolute.
 
-    `temporary` is the directory for files that must not outlive a run. Recovery empties it: it renames the directory to
-    `put_aside`, and removes that.
+    `temporary` is the directory for files that must not outlive a run. Recovery removes it.
     """
 
     def __init__(self, state_dir: str, locks_dir: str) -> None:
@@ -40,7 +39,6 @@ class StatePaths:
         self.locks_dir = locks_dir
         self.ledger = f"{state_dir}/audit_ledger.jsonl"
         self.temporary = f"{state_dir}/tmp"
-        self.put_aside = f"{state_dir}/tmp.dead"
         self.digest_cache = f"{state_dir}/files.json"
         self.pipeline_lock = f"{locks_dir}/pipeline.lock"
 

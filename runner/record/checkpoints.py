@@ -208,7 +208,7 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
 
 
 def _names_in(directory: str) -> list[str]:
-    """Return the names in a directory; none if it is missing, as after another run's recovery has moved it."""
+    """Return the names in a directory; none if it is missing, as after the recovery of another run."""
     with files.naming(directory, "list"):
         try:
             return os.listdir(directory)

@@ -217,13 +217,11 @@ def _is_locked(path: str) -> bool:
 def has_leftovers(paths: StatePaths) -> bool:
     """Whether there are, or may be, temporary files of a run: if no run is at work, one may have died."""
     try:
-        if os.listdir(paths.temporary):
-            return True
+        return bool(os.listdir(paths.temporary))
     except FileNotFoundError:
-        pass
+        return False
     except OSError:
         return True
-    return os.path.lexists(paths.put_aside)  # checked last: recovery renames `temporary` to it
 
 
 def last_holder(paths: StatePaths) -> Holder | None:

@@ -112,10 +112,7 @@ def recover(
         recovery.redo(run)
     if opened:  # after every redo: a later run may have committed a file that still has a partial's name
         recovery.sweep(opened)
-    files.discard(paths.put_aside)
-    if os.path.lexists(paths.temporary):  # renamed first: a run without work may write its cache there,
-        files.set_aside(paths.temporary, paths.put_aside)  # and a directory that gets new files cannot be removed
-        files.discard(paths.put_aside)
+    files.discard(paths.temporary)
     return opened
 
 

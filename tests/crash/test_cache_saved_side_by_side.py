@@ -91,14 +91,12 @@ def test_recovery_and_those_who_save_do_not_get_in_each_others_way(bench):
         assert_unhurt(processes)
     recover(paths, str(bench.root), (), {}, durable=False)
     assert not bench.exists("state/tmp")
-    assert not bench.exists("state/tmp.dead")
 
 
 def test_what_a_killed_save_or_a_killed_recovery_left_goes_with_the_next_run_that_works(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     bench.succeed()
     bench.write("state/tmp/files.0a1b2c3d.json", '{"half')
-    bench.write("state/tmp.dead/run/a.1.json", "{}")
+    bench.write("state/tmp/run/a.1.json", "{}")
     bench.succeed("-f")
     assert bench.leftovers() == []
-    assert not bench.exists("state/tmp.dead")

@@ -119,8 +119,7 @@ class Place:
     def faults_of_end(self) -> Iterator[str]:
         """Yield what a run that succeeded must not leave, and what it must have done."""
         partials = (path for path in self.workspace.rglob("*") if is_partial(path.name))
-        temporary = (*(self.state / "tmp").rglob("*"), *self.state.glob("tmp.dead"))
-        for path in (*partials, *temporary, *self.state.glob("progress_*")):
+        for path in (*partials, *(self.state / "tmp").rglob("*"), *self.state.glob("progress_*")):
             yield f"{path.relative_to(self.workspace)} is left"
         for lock in sorted(Path(self.spec.paths.locks_dir).glob("*.lock")):
             if _is_stuck(lock):
