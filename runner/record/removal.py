@@ -70,12 +70,7 @@ def _remove_files(directory: int) -> list[str]:
 
 def _open(name: str, directory: int | None) -> int:
     """Open a directory; if it is ours, and its mode keeps us from removing its content, change the mode."""
-    try:
-        inner = os.open(name, _DIRECTORY, dir_fd=directory)
-    except PermissionError:
-        os.chmod(name, 0o700, dir_fd=directory)
-        inner = os.open(name, _DIRECTORY, dir_fd=directory)
-    status = os.fstat(inner)
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if status.st_mode & 0o700 != 0o700 and status.st_uid == os.geteuid():
-        os.chmod(inner, 0o700)
-    return inner
+        os.chmod(name, 0o700, dir_fd=directory)
+    return os.open(name, _DIRECTORY, dir_fd=directory)
