@@ -38,12 +38,11 @@ class Verification(Chain):
     """The check of one state directory, along the chain of its ledger, and its findings.
 
     `head`: the hash of the ledger's last record, None before the first run. `keyed_from`: the first keyed line of the
-    ledger. `expected_line`: the line with the expected head, if any. `unchecked`: the id of a missing key, without
-    which only the form of keyed records was checked. `known`: whether the requested run exists. `outputs`: the number
-    of outputs that were read. `pruned`: the number of runs whose files were removed by `prune`. `signer`: the id of the
-    key that signs, according to the last record. With public keys, `signatures` has the first and the newest line that
-    each has signed, by its id; `signed_line` is the newest of all; `is_covered` says whether the signatures cover every
-    record, also of the logs.
+    ledger. `expected_line`: the line with the expected head, if any. `missing_key`: that of the ledger or of a log.
+    `known`: whether the requested run exists. `outputs`: the number of outputs that were read. `pruned`: the number of
+    runs whose files were removed by `prune`. `signer`: the id of the key that signs, according to the last record. With
+    public keys, `signatures` has the first and the newest line that each has signed, by its id; `signed_line` is the
+    newest of all; `is_covered` says whether the signatures cover every record, also of the logs.
     """
 
     def __init__(
@@ -71,7 +70,6 @@ class Verification(Chain):
         self._public_keys = {key.id: key for key in public_keys}
         self._only = run
         self._expected = expect_head
-        self._log_key: str | None = None  # a missing key of a log
         # There may be very many records, so texts that are only compared are kept as their `hash`.
         self._heads = {hash(GENESIS)}
         self._ended: set[int] = set()
@@ -86,10 +84,6 @@ class Verification(Chain):
         return self.last.hash if self.line else None
 
     @property
-    def unchecked(self) -> str | None:
-        return self.missing_key or self._log_key
-
-    @property
     def lacks_public_key(self) -> bool:
         """Whether the only fault is that the key that signed was not given."""
         return bool(self.damage) and all(damage.what.endswith(_NOT_GIVEN) for damage in self.damage)
@@ -99,16 +93,16 @@ class Verification(Chain):
         """6 if damaged, 2 if a key is missing and the form is sound, 3 if incomplete, else 0."""
         if self.damage:
             return DamagedRecordError.exit_code
-        if self.unchecked is not None:
+        if self.missing_key is not None:
             return UsageError.exit_code
         return PendingError.exit_code if self.incomplete else EXIT_OK
 
     def fault(self) -> Fault | None:
         """Return why hashes were not checked; None if they were."""
-        if self.unchecked is None:
+        if self.missing_key is None:
             return None
         hint = f"name the file that holds the key in {KEY_VARIABLE}"
-        return Fault(self.directory, f"keyed with {self.unchecked}: without that key only the form was checked", hint)
+        return Fault(self.directory, f"keyed with {self.missing_key}: without that key only the form was checked", hint)
 
     def require_intact(self, undone: str) -> None:
         """Raise DamagedRecordError for damage, UsageError for a missing key, PendingError if a signature is missing.
@@ -269,7 +263,7 @@ class Verification(Chain):
         self._check_spec(log)
         self.runs += 1
         self.records += log.line
-        self._log_key = self._log_key or log.missing_key
+        self.missing_key = self.missing_key or log.missing_key
         for reference in (*opened, *([end] if end else ())):
             if log.key_id not in (None, reference.key_id):  # a key id can be written without the key
                 keyed = key_words(reference.key_id)

@@ -86,7 +86,7 @@ def changed(value: object) -> Iterator[tuple[str, object]]:
 
 def test_the_story_has_each_kind_of_line_and_is_intact(state, seal):
     found = state.verify(seal=seal)
-    assert (found.damage, found.incomplete, found.notes, found.unchecked) == ([], [], [], None)
+    assert (found.damage, found.incomplete, found.notes, found.missing_key) == ([], [], [], None)
     assert set(kinds(state.records(LEDGER))) == {
         "opened", "ended", "ended without a log", "superseded", "closed", "noop", "pruned without a log",
     }  # fmt: skip
