@@ -53,13 +53,22 @@ class OutputIdentity(NamedTuple):
         """Whether the content is the same without reading it: the ctime would show a write whose mtime was put back."""
         return self.matches(status) and self.ctime_ns in (None, status.st_ctime_ns)
 
+    def at(self, path: str) -> os.stat_result | None:
+        """Return the status of what is at `path` if it is the committed output itself: renames keep what is compared.
+
+        Of a directory that is only its inode.
+        """
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return None
+        is_output = status.st_ino == self.inode if self.path.endswith("/") else self.matches(status)
+        return status if is_output else None
+
     def in_place(self, workspace: str) -> OutputIdentity:
         """Return the identity with the present ctime of the file at its path."""
-        try:
-            status = os.lstat(os.path.join(workspace, self.path))
-        except OSError:
-            return self
-        return self.with_ctime(status.st_ctime_ns) if self.matches(status) else self
+        status = self.at(os.path.join(workspace, self.path))
+        return self.with_ctime(status.st_ctime_ns) if status else self
 
     def with_ctime(self, ctime_ns: int | None) -> OutputIdentity:
         """Return the identity with this ctime; a directory gets none, because its content is always read."""

@@ -167,10 +167,10 @@ class _Recovery(NamedTuple):
         waiting: list[tuple[str, str]] = []
         for identity in commit.outputs.values():
             real = self._real(identity)
-            if is_identical(real, identity):
+            if identity.at(real):
                 continue
             partial = partial_path(real, commit.tag)
-            if not is_identical(partial, identity):
+            if not identity.at(partial):
                 return False
             if not self._may_replace(real, identity.path, marker):
                 what = f"is left as it is, though run {place[0]} had made an output for it"
@@ -206,7 +206,7 @@ class _Recovery(NamedTuple):
         if path in self.declared_paths or not os.path.lexists(real):
             return True
         outputs = marker.outputs.values() if marker else ()
-        return any(identity.path == path and is_identical(real, identity) for identity in outputs)
+        return any(identity.path == path and identity.at(real) for identity in outputs)
 
     def sweep(self, runs: list[OpenRun]) -> None:
         """Remove all partials, except those that the checkpoint of a declared stage vouches for.
@@ -232,12 +232,3 @@ class _Recovery(NamedTuple):
 
     def _real(self, identity: OutputIdentity) -> str:
         return os.path.join(self.workspace, identity.path.rstrip("/"))
-
-
-def is_identical(path: str, identity: OutputIdentity) -> bool:
-    """Whether the committed file or directory itself is at `path`: renames keep inode, size and mtime."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    return status.st_ino == identity.inode if identity.path.endswith("/") else identity.matches(status)

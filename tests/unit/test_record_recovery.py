@@ -12,7 +12,7 @@ from runner.paths import StatePaths, partial_path, partial_tag
 from runner.record import files
 from runner.record.audit import AuditLog
 from runner.record.markers import OutputIdentity, read_marker, write_marker
-from runner.record.recovery import OpenRun, is_identical, recover
+from runner.record.recovery import OpenRun, recover
 
 OUTPUTS = {"one": "out/one.txt", "two": "two.txt", "tree": "tree/"}
 TAG = partial_tag("r", "k", 1)
@@ -165,11 +165,11 @@ def test_a_file_that_has_the_inode_by_chance_is_not_taken_for_the_output(dead):
     dead.recover()
     identity = read_marker(dead.paths, "a").outputs["one"]
     real = dead.real("out/one.txt")
-    assert is_identical(real, identity)
+    assert identity.at(real)
     with open(real, "w", encoding="utf-8") as file:
         file.write("!!!")  # same inode and size, another mtime
     os.utime(real, ns=(0, identity.mtime_ns + 1))
-    assert not is_identical(real, identity)
+    assert not identity.at(real)
     os.unlink(dead.paths.marker("a"))
     dead.recover()
     assert read_marker(dead.paths, "a") is None
