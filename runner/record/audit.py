@@ -320,10 +320,10 @@ def tail(path: str, most: int | None = None) -> Iterator[bytes]:
     `most`, reads only its last `most` bytes. StateError if it is unreadable.
     """
     pieces = _pieces(path, most)
-    torn, last = next(pieces, None), next(pieces, None)
-    if torn is not None and last is not None and _lacks_signature(last):
-        torn, last = last + b"\n" + torn, None
-    yield from (piece for piece in (torn, last) if piece is not None)
+    ends = list(islice(pieces, 2))
+    if len(ends) == 2 and _lacks_signature(ends[1]):
+        ends = [ends[1] + b"\n" + ends[0]]
+    yield from ends
     yield from pieces
 
 
