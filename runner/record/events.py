@@ -116,7 +116,7 @@ class StageCommit(NamedTuple):
 
     def marker(self, run: str, seq: int) -> Marker:
         """Return the marker that this commit stands for, as record `seq` of `run`."""
-        components, outputs, former = _loaded(self.components), dict(self.outputs), tuple(self.former or ())
+        components, outputs, former = parsed(self.components.encode()), dict(self.outputs), tuple(self.former or ())
         return Marker(self.stage, self.key, self.key_version, components, outputs, run, seq, self.reasons, former)
 
 
@@ -141,7 +141,7 @@ class LedgerEntry(NamedTuple):
     `part` counts the invocations that worked on the run, up to this one. `invocation` is in the line that ends one (see
     `runner.noop.invocation`). `by`: the run that did the work of a superseded one. `runs` were pruned, and
     `commits` has the commits in their logs that markers refer to: stage -> [run, record, digest of the marker].
-    `signer`: the id of the key that signs this line.
+    `Seal.entry` adds the id of the key that signs the line.
     """
 
     pipeline: str
@@ -154,7 +154,6 @@ class LedgerEntry(NamedTuple):
     by: str | None = None
     runs: Sequence[str] | None = None
     commits: Mapping[str, Sequence[Any]] | None = None
-    signer: str | None = None
 
 
 Event = (
@@ -274,13 +273,9 @@ def _is_place(value: object) -> bool:
 
 def _is_object(text: object) -> bool:
     try:
-        return isinstance(text, str) and isinstance(_loaded(text), dict)
+        return isinstance(text, str) and isinstance(parsed(text.encode()), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _loaded(components: str) -> Any:  # noqa: ANN401 - JSON
-    return parsed(components.encode())
 
 
 def _identity(value: Any) -> OutputIdentity:  # noqa: ANN401 - JSON
