@@ -39,9 +39,6 @@ class Seal:
         self.id = None if key is None else sha256_of(_KEY_DOMAIN + key)[:_ID_DIGITS]
         self.signer = signer
 
-    def __repr__(self) -> str:
-        return f"Seal({self.id})"
-
     def hash(self, body: bytes) -> str:
         """Return the hex hash of a record, given its canonical bytes without `hash`."""
         if self._key is None:

@@ -24,10 +24,6 @@ def test_the_hash_is_the_one_that_anybody_can_compute():
     assert PLAIN.id is None
 
 
-def test_a_seal_shows_its_id_and_never_its_key():
-    assert repr(KEY) == f"Seal({KEY.id})"
-
-
 def test_records_are_checked_by_the_seal_that_they_name():
     assert (KEY.of(None), KEY.of(KEY.id), KEY.of(OTHER.id)) == (PLAIN, KEY, None)
 
