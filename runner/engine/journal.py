@@ -152,7 +152,7 @@ class Journal:
         self._before = read_metrics(paths, self.run_id) if self.resumed else {}
         isolation = self._before.get("isolation")
         self.layers = isolation if layers["level"] == NONE and isinstance(isolation, dict) else layers
-        record, torn = opening(session, layers, self.log.seal.id), events.Recovered(mine.torn_bytes)
+        record, torn = opening(session, layers, self.log.seal.id), {"tornBytes": mine.torn_bytes}
         if commit := commit_of(session.spec.root):
             record["gitCommit"] = commit
         if mine.torn_bytes and self.resumed:

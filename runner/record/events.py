@@ -1,4 +1,4 @@
-"""The events in the records of logs and ledger: one type for each, encoded, decoded and checked here.
+"""The events in the records of logs and ledger: one type for each that is read, encoded, decoded and checked here.
 
 Any process that can write to the state directory can append records with the right hashes. So `decode` checks every
 field that readers act on or use in a path. All other fields have the value in the record, or None: earlier releases
@@ -45,12 +45,6 @@ class RunEnded(NamedTuple):
     records: int
     outputs: int
     outputs_sha256: str
-
-
-class Recovered(NamedTuple):
-    """A run resumes behind a torn line, which was cut."""
-
-    torn_bytes: int
 
 
 class RunWarning(NamedTuple):
@@ -157,12 +151,11 @@ class LedgerEntry(NamedTuple):
 
 
 Event = (
-    RunOpened | RunEnded | Recovered | RunWarning | AttemptStarted | AttemptFinished | NetworkAttempt
+    RunOpened | RunEnded | RunWarning | AttemptStarted | AttemptFinished | NetworkAttempt
     | StageCommit | StageSkipped | StageFinished | LedgerEntry
 )  # fmt: skip
 _TYPES: dict[str, type[Event]] = {
-    START: RunOpened, RESUMED: RunOpened, STOPPED: RunEnded, END: RunEnded, RECOVERED: Recovered,
-    WARNING: RunWarning,
+    START: RunOpened, RESUMED: RunOpened, STOPPED: RunEnded, END: RunEnded, WARNING: RunWarning,
     ATTEMPT_STARTED: AttemptStarted, ATTEMPT_FINISHED: AttemptFinished, NETWORK: NetworkAttempt,
     COMMIT: StageCommit, ADOPTED: StageCommit, SKIPPED: StageSkipped, FINISHED: StageFinished,
     **dict.fromkeys((OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED, SIGNED), LedgerEntry),

@@ -15,7 +15,6 @@ from runner.record.events import (
     AttemptStarted,
     LedgerEntry,
     NetworkAttempt,
-    Recovered,
     RunEnded,
     StageCommit,
     StageFinished,
@@ -49,7 +48,6 @@ EVERY = {
     "attempt.finished": AttemptFinished("a"),
     "attempt.started": AttemptStarted("a", 1, "k", "0000aa", "/p", {"out": "o"}, 5, [["x", "y", None, 1]], {}),
     "offline.attempt": NetworkAttempt("a", 1, "curl", "AF_INET", 3, "fail"),
-    "recovered": Recovered(7),
     "run.stopped": RunEnded("failed", {"failed": 1}, "f", 3, 0, "0"),
     "stage.commit": StageCommit(
         "a", "k", 1, "{}", "0000aa", "/p", {"out": OutputIdentity.from_json(OUTPUT)}, [], ["r", 3]
