@@ -169,9 +169,9 @@ class Verification(Chain):
             self._check_signature(record)
         if not is_name(run):
             return
+        if event in {OPENED, CLOSED, NOOP, SUPERSEDED} and hash(run) in self._ended:
+            self.damaged("run", f"{run} is here again, though it was closed before")
         if event == OPENED:
-            if run not in self._open and hash(run) in self._ended:
-                self.damaged("run", f"{run} is opened again, though it was closed before")
             self._open.setdefault(run, []).extend([reference] if reference else [])
         elif event == ENDED and reference:
             if run not in self._open and not self.doubt:
@@ -181,8 +181,6 @@ class Verification(Chain):
             opened = self._open.pop(run, None)
             if event != NOOP and opened is None and not self.doubt:
                 self.damaged("run", f"{run} is closed, though it was not open")
-            if hash(run) in self._ended:
-                self.damaged("run", f"{run} is here again, though it was closed before")
             self._ended.add(hash(run))
             log = self._check_log(run, opened or [], reference, self.line)
             if log is not None and event == NOOP and reference and not log.is_noop:
