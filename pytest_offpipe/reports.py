@@ -156,7 +156,7 @@ class RunReport:
         from runner.record.audit import read_records
 
         logs = (f"{self.state_dir}/audit_{run}.jsonl" for run in (*self.earlier, self.run_id) if run)
-        return [{**record} for log in logs for record in read_records(log)]
+        return [record for log in logs for record in read_records(log)]
 
 
 def _exit_code(result: results.StageResult) -> int:

@@ -11,7 +11,7 @@ import os
 import re
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import GENESIS, SIGNED, canonical, check_numbers, parsed, spell, version_of
 from runner.errors import Fault, StateError
@@ -33,20 +33,7 @@ _HASH_MEMBER = len(',"hash":""') + 64
 _NOT_CANONICAL = "is not in canonical spelling: keys, white space, escapes or numbers"
 _KINDS = {str: "a string", int: "a whole number", dict: "an object"}
 
-
-class Record(TypedDict):
-    """One record, as a line of a log holds it."""
-
-    data: dict[str, Any]
-    ev: str
-    hash: str
-    prev: str
-    run: str
-    seq: int
-    ts: str
-    v: int
-
-
+Record = dict[str, Any]  # as a line of a log holds it, with these fields
 _FIELDS = {"data": dict, "ev": str, "hash": str, "prev": str, "run": str, "seq": int, "ts": str, "v": int}
 
 
@@ -96,7 +83,7 @@ def parse(line: bytes) -> Record | Flaw:
         return Flaw("", f"the line is not the JSON of a record: {str(error) or 'no memory'}")
     if not isinstance(value, dict):
         return Flaw("", "the line holds no JSON object")
-    return _misshapen(value) or value  # type: ignore[return-value] # JSON that was checked
+    return _misshapen(value) or value
 
 
 def _misshapen(value: dict[str, object]) -> Flaw | None:

@@ -235,7 +235,7 @@ def last_success(path: str) -> tuple[str, str] | None:
     return next(((record["run"], record["ts"]) for record in records), None)
 
 
-def _newest_first(path: str, most: int | None = None) -> Iterator[dict[str, Any]]:
+def _newest_first(path: str, most: int | None = None) -> Iterator[audit.Record]:
     for line in islice(audit.tail(path, most), 1, None):  # without the torn one
         try:
             record = parsed(line)
