@@ -231,13 +231,11 @@ class AuditLog:
         return self._size_at_path() is not None
 
     def _size_at_path(self) -> int | None:
-        try:
+        with files.naming(self.path, "append to"), suppress(FileNotFoundError, NotADirectoryError):
             status = os.stat(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise StateError.from_os(error, self.path, "append to") from error
-        return status.st_size if (status.st_dev, status.st_ino) == self._file else None
+            if (status.st_dev, status.st_ino) == self._file:
+                return status.st_size
+        return None
 
     def sync(self) -> None:
         """Make every record so far durable, or remove the records that are not."""
@@ -316,13 +314,11 @@ def tail(path: str, most: int | None = None) -> Iterator[bytes]:
 
 def _lacks_signature(line: bytes) -> bool:
     """Whether the last line of a log is one of a signed ledger, and no signature."""
-    if b'"signer":"' not in line:
-        return False
-    try:
-        record = parsed(line)
-        return record["ev"] != SIGNED and "signer" in record["data"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return False  # the reader of the line finds the damage
+    if b'"signer":"' in line:
+        with suppress(ValueError, KeyError, TypeError, RecursionError):  # the reader of the line finds the damage
+            record = parsed(line)
+            return record["ev"] != SIGNED and "signer" in record["data"]
+    return False
 
 
 def _pieces(path: str, most: int | None) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -209,11 +210,9 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
 
 def _names_in(directory: str) -> list[str]:
     """Return the names in a directory; none if it is missing, as after the recovery of another run."""
-    with files.naming(directory, "list"):
-        try:
-            return os.listdir(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+    with files.naming(directory, "list"), suppress(FileNotFoundError, NotADirectoryError):
+        return os.listdir(directory)
+    return []
 
 
 def _vouched(progress: Progress, partials: Partials, tags: Tags) -> dict[str, str]:

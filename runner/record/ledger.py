@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -157,10 +158,9 @@ class Past(NamedTuple):
         """The time from begin to end, None if one is not known."""
         from datetime import datetime
 
-        try:
+        with suppress(ValueError, TypeError):  # no time, or one without a zone
             return (datetime.fromisoformat(self.ended or "") - datetime.fromisoformat(self.began)).total_seconds()
-        except (ValueError, TypeError):  # no time, or one without a zone
-            return None
+        return None
 
     @property
     def is_good(self) -> bool:
@@ -237,10 +237,8 @@ def last_success(path: str) -> tuple[str, str] | None:
 
 def _newest_first(path: str, most: int | None = None) -> Iterator[audit.Record]:
     for line in islice(audit.tail(path, most), 1, None):  # without the torn one
-        try:
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):  # `verify` finds it damaged
             record = parsed(line)
             is_entry = events.is_ledger_entry(record["ev"], record["data"])
             if is_entry and is_name(record["run"]) and isinstance(record["ts"], str):
                 yield record
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue  # `verify` finds the line damaged
