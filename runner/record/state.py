@@ -5,6 +5,7 @@ Markers, checkpoints and caches only save time. So an unusable one counts as mis
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import LARGEST, canonical, parsed, spelled, version_of
@@ -37,16 +38,13 @@ def read_usable(path: str, most: int, note: Note) -> bytes | None:
     Follows no link: writers replace a link at the path, and `verify` reports it as damage. StateError for a disk that
     fails.
     """
-    try:
-        return read_small(path, most)
-    except FileNotFoundError:
-        return None
-    except NotRegularError as error:
-        note(path, error.what)
-    except PermissionError as error:
-        note(path, StateError.from_os(error, path, "be read").faults[0].what)
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error
+    with files.naming(path, "read"), suppress(FileNotFoundError):
+        try:
+            return read_small(path, most)
+        except NotRegularError as error:
+            note(path, error.what)
+        except PermissionError as error:
+            note(path, StateError.from_os(error, path, "be read").faults[0].what)
     return None
 
 
