@@ -6,7 +6,7 @@ A marker is replaced whole, and checked when it is read.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import canonical, parsed
 from runner.hashing import sha256_of
@@ -141,7 +141,7 @@ class Marker(NamedTuple):
         if checksum != _checksum(text + b"}").encode() + b'"}\n':
             return None
         try:
-            body = cast("dict[str, Any]", parsed(text + b"}"))
+            body = parsed(text + b"}")
             if body["v"] > VERSION:
                 return None
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
