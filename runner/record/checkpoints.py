@@ -20,7 +20,7 @@ from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import LARGEST, canonical, digest
+from runner.canonical import LARGEST, VERSION, canonical, digest
 from runner.hashing import hasher
 from runner.paths import is_partial, output_of, partial_path, tag_of
 from runner.record import files
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     Tags = Mapping[str, str]  # tag -> key, of the recorded attempts of one stage
     Partials = dict[str, list[str]]  # output name -> the partials beside its real path, of any attempt
 
-VERSION = 1
 _CHUNK = 1 << 20
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import canonical, parsed
+from runner.canonical import VERSION, canonical, parsed
 from runner.hashing import sha256_of
 from runner.record import files
 from runner.record.state import DAMAGED, MOST_MARKER, decode_object, no_note, read_usable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from runner.paths import StatePaths
     from runner.record.state import Note
 
-VERSION = 1
 CTIMES = "visibleNs"  # in nanoseconds, by output: when it got its name
 _FIELDS = {  # of the file, in the order of those of Marker
     "stage": str, "key": str, "keyVersion": int, "components": dict, "outputs": dict, "run": str, "auditSeq": int,
