@@ -193,11 +193,11 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
     if name := _misshapen(_CHECKS.get(kind, {}), data):
         raise ValueError(f"{event}: {name}")
     decoded = kind._make(map(data.get, _NAMES[kind]))
-    if not isinstance(decoded, StageCommit):
-        return decoded
-    outputs: Any = decoded.outputs
-    former = decoded.former and tuple(map(_identity, decoded.former))
-    return decoded._replace(outputs={name: _identity(value) for name, value in outputs.items()}, former=former)
+    if isinstance(decoded, StageCommit):
+        outputs = {name: OutputIdentity.from_json(value) for name, value in data["outputs"].items()}
+        former = decoded.former and tuple(map(OutputIdentity.from_json, data["former"]))
+        decoded = decoded._replace(outputs=outputs, former=former)
+    return decoded
 
 
 def is_ledger_entry(event: str, data: Mapping[str, Any]) -> bool:
@@ -271,14 +271,11 @@ def _is_object(text: object) -> bool:
         return False
 
 
-def _identity(value: Any) -> OutputIdentity:  # noqa: ANN401 - JSON
+def _is_output(value: Any) -> bool:  # noqa: ANN401 - JSON
     try:
-        identity = OutputIdentity.from_json(value)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("outputs") from error
-    if not is_relative(identity.path):
-        raise ValueError("outputs")
-    return identity
+        return is_relative(OutputIdentity.from_json(value).path)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 _INVOCATION: dict[str, Check] = {
@@ -292,8 +289,8 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
         "stage": is_stage, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": is_tag,
-        "outputs": lambda value: isinstance(value, dict), "reasons": lambda value: isinstance(value, list),
-        "replaces": _is_place, "former": _if_any(lambda value: isinstance(value, list)),
+        "outputs": _object_of(_is_output), "reasons": lambda value: isinstance(value, list),
+        "replaces": _is_place, "former": _if_any(_list_of(_is_output)),
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
     LedgerEntry: {
