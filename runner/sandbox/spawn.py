@@ -20,6 +20,7 @@ import ctypes
 import errno
 import os
 import stat
+from _queue import SimpleQueue  # queue's own, which loads more
 
 from runner.levels import RefusedError
 from runner.sandbox.child import open_streams
@@ -28,6 +29,7 @@ from runner.sandbox.syscalls import libc, signal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree, Tags
@@ -103,44 +105,28 @@ class WalledThread:
 
     def __init__(self, enter: Callable[[], object]) -> None:
         """Start a thread that calls `enter`. Raises the error of `enter`, and RuntimeError if no thread can start."""
-        self._work: Callable[[], int] = lambda: 0
-        self._result = 0
-        self._error: BaseException | None = None
-        self._given, self._done = _thread.allocate_lock(), _thread.allocate_lock()
-        self._given.acquire()
-        self._done.acquire()
-        _thread.start_new_thread(self._live, (enter,))
-        self._await()
+        self._work: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+        self._results: SimpleQueue[Any] = SimpleQueue()
+        _thread.start_new_thread(self._live, ())
+        self.run(enter)
 
-    def run(self, work: Callable[[], int]) -> int:
+    def run(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the work returns
         """Let the thread do this work, and wait; return its result, or raise its error."""
-        self._work = work
-        self._given.release()
-        self._await()
-        return self._result
+        self._work.put(work)
+        result = self._results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
-    def _await(self) -> None:
-        self._done.acquire()
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-    def _live(self, enter: Callable[[], object]) -> None:
+    def _live(self) -> None:
         """Runs in the *thread*, with all signals blocked: no SIGCHLD must wake it."""
-        try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            enter()
-        except BaseException as error:  # noqa: BLE001 - `_await` raises it
-            self._error = error
-            self._done.release()
-            return
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while True:
-            self._done.release()
-            self._given.acquire()
+            work = self._work.get()
             try:
-                self._result = self._work()
-            except BaseException as error:  # noqa: BLE001 - as above
-                self._error = error
+                self._results.put(work())
+            except BaseException as error:  # noqa: BLE001 - `run` raises it
+                self._results.put(error)
 
 
 class Attributes:
