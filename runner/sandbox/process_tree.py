@@ -54,28 +54,22 @@ class Tags:
         seccomp.set_filter(self._filter)
 
     def of(self, pid: int) -> int | None:
-        """Return the launch of a process or thread, ended or not; None if it has none, or is gone."""
+        """Return the launch of a process or thread, ended or not; None if it has none, or is gone.
+
+        Read from /proc, which shows it to every user. prlimit(2) refuses it to root without CAP_SYS_RESOURCE, for a
+        process with other user ids.
+        """
         try:
-            limit = resource.prlimit(pid, seccomp.RLIMIT_RTTIME)[1]
-        except PermissionError:  # it has other user ids, and root here lacks CAP_SYS_RESOURCE
-            limit = _limit_in_proc(pid)
+            with open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
+                fields = file.read(4096).partition(b"\nMax realtime timeout")[2].split(None, 2)
         except OSError:
             return None
+        limit = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
         number, rest = divmod(self._base - limit, 2)
         return number if not rest and 0 < number < 1 << (NUMBER_BITS - 1) else None
 
     def _lower(self, distance: int) -> None:
         resource.setrlimit(seccomp.RLIMIT_RTTIME, (self._base - distance, self._base - distance))
-
-
-def _limit_in_proc(pid: int) -> int:
-    """Return the hard limit as /proc shows it to every user, or 0."""
-    try:
-        with open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
-            fields = file.read(4096).partition(b"\nMax realtime timeout")[2].split(None, 2)
-    except OSError:
-        return 0
-    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
 
 
 def open_tags(layers: dict[str, str]) -> Tags | None:
