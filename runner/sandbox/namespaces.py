@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 
 from runner.levels import RefusedError
 from runner.sandbox import syscalls
@@ -43,13 +42,11 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     syscalls.prctl("prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != runner:
         os._exit(1)  # the runner died before the prctl above
-    lives, holds = os.pipe()
     inner = os.fork()
     if inner:
-        _wait_outside(inner, (*descriptors, lives))
-    os.close(holds)
+        _wait_outside(inner, descriptors)
+    # If the outer process has died before this call, the launcher still ends with its requests.
     syscalls.prctl("prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    _end_without_outer(lives)
     process = int(os.readlink("/proc/self"))  # still in the old /proc
     _own_mounts()
     layers["kernelSettings"] = protect_settings()
@@ -128,15 +125,6 @@ def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
     if status < 0:
         syscalls.end_by_signal(-status)
     os._exit(status)
-
-
-def _end_without_outer(lives: int) -> None:
-    """Runs in the *inner* process: end if the outer one died before the prctl that would have killed this one."""
-    poll = select.poll()
-    poll.register(lives, 0)  # reports POLLHUP in any case
-    if poll.poll(0):
-        os._exit(1)
-    os.close(lives)
 
 
 def _own_mounts() -> None:
