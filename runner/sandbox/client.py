@@ -188,9 +188,9 @@ class Launcher:
 
     def _wake(self) -> None:
         """Continue a stopped launcher, which sees neither requests nor time limits."""
-        for pid in {self._child, self.pid}:
+        for target in (self._child, -self._child):  # itself, and the group that it makes, see namespaces
             try:
-                os.kill(pid, signal.SIGCONT)
+                os.kill(target, signal.SIGCONT)
             except ProcessLookupError:
                 pass  # receive reports its death; where SIGCHLD is ignored, there is nothing to wait for
 

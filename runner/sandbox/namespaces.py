@@ -112,15 +112,6 @@ def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
     """Runs in the *outer* process: wait for the inner one, and end as it ends."""
     for descriptor in descriptors:
         os.close(descriptor)
-
-    def wake(_number: int, _frame: object) -> None:
-        """Pass SIGCONT on to the launcher."""
-        try:
-            os.kill(inner, signal.SIGCONT)
-        except ProcessLookupError:
-            pass  # it has been reaped
-
-    signal.signal(signal.SIGCONT, wake)
     status = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
     if status < 0:
         syscalls.end_by_signal(-status)
