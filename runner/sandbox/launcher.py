@@ -16,7 +16,7 @@ from runner.levels import KERNEL, SCAN, RefusedError
 from runner.processes import has_ended
 from runner.sandbox.child import BLOCKED, failure_text, fork_stage
 from runner.sandbox.isolate import Isolation, isolate
-from runner.sandbox.network_log import Tally, answer_calls
+from runner.sandbox.network_log import Tally, answer_call
 from runner.sandbox.process_tree import ProcessTree, Tags, open_tags
 from runner.sandbox.protocol import START, Wire, message
 from runner.sandbox.spawn import Spawner
@@ -118,7 +118,7 @@ class Service:
             listener = self._isolation.listener
             if listener and listener.descriptor in events:
                 launches = (*self._ended.values(), *self._running.values())
-                answer_calls(listener, self._tree, {launch.key: launch.tally for launch in launches})
+                answer_call(listener, self._tree, {launch.key: launch.tally for launch in launches})
             self._reap()
             if self._wire.requests in events:
                 self._read_requests()

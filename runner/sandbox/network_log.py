@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     Key = tuple[str, str, bool]  # program, address family, whether such calls leave the stage successful
     Network = list[tuple[str, str, int, bool]]  # the fields of results.NetworkCalls
 
-AT_ONCE = 64  # calls answered before the launcher returns to its loop
 MOST = 100  # entries reported of one launch
 PATIENCE = 10.0  # seconds that calls wait for more, to be reported together
 OTHERS = ("other programs", "any", False)
@@ -65,17 +64,14 @@ class Tally:
         return [(*key[:2], self._unreported.pop(key), key[2]) for key in keys]
 
 
-def answer_calls(listener: Listener, tree: ProcessTree, launches: dict[int, Tally]) -> None:
-    """Refuse waiting calls, AT_ONCE at most, and count each for its launch (by its key in the tree)."""
-    for _ in range(AT_ONCE):
-        if not listener.has_calls():
-            return
-        call = listener.receive()
-        if call is not None:
-            key = tree.launch_of(call.pid, launches)
-            if key is not None:
-                launches[key].add(call)
-            listener.refuse(call)
+def answer_call(listener: Listener, tree: ProcessTree, launches: dict[int, Tally]) -> None:
+    """Refuse a call that waits, and count it for its launch (by its key in the tree)."""
+    call = listener.receive()
+    if call is not None:
+        key = tree.launch_of(call.pid, launches)
+        if key is not None:
+            launches[key].add(call)
+        listener.refuse(call)
 
 
 def _is_jvm(pid: int) -> bool:

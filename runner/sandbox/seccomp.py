@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import select
 import struct
 
 from runner.levels import NAMED, RefusedError
@@ -181,15 +180,9 @@ class Listener:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLIN)
-
-    def has_calls(self) -> bool:
-        """Whether a call waits for its answer."""
-        return bool(self._poll.poll(0))
 
     def receive(self) -> Call | None:
-        """Return the call that waits; None if its process is gone."""
+        """Return a call that waits; None if its process is gone. Waits for a call unless poll announces one."""
         received = ctypes.create_string_buffer(80)  # struct seccomp_notif, zeroed
         if self._ioctl(IOCTL_RECV, received):
             return None  # ENOENT; or EINTR, then the call still waits
