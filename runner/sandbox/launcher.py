@@ -257,31 +257,16 @@ class Service:
 
 
 def _take_pipes() -> tuple[int, int]:
-    """Move the two pipes off stdio, and close all other descriptors, so that no stage inherits one."""
+    """Move the two pipes off stdio, and close all other descriptors, so that no stage inherits one.
+
+    Until the service starts, an error is printed on descriptor 2, which is the pipe of reports, too.
+    """
     close_all_but((0, 1, 2))
     requests, reports = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
+    for descriptor in (0, 1):
         os.dup2(null, descriptor)
     return requests, reports
-
-
-def _enter_level(level: str, runner: int, pipes: tuple[int, int]) -> Isolation:
-    """Enter the level. If that fails, report why and end: a process cannot leave the layers that it has entered."""
-    try:
-        return isolate(level, runner, pipes)
-    except RefusedError as error:
-        os.write(pipes[1], START + message("refused", error.args))
-        os._exit(0)
-    except BaseException:  # noqa: BLE001 - this process has no stderr
-        os.write(pipes[1], START + message("crash", _traceback()))
-        os._exit(CRASHED)
-
-
-def _traceback() -> str:
-    import traceback
-
-    return traceback.format_exc()
 
 
 def main(server: ForkServer | None) -> NoReturn:
@@ -294,14 +279,21 @@ def main(server: ForkServer | None) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
     level, runner = sys.argv[1], int(sys.argv[2])
     pipes = _take_pipes()
-    isolation = _enter_level(level, runner, pipes)
+    try:
+        isolation = isolate(level, runner, (*pipes, 2))
+    except RefusedError as error:  # no process can leave the layers that it has entered
+        os.write(pipes[1], START + message("refused", error.args))
+        os._exit(0)
     tags = open_tags(isolation.layers) if level != SCAN else None
     tree = ProcessTree(tags)
     tree.enter_launcher(dies_with_runner=level == KERNEL)
+    os.dup2(0, 2)
     service = Service(*pipes, runner if level != KERNEL else os.getppid(), tree, tags, isolation, server)
     try:
         service.serve()
     except Exception:  # noqa: BLE001 - this process has no stderr
-        service.end_everything(_traceback())
+        import traceback
+
+        service.end_everything(traceback.format_exc())
         os._exit(CRASHED)
     os._exit(0)  # finalising the interpreter would take as long as several stages
