@@ -191,7 +191,7 @@ class Program:
             is_interrupted = isinstance(error, KeyboardInterrupt)
             _flush_streams()
             if error is not None:
-                status = _show(error, status)
+                status = _show(error)
             elif text is not None:
                 _write(f"{text}\n")
         finally:
@@ -274,8 +274,8 @@ def _write(text: str) -> None:
         os.write(2, text.encode())
 
 
-def _show(error: BaseException, status: int) -> int:
-    """Print an error as an interpreter does, without our own frame; return the exit code: `status`, or a hook's."""
+def _show(error: BaseException) -> int:
+    """Print an error as an interpreter does, without our own frame; return the exit code: 1, or a hook's."""
     trace = error.__traceback__ and error.__traceback__.tb_next
     error.__traceback__ = trace
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
@@ -286,7 +286,7 @@ def _show(error: BaseException, status: int) -> int:
         hook(type(error), error, trace)
     except BaseException as failed:  # noqa: BLE001 - the program's hook may raise anything
         if hook is EXCEPTHOOK:
-            return status  # this hook raises nothing, so a signal handler did
+            return 1  # this hook raises nothing, so a signal handler did
         if isinstance(failed, SystemExit):
             return failed.code if isinstance(failed.code, int) else int(failed.code is not None)
         failed.__context__ = None  # it is printed below
@@ -294,7 +294,7 @@ def _show(error: BaseException, status: int) -> int:
         EXCEPTHOOK(type(failed), failed.with_traceback(failed.__traceback__ and failed.__traceback__.tb_next), None)
         _write("\nOriginal exception was:\n")
         EXCEPTHOOK(type(error), error.with_traceback(trace), None)
-    return status
+    return 1
 
 
 def _flush(file: Any) -> bool:  # noqa: ANN401 - the program may have put anything there
