@@ -134,12 +134,11 @@ class SpecBuilder:
         self._vars = self._top.get("vars", {})  # None: they were refused
         self._inserter = Inserter(None if self._vars is None else chosen_vars(self._vars, variables))
         self.findings = self._inserter.findings
-        self._defaults = self._top["defaults"]
+        self._defaults = {"name": "", "programIdentity": self._top["programIdentity"], **self._top["defaults"]}
         self._env = self._inserter.insert(("defaults", "env"), self._defaults.get("env", {}), {}, "env")
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self.sources: Mapping[int, Mapping[str, Any]] = {}  # of the values of templates, as in Expander
-        self._siblings: dict[int, Stage] = {}  # position of a template -> one of its instances
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
     def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
@@ -180,39 +179,25 @@ class SpecBuilder:
     def build_stage(self, instance: Instance, params: Overrides) -> Stage:
         """Return the stage of an instance, with `params` in place of its own."""
         index, given, each, missing = instance
-        own = {
-            "name": given.get("name", ""),
+        values = {**STAGE.values({**self._defaults, **given}), **self._sections}
+        name = values["name"]
+        del values["$schema"], values["each"], values["offline"]
+        for section in _SECTIONS.keys() & given.keys():
+            values[section] = _SECTIONS[section]({**self._defaults.get(section, {}), **given[section]})
+        values |= {
+            "index": index,
             "outputs": self._paths(index, "outputs", given.get("outputs", {})),
             "inputs": self._paths(index, "inputs", given.get("inputs", {})),
             "processor": self._processor(given.get("processor")),
-            "args": tuple(given.get("args", ())),
-            "command": tuple(given["command"]) if "command" in given else None,
-            "params": given.get("params", {}),
+            "params": {**values["params"], **params.get(name.partition("@")[0], {}), **params.get(name, {})},
             "env": {**self._env, **given.get("env", {})},
+            "retry_on_timeout": _retry_on_timeout(given, self._defaults),
+            "on_attempt": given.get("offline", {}).get("onAttempt", self._offline["onAttempt"]),
+            "extensions": _extensions(given),
             "values": each,
             "missing": missing and Fault(pointer(self._path, missing.at), missing.what, missing.hint),
         }
-        sibling = self._siblings.get(index)
-        stage = sibling._replace(**own) if sibling else Stage(**{**self._common(index, given), **own})
-        if each:
-            self._siblings[index] = stage
-        own = {**params.get(stage.template, {}), **params.get(stage.name, {})} if params else {}
-        return stage._replace(params={**stage.params, **own}) if own else stage
-
-    def _common(self, index: int, given: Json) -> dict[str, Any]:
-        """Return the fields of a stage. Instances share those into which no values are inserted."""
-        values = STAGE.values({**self._defaults, **given})
-        del values["$schema"], values["each"], values["offline"]
-        values |= {name: self._section(name, given) for name in _SECTIONS}
-        values["retry_on_timeout"] = _retry_on_timeout(given, self._defaults)
-        values["program_identity"] = given.get("programIdentity", self._top["programIdentity"])
-        on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
-        return {**values, "index": index, "on_attempt": on_attempt, "extensions": _extensions(given)}
-
-    def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
-        if name not in given:
-            return self._sections[name]
-        return _SECTIONS[name]({**self._defaults.get(name, {}), **given[name]})
+        return Stage(**values)
 
     def _processor(self, written: str | None) -> str | None:
         return written if written is None or written.startswith(READY_MADE) else from_root(written, self._root)
