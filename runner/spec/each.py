@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.spec.globs import from_root, is_glob, may_meet, normal
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.tables import Disk, SourceError
-from runner.spec.values import filled_fields, literal_glob, references, spelled
+from runner.spec.values import FILLED, literal_glob, references, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -101,7 +101,7 @@ class Expander:
         instances: dict[int, list[Instance]] = {}
         for index, stage in enumerate(self._stages):
             if index not in self._templates:
-                given = self._inserter.fill(("stages", index), stage, filled_fields(stage), {})
+                given = self._inserter.fill(("stages", index), stage, {})
                 instances[index] = self._note_outputs([Instance(index, given)])
         for index in self._in_order():
             if index not in self._rows:
@@ -242,15 +242,15 @@ class Expander:
 
     def _instances(self, index: int) -> list[Instance]:
         stage, rows, at = self._templates[index], self._rows[index], ("stages", index)
-        fields, name = filled_fields(stage), stage.get("name", "")
-        body: dict[str, Any] = {field: value for field, value in stage.items() if field != "each"}
+        name, body = stage.get("name", ""), {field: value for field, value in stage.items() if field != "each"}
         if not isinstance(rows, list):
-            body = dict(self._inserter.fill(at, body, fields, None))
+            body = dict(self._inserter.fill(at, body, None))
             if rows:  # files are missing: it cannot run, so its inputs and program do not matter
                 needs = [self._templates[other].get("name", "") for other in sorted(self._needed[index])]
                 body = {"name": name, "command": ["{python}"], "needs": needs, "outputs": body["outputs"]}
             return [Instance(index, body, missing=rows or Finding(at, "other findings say why"))]
-        used = sorted({name for form, name in references([stage[field] for field in fields]) if form == "each"})
+        written = [stage.get(field) for field in FILLED]
+        used = sorted({name for form, name in references(written) if form == "each"})
         first: dict[str, Row] = {}
         instances = []
         for row in rows:
@@ -260,7 +260,7 @@ class Expander:
                 _check_row(row, other, used, body["name"], row.at if isinstance(stage["each"], dict) else ())
             if other is row:
                 origin = f"{row.source}: {body['name']}: ".removeprefix(": ")
-                instances.append(Instance(index, self._inserter.fill(at, body, fields, row.values, origin), row.values))
+                instances.append(Instance(index, self._inserter.fill(at, body, row.values, origin), row.values))
         return instances
 
 

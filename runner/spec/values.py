@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"\{(each|vars)\.([^{}\"'\\]*)\}")  # of any name: a name without a value is a fault
 _WILDCARD = re.compile(r"([*?[])")
-_FIELDS = {  # of a stage: where values are inserted, and what the result must be
+FILLED = {  # of a stage: where values are inserted, and what the result must be
     "processor": PATH, "args": WORD, "command": WORD, "inputs": PATH, "outputs": PATH, "env": WORD, "params": None,
 }  # fmt: skip
 UNKNOWN = "*"  # stands for a value that is not known
@@ -46,11 +46,6 @@ def literal_glob(text: str) -> str:
 def references(value: object) -> list[tuple[str, str]]:
     """Return the (form, name) of each placeholder in the strings of a JSON value: `("each", "sample")`."""
     return _PLACEHOLDER.findall(str(value))
-
-
-def filled_fields(stage: Json) -> tuple[str, ...]:
-    """Return the fields of a stage into which values are inserted."""
-    return tuple(field for field in _FIELDS if field in stage and references(stage[field]))
 
 
 class Var(NamedTuple):
@@ -73,13 +68,14 @@ class Inserter:
         self._origin = ""
         self.variables = variables
 
-    def fill(self, at: Place, stage: Json, fields: tuple[str, ...], each: Values | None, origin: str = "") -> Json:
-        """Return a stage with values in these fields. If those of `each` are None, they are UNKNOWN.
+    def fill(self, at: Place, stage: Json, each: Values | None, origin: str = "") -> Json:
+        """Return a stage with values in its fields. If those of `each` are None, they are UNKNOWN.
 
         Findings about values begin with their `origin`: the row and the instance.
         """
         self._origin = origin
-        return {**stage, **{field: self.insert((*at, field), stage[field], each, field) for field in fields}}
+        filled = {field: self.insert((*at, field), stage[field], each, field) for field in FILLED if field in stage}
+        return {**stage, **filled}
 
     def insert(self, at: Place, value: Any, each: Values | None, field: str) -> Any:  # noqa: ANN401 - JSON
         """Return a JSON value of a field with values in its strings, at any depth."""
@@ -101,7 +97,7 @@ class Inserter:
             return values[0]
         words = [literal_glob(spelled(value)) if field == "inputs" else spelled(value) for value in values]
         result = guarded(literals, words) if field in ("command", "args") else joined(literals, words)
-        kind = _FIELDS[field]
+        kind = FILLED[field]
         if kind and (faults := kind.check(result.replace("{\0", "{"))):
             self.findings += [fault._replace(at=at, what=f"{self._origin}{fault.what}") for fault in faults]
             return text

@@ -5,12 +5,12 @@ import pytest
 from runner.errors import Fault, UsageError
 from runner.spec.kinds import Spelled
 from runner.spec.placeholders import expand
-from runner.spec.values import Inserter, Var, chosen_vars, filled_fields, references, spelled
+from runner.spec.values import Inserter, Var, chosen_vars, references, spelled
 
 
 def filled(stage, each=None, **variables):
     inserter = Inserter(variables)
-    return inserter.fill(("stages", 0), stage, filled_fields(stage), each or {}), inserter
+    return inserter.fill(("stages", 0), stage, each or {}), inserter
 
 
 def words_of(stage):
@@ -31,7 +31,8 @@ def test_names_the_placeholders_at_any_depth():
 
 
 def test_a_stage_without_placeholders_is_left_alone():
-    assert filled_fields({"command": ["{inputs.x}", "{vars}"], "name": "{vars.x}", "needs": ["{vars.x}"]}) == ()
+    stage = {"command": ["{inputs.x}", "{vars}"], "name": "{vars.x}", "needs": ["{vars.x}"]}
+    assert filled(stage)[0] == stage
 
 
 def test_the_wildcards_of_a_value_match_themselves_in_an_input_and_stay_in_an_output():
@@ -84,7 +85,7 @@ def test_a_value_that_no_path_or_word_may_hold_is_a_fault_at_its_place(stage, at
 
 def test_unknown_values_are_stars_and_no_fault():
     inserter = Inserter({})
-    made = inserter.fill((), {"outputs": {"o": "out/{each.x}.txt"}}, ("outputs",), None)
+    made = inserter.fill((), {"outputs": {"o": "out/{each.x}.txt"}}, None)
     assert made == {"outputs": {"o": "out/*.txt"}} and not inserter.findings
 
 
