@@ -22,7 +22,7 @@ from runner.spec.model import READY_MADE, Spec, Stage
 from runner.spec.placeholders import FIELDS, references
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     Flaw = tuple[str, str] | None  # the fact and a hint
 
@@ -139,8 +139,7 @@ def _finding(stage: Stage, at: tuple[str | int, ...], what: str, hint: str) -> F
 
 def check_outputs(spec: Spec) -> Iterator[Finding]:
     """Refuse outputs that are outside the workspace, doubled, nested, or in the place of something else."""
-    taken = _taken_places(spec)
-    around = {f"{parent}/": what for place, what in taken.items() for parent in parents(place)}
+    place_flaw = _place_finder(_taken_places(spec), _ELSEWHERE)
     first: dict[str, tuple[Stage, str]] = {}  # bare path -> the first output that has it
     stages = [stage for stage in spec.stages if not stage.missing]
     for stage in stages:
@@ -148,7 +147,7 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
             first.setdefault(bare(path), (stage, name))
     for stage in stages:
         for name, path in stage.outputs.items():
-            if flaw := _path_flaw(path) or _taken_flaw(path, taken, around) or _overlap(path, stage, name, first):
+            if flaw := _path_flaw(path) or place_flaw(path) or _overlap(path, stage, name, first):
                 yield _finding(stage, ("outputs", name), *flaw)
 
 
@@ -170,26 +169,16 @@ def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Fi
 
 def check_input_places(spec: Spec) -> Iterator[Finding]:
     """Refuse inputs in the directories of offpipe, and directories that contain root or one of these."""
-    places = {f"{os.path.relpath(place, spec.root)}/": noun for place, noun in _own_directories(spec).items()}
-    made = {path for stage in spec.stages for path in stage.outputs.values()}  # these are below the workspace
     hint = 'keep what the stage reads in a directory of its own, such as "data/"'
+    place_flaw = _place_finder(_own_directories(spec, spec.root), hint)
+    made = {path for stage in spec.stages for path in stage.outputs.values()}  # these are below the workspace
     for stage in spec.stages:
         for _, at, path in stage.entries():
-            if path not in made and (what := _input_flaw(path, places)):
-                yield _finding(stage, ("inputs", *at), f'"{path}" {what}', hint)
-
-
-def _input_flaw(path: str, places: Mapping[str, str]) -> str:
-    """Return what is wrong with the place of an input, or "". `places`: a directory relative to root -> its noun."""
-    is_directory, whole = path.endswith("/"), f"{bare(path)}/"
-    if is_directory and not path.replace("../", "").removeprefix("./"):
-        return "is root itself" if path == "./" else "contains root"
-    for place, noun in places.items():
-        if whole.startswith(place):
-            return f"is {noun}" if whole == place else f"is in {noun}"
-        if is_directory and place.startswith(whole):
-            return f"contains {noun}"
-    return ""
+            flaw = None if path in made else place_flaw(path)
+            if not path.replace("../", "").removeprefix("./"):
+                flaw = f'"{path}" {"is root itself" if path == "./" else "contains root"}', hint
+            if flaw:
+                yield _finding(stage, ("inputs", *at), *flaw)
 
 
 def _path_flaw(path: str) -> Flaw:
@@ -224,10 +213,8 @@ def _whose(owner: Stage, stage: Stage) -> str:
 
 
 def _taken_places(spec: Spec) -> dict[str, str]:
-    """Return the places where no output may be: relative to the workspace -> what is there. Directories end in `/`."""
-    taken = {
-        f"{os.path.relpath(place, spec.workspace)}/": f"in {what}" for place, what in _own_directories(spec).items()
-    }
+    """Return the places where no output may be: relative to the workspace -> noun. Directories end in `/`."""
+    taken = _own_directories(spec, spec.workspace)
     for base in {f"{directory.rstrip('/')}/" for directory in (spec.root, spec.workspace)}:
         for path, what in _sources(spec).items():
             if path.startswith(base):
@@ -244,22 +231,28 @@ def _sources(spec: Spec) -> dict[str, str]:
     return files
 
 
-def _own_directories(spec: Spec) -> dict[str, str]:
-    """Return the directories that only offpipe writes to: absolute path -> noun."""
-    return {
+def _own_directories(spec: Spec, base: str) -> dict[str, str]:
+    """Return the directories that only offpipe writes to: relative to `base`, with a final `/` -> noun."""
+    own = {
         spec.paths.state_dir: "the state directory",
         spec.paths.locks_dir: "the locks directory",
         os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY): "offpipe's own directory",
         os.path.join(spec.workspace, OWN_DIRECTORY): "offpipe's own directory",
     }
+    return {f"{os.path.relpath(place, base)}/": noun for place, noun in own.items()}
 
 
-def _taken_flaw(path: str, taken: Mapping[str, str], around: Mapping[str, str]) -> Flaw:
-    """Return the flaw of an output in a `taken` place, or `around` one."""
-    for place in (*(f"{parent}/" for parent in parents(path)), f"{bare(path)}/", bare(path)):
-        if place in taken:
-            return f'"{path}" is {taken[place]}', _ELSEWHERE
-    return (f'"{path}" contains {around[path].removeprefix("in ")}', _ELSEWHERE) if path in around else None
+def _place_finder(taken: dict[str, str], hint: str) -> Callable[[str], Flaw]:
+    """Return a function that returns the flaw of a path in or around one of the places that are `taken`."""
+    around = {f"{parent}/": noun for place, noun in reversed(taken.items()) for parent in parents(place)}
+
+    def flaw(path: str) -> Flaw:
+        for place in (*(f"{parent}/" for parent in parents(path)), f"{bare(path)}/", bare(path)):
+            if place in taken:
+                return f'"{path}" is {"" if bare(place) == bare(path) else "in "}{taken[place]}', hint
+        return (f'"{path}" contains {around[path]}', hint) if path in around else None
+
+    return flaw
 
 
 # ---- the disk --------------------------------------------------------------------------------------------------------
