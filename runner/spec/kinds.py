@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DEEPEST = 64
 _MANY = 12  # choices: from here on a message does not list them
 _SECOND_WORD = re.compile("(?<=[a-z])([A-Z])(?=[a-z])")  # memoryMiB has two words
-_NOUNS = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
+_NOUNS: dict[type, str] = {list: "an array", dict: "an object"}
 _LONGEST = 60  # characters of a value in a message
 _LISTED = 8  # names in a hint
 _NEAR = 0.65  # similarity (0 to 1) from which a name is worth a hint
@@ -45,16 +45,8 @@ def below(step: str | int, findings: Iterable[Finding]) -> list[Finding]:
     return [Finding((step, *at), what, hint) for at, what, hint in findings]
 
 
-def noun_of(value: object) -> str:
-    """Return a JSON value as a noun: `a string ("x")`, `an array`, `null`, `true`."""
-    if value is None or isinstance(value, bool):
-        return show(value)
-    noun = next((noun for kind, noun in _NOUNS.items() if isinstance(value, kind)), "something else")
-    return f"{noun} ({show(value)})" if isinstance(value, (str, int, float)) else noun
-
-
 def show(value: object) -> str:
-    """Return a scalar as JSON for a message: cut to a length, with unprintable characters escaped."""
+    """Return a value for a message: `an array`, or a scalar as JSON, cut to a length, with escapes if unprintable."""
     from json import dumps
 
     if isinstance(value, int) and abs(value) >= 10**_LONGEST:
@@ -62,7 +54,9 @@ def show(value: object) -> str:
     if isinstance(value, str):
         value = value if len(value) <= _LONGEST else value[:_LONGEST] + "..."
         return dumps(value, ensure_ascii=not value.isprintable())
-    return dumps(value) if value is None or isinstance(value, (bool, int, float)) else noun_of(value)
+    if value is None or isinstance(value, (int, float)):
+        return dumps(value)
+    return _NOUNS.get(type(value), "something else")
 
 
 def pointer(path: str, at: Sequence[str | int]) -> str:
@@ -111,7 +105,7 @@ class Kind(NamedTuple):
         """Return the findings of a value."""
         if type(value) in self.types or not self.types:  # a boolean is no number
             return self.faults(value)
-        return [Finding((), f"must be {self.noun}, not {noun_of(value)}", self.hint(value))]
+        return [Finding((), f"must be {self.noun}, not {show(value)}", self.hint(value))]
 
     def values(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Return each field of a record by its name in Python, with its default if it is not given; lists as tuples."""

@@ -84,7 +84,7 @@ def test_file_that_is_no_spec_is_an_error(project, text, said):
         ({"skipcheks": {}}, ['/skipcheks: no field is called "skipcheks"', 'hint: did you mean "skipChecks"?']),
         ({"volatile": True}, ["/volatile: must be a string, not true"]),
         ({"volatile": ""}, ["/volatile: is empty"]),
-        ("resume", [': must be an object, not a string ("resume")']),
+        ("resume", [': must be an object, not "resume"']),
     ],
 )
 def test_faults_of_x_offpipe_are_found_at_collection(project, field, said):

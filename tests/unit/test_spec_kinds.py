@@ -89,8 +89,8 @@ def test_depth_is_limited_without_recursion():
 
 
 @pytest.mark.parametrize(("kind", "value", "what", "hint"), [
-    (choice(1), 1.0, "must be 1, not a number (1.0)", "write 1"),
-    (choice(1), "1", 'must be 1, not a string ("1")', "write 1"),
+    (choice(1), 1.0, "must be 1, not 1.0", "write 1"),
+    (choice(1), "1", 'must be 1, not "1"', "write 1"),
     (choice(1), True, "must be 1, not true", ""),
     (choice(*"abcdefghijklmnop"), "75", 'must be a known name, not "75"', ""),
 ])  # fmt: skip
