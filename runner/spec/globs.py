@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,11 +55,7 @@ def stem(path: str) -> str:
 
 def parents(path: str) -> Iterator[str]:
     """Yield the directories above a relative path, outermost first, without a final `/`: `a`, `a/b` for `a/b/c`."""
-    plain = bare(path)
-    end = plain.find("/")
-    while end != -1:
-        yield plain[:end]
-        end = plain.find("/", end + 1)
+    return accumulate(bare(path).split("/")[:-1], "{}/{}".format)
 
 
 def entries_of(directory: str) -> list[str]:
