@@ -110,8 +110,7 @@ def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
                 yield Finding((*at, stream), f'"{directories[0]}" is a directory', f"{stream} is connected to one file")
     for field, words in (("command", stage.command or ()), ("args", stage.args)):
         for position, word in enumerate(words):
-            if "{" in word:
-                yield from _check_placeholders((*at, field, position), word, stage, faulty)
+            yield from _check_placeholders((*at, field, position), word, stage, faulty)
     if stage.command and not stage.command[0]:
         yield Finding((*at, "command", 0), "is empty", "the first word names the program")
 

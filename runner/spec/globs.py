@@ -68,7 +68,7 @@ def entries_of(directory: str) -> list[str]:
 
 def is_glob(path: str) -> bool:
     """Whether `path` has a wildcard. A `[` without a `]` in the same name is an ordinary character."""
-    return ("*" in path or "?" in path or "[" in path) and _MAGIC.search(path) is not None
+    return _MAGIC.search(path) is not None
 
 
 def literal_prefix(pattern: str) -> str:

@@ -44,7 +44,7 @@ def references(word: str) -> tuple[tuple[str, str], ...]:
 
 def list_inputs(words: Iterable[str]) -> tuple[str, ...]:
     """Return the NAME of each `{list.NAME}`, once, in order."""
-    names = (name for word in words if "{list." in word for form, name in references(word) if form == "list")
+    names = (name for word in words for form, name in references(word) if form == "list")
     return tuple(dict.fromkeys(names))
 
 
@@ -124,7 +124,7 @@ def _literal_text(at: str, stage: Stage) -> Iterator[Fault]:
             what = f'"{path}" is one file of this very name: an output cannot be a glob'
             yield Fault(f"{at}/outputs/{name}", what, 'several files are a directory, such as "out/"')
     for name, value in stage.env.items():
-        for form, reference in references(value) if "{" in value else ():
+        for form, reference in references(value):
             hint = 'only "command" and "args" have placeholders; use $PIPELINE_INPUT_... and $PIPELINE_OUTPUT_...'
             yield Fault(f"{at}/env/{name}", f"{{{form}.{reference}}} is passed on as it is", hint)
 
