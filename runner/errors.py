@@ -145,8 +145,6 @@ class InterruptedRunError(OffpipeError):
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(Fault("", f"interrupted by signal {signal_number}"))
+        self.args = (signal_number,)  # for pickle
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
-
-    def __reduce__(self) -> tuple[type[InterruptedRunError], tuple[int]]:
-        return (InterruptedRunError, (self.signal_number,))
