@@ -17,7 +17,7 @@ from runner.paths import OWN_DIRECTORY, is_partial, upward, variable_name
 from runner.spec.fields import LABEL
 from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents
 from runner.spec.graph import OutputIndex, stage_finder, unknown_name
-from runner.spec.kinds import Finding, did_you_mean, show
+from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.model import READY_MADE, Spec, Stage
 from runner.spec.placeholders import FIELDS, references
 
@@ -115,9 +115,7 @@ def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
         yield Finding((*at, "command", 0), "is empty", "the first word names the program")
 
 
-def _check_placeholders(
-    at: tuple[str | int, ...], word: str, stage: Stage, faulty: Collection[str]
-) -> Iterator[Finding]:
+def _check_placeholders(at: Place, word: str, stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
     for form, name in references(word):
         field = FIELDS[form]
         declared: Mapping[str, object] = getattr(stage, field)
@@ -128,7 +126,7 @@ def _check_placeholders(
             yield Finding(at, f"{{params.{name}}} holds a NUL, which is not allowed in an argument")
 
 
-def _finding(stage: Stage, at: tuple[str | int, ...], what: str, hint: str) -> Finding:
+def _finding(stage: Stage, at: Place, what: str, hint: str) -> Finding:
     """Return the finding of a path. That of a template is another path in each instance, so the fact names it."""
     return Finding(("stages", stage.index, *at), f"{stage.name}: {what}" if stage.values else what, hint)
 

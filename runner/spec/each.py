@@ -14,7 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.spec.globs import from_root, is_glob, may_meet, normal
-from runner.spec.kinds import Finding, did_you_mean, show
+from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.tables import Disk, SourceError
 from runner.spec.values import FILLED, literal_glob, references, spelled
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runner.spec.graph import OutputIndex
     from runner.spec.model import Spec, Stage
-    from runner.spec.values import Inserter, Json, Place, Values
+    from runner.spec.values import Inserter, Json, Values
 
 LONGEST = 200  # bytes of an instance's name, which becomes a part of file names
 _STAR = "\1"  # stands for the wildcard of a pattern while values are inserted; no path holds it

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+Place = tuple[str | int, ...]  # keys and indices, from the outside to the inside
 DEEPEST = 64
 _MANY = 12  # choices: from here on a message does not list them
 _SECOND_WORD = re.compile("(?<=[a-z])([A-Z])(?=[a-z])")  # memoryMiB has two words
@@ -35,7 +36,7 @@ class Spelled(float):
 class Finding(NamedTuple):
     """A fault of a spec: the keys and indices that lead to it, the fact, and a hint (may be empty)."""
 
-    at: tuple[str | int, ...]
+    at: Place
     what: str
     hint: str = ""
 

@@ -16,7 +16,7 @@ from runner.spec.each import Expander, Instance, check_globs, check_sources
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, is_glob, normal, stem
 from runner.spec.graph import OutputIndex, stage_finder, unknown_name
-from runner.spec.kinds import Finding, pointer
+from runner.spec.kinds import Finding, Place, pointer
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
 from runner.spec.tables import Disk
@@ -139,7 +139,7 @@ class SpecBuilder:
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self.sources: Mapping[int, Mapping[str, Any]] = {}  # of the values of templates, as in Expander
-        self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
+        self._places: dict[Place, Place] = {}  # paths in lists: by name -> by index
 
     def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
         """Return the spec, with `params` in place of those of stages, and instances in place of stages with `each`.
@@ -224,7 +224,7 @@ class SpecBuilder:
                 paths[name] = self._input(at, written)
         return paths
 
-    def _input(self, at: tuple[str | int, ...], written: str) -> str:
+    def _input(self, at: Place, written: str) -> str:
         if flaw := checks.glob_flaw(written):
             self.findings.append(Finding(at, *flaw))
         return from_root(written, self._root)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from runner.errors import Fault
     from runner.paths import StatePaths
-    from runner.spec.kinds import Kind
+    from runner.spec.kinds import Kind, Place
 
 READY_MADE = "offpipe:"
 _NOTHING: dict[str, Any] = {}
@@ -91,7 +91,7 @@ class Stage(NamedTuple):
         """The name of the stage with `each` of which this is an instance, empty for other stages."""
         return self.name.partition("@")[0] if "@" in self.name or self.missing else ""
 
-    def entries(self, *names: str) -> Iterator[tuple[str, tuple[str | int, ...], str]]:
+    def entries(self, *names: str) -> Iterator[tuple[str, Place, str]]:
         """Yield each path of the inputs `names`, or of all: the input's name, the place below `inputs`, the path."""
         for name in names or self.inputs:
             given = self.inputs[name]

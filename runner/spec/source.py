@@ -16,7 +16,7 @@ from typing import NamedTuple
 from runner.errors import Fault, SpecError, raise_if_system_error
 from runner.reading import NotRegularError, open_regular
 from runner.spec.globs import entries_of
-from runner.spec.kinds import Finding, Spelled, did_you_mean, show
+from runner.spec.kinds import Finding, Place, Spelled, did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
@@ -130,7 +130,7 @@ def _placed(value: object) -> tuple[object, list[Finding]]:
     """
     findings: list[Finding] = []
     top: list[object] = [value]
-    pending: list[tuple[tuple[str | int, ...], object]] = [((), top)]
+    pending: list[tuple[Place, object]] = [((), top)]
     while pending:
         at, outer = pending.pop()
         if isinstance(outer, _Refused):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, SpecError, raise_if_system_error
 from runner.spec.fields import PROSE, VALUE
-from runner.spec.kinds import Finding, list_of, map_of, pointer, show
+from runner.spec.kinds import Finding, Place, list_of, map_of, pointer, show
 from runner.spec.source import decoded, parse_source, read_source
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class SourceError(Exception):
     `is_missing`: the spec may be right, but files are missing.
     """
 
-    def __init__(self, what: str, hint: str = "", *, at: tuple[str | int, ...] = (), is_missing: bool = False) -> None:
+    def __init__(self, what: str, hint: str = "", *, at: Place = (), is_missing: bool = False) -> None:
         super().__init__(what)
         self.finding = Finding(at, what, hint)
         self.is_missing = is_missing

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
 from runner.spec.fields import PATH, PROSE, WORD
-from runner.spec.kinds import BOOLEAN, Finding, did_you_mean, number, show
+from runner.spec.kinds import BOOLEAN, Finding, Place, did_you_mean, number, show
 from runner.spec.placeholders import guarded, joined
 from runner.spec.source import parse_source
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     Json = Mapping[str, Any]  # the table has checked the types; a cast for each field would slow every load
     Values = Mapping[str, object]
-    Place = tuple[str | int, ...]
 
 _PLACEHOLDER = re.compile(r"\{(each|vars)\.([^{}\"'\\]*)\}")  # of any name: a name without a value is a fault
 _WILDCARD = re.compile(r"([*?[])")
