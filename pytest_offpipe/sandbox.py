@@ -14,7 +14,6 @@ from pytest_offpipe.compare import bytes_below
 from runner.engine import Options
 from runner.engine.session import without_orphans
 from runner.errors import Fault, InputError, OffpipeError, UsageError
-from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputFile, InputResolver
@@ -162,7 +161,7 @@ def load(path: str, inputs: str | None = None) -> Spec:
 
 def code_reader(spec: Spec, bans: BanList | None = None) -> CodeReader:
     """Return a reader of stages' code, without caches; without `bans`, nothing is banned."""
-    return CodeReader(spec, DigestCache(trust=False), declared_paths(spec), ParseCache(), bans)
+    return CodeReader(spec, DigestCache(trust=False), declared_paths(spec), bans)
 
 
 def lay_out(

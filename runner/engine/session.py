@@ -11,7 +11,6 @@ from runner.engine.programs import find_command
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError, UsageError
 from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
-from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from runner.paths import StatePaths
     from runner.record.state import Note
     from runner.spec.model import Spec
-
-PARSED = "imports"  # the section of the cache file for what was parsed
 
 
 def no_warning(fault: Fault) -> None:
@@ -76,7 +73,6 @@ class Session:
         self.events = EventFile(options.events, self.warn) if options.events else None
         self.cache = _load_cache(self.spec.paths, self._note, trust=not options.paranoid)
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
-        self._parsed = ParseCache(self.cache.sections.get(PARSED))
         self._markers: dict[str, Marker | None] = {}
         self._gone: dict[frozenset[str], list[Marker]] = {}  # of stages that are gone, by their outputs
         self.published: dict[str, OutputIdentity] = {}
@@ -206,14 +202,14 @@ class Session:
 
     def new_examiner(self) -> Examiner:
         """Return an examiner, which computes keys from what is on disk now."""
-        code = CodeReader(self.spec, self.cache, self._declared, self._parsed, self.bans, self.warn)
+        code = CodeReader(self.spec, self.cache, self._declared, self.bans, self.warn)
         return Examiner(self.graph, self.cache, code, self.published, self.orphans, find_command)
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. If the disk refuses them, the next run only takes longer."""
-        if not (self.cache.dirty or self._parsed.dirty) or is_plain():
+        if not (self.cache.dirty or self.cache.parsed.dirty) or is_plain():
             return
-        content, paths = self.cache.dump({PARSED: self._parsed.dump()}), self.spec.paths
+        content, paths = self.cache.dump(), self.spec.paths
         if len(content) > MOST_CACHE:
             return  # the next run would refuse to read it
         with suppress(StateError):  # the next run reads the files again

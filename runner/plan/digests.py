@@ -1,7 +1,8 @@
 """The SHA-256 of files and directories; a file is read again only if its signature has changed.
 
 The cache is `state/files.json`; losing it costs time only. It keeps an entry only if any later write must give the
-file another signature. That is git's rule for "racily clean" entries, see `is_settled`.
+file another signature. That is git's rule for "racily clean" entries, see `is_settled`. The file also holds what was
+parsed.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from runner.canonical import digest
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.hashing import hasher
 from runner.paths import is_partial
+from runner.plan.code.cache import ParseCache
 from runner.reading import NotRegularError, is_settled, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from runner.record.markers import OutputIdentity
 
@@ -55,11 +57,10 @@ class FileDigest(NamedTuple):
 
 
 class DigestCache:
-    """Digests by (path, signature).
+    """Digests by (path, signature), and the `parsed` files of Python.
 
     `tick(n)`, if it is set, is called for every n bytes read, and may raise to interrupt. `clock()` gives the wall
-    clock in ns. Without `trust`, every file is read. `sections` are the other JSON values in the cache file, by name;
-    `dump` takes them as an argument.
+    clock in ns. Without `trust`, every file is read.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class DigestCache:
     ) -> None:
         """Read the bytes of `dump`. The cache is empty for None, damaged content, or another version."""
         self._entries: dict[str, FileDigest] = {}
-        self.sections: dict[str, object] = {}
+        self.parsed = ParseCache()
         self._used: set[str] = set()
         self.tick: Callable[[int], None] | None = None
         self._clock = clock
@@ -77,16 +78,16 @@ class DigestCache:
         self.damaged = False
         if content is not None:
             try:
-                self._entries, self.sections = _decoded(content)
+                self._entries, self.parsed = _decoded(content)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
                 self.damaged = True
 
-    def dump(self, sections: Mapping[str, object] | None = None) -> bytes:
+    def dump(self) -> bytes:
         """Return the bytes of the cache file: up to a limit the unused entries, then those that this run used."""
         unused = [path for path in self._entries if path not in self._used]
         kept = [*unused[-UNUSED_KEPT:], *(path for path in self._entries if path in self._used)]
         files = {path: (*self._entries[path].signature, self._entries[path].sha256) for path in kept}
-        text = json.dumps({**(sections or {}), "v": VERSION, "files": files}, separators=(",", ":"))
+        text = json.dumps({"imports": self.parsed.dump(), "v": VERSION, "files": files}, separators=(",", ":"))
         content = text[:-1].encode("ascii")
         return content + _CHECKSUM + _checksum(content)
 
@@ -260,19 +261,18 @@ def _shown(fault: Fault, path: str) -> str:
     return fault.what if below == fault.where else f'"{below}" in it {fault.what}'
 
 
-def _decoded(content: bytes) -> tuple[dict[str, FileDigest], dict[str, object]]:
-    """Return entries and sections of a cache file; none if another release wrote it. Raises ValueError etc. for damage.
+def _decoded(content: bytes) -> tuple[dict[str, FileDigest], ParseCache]:
+    """Return what a cache file holds; nothing if another release wrote it. Raises ValueError etc. for damage.
 
     The checksum keeps a flipped bit from becoming a digest, or from hiding an import.
     """
     text, _, checksum = content.rpartition(_CHECKSUM)
     value = json.loads(content)
     if type(value["v"]) is int and value["v"] != VERSION:
-        return {}, {}
+        return {}, ParseCache()
     if checksum != _checksum(text):
         raise ValueError(checksum)
-    entries = {path: _entry(*fields) for path, fields in value["files"].items()}
-    return entries, {name: section for name, section in value.items() if name not in {"v", "files", "crc32"}}
+    return {path: _entry(*fields) for path, fields in value["files"].items()}, ParseCache(value.get("imports"))
 
 
 def _checksum(text: bytes) -> bytes:

@@ -11,7 +11,6 @@ import pytest
 
 from runner.errors import Fault
 from runner.plan.code.banned import ALLOWED, BANNED, BanList, BannedImport, merged
-from runner.plan.code.cache import ParseCache
 from runner.plan.code.closure import Closures
 from runner.plan.code.commands import processor_start, python_files_of_command
 from runner.plan.code.modules import running_interpreter
@@ -26,7 +25,7 @@ class Code:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.parsed = ParseCache()
+        self.cache = DigestCache(clock=lambda: time.time_ns() + 10**12)
         self.interpreter = running_interpreter()
 
     def write(self, **files: str | bytes) -> Code:
@@ -42,7 +41,7 @@ class Code:
     def walk(self, starts, banned=(), allowed=(), pythonpath=""):
         """What is held against a program: faults, and for banned imports lines like `p.py:1: import socket`."""
         bans = BanList(banned, allowed)
-        sources = Sources(str(self.root), DigestCache(clock=lambda: time.time_ns() + 10**12), self.parsed)
+        sources = Sources(str(self.root), self.cache)
         code = Closures(sources, self.interpreter, bans).of(tuple(starts), pythonpath)
         found = list(code.faults)
         for (path, line, statement), names in code.banned.items():

@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from runner.plan.code.cache import ParseCache
 from runner.plan.code.closure import Closures
 from runner.plan.code.commands import MODULE, TEXT, Start, processor_start, script_start
 from runner.plan.code.modules import running_interpreter
@@ -19,7 +18,6 @@ class Project:
     def __init__(self, root):
         self.root = str(root)
         self.cache = DigestCache(clock=lambda: time.time_ns() + 10**12)
-        self.parsed = ParseCache()
         self.interpreter = running_interpreter()
 
     def write_all(self, files):
@@ -31,7 +29,7 @@ class Project:
         return self
 
     def closures(self):
-        return Closures(Sources(self.root, self.cache, self.parsed), self.interpreter)
+        return Closures(Sources(self.root, self.cache), self.interpreter)
 
     def walk(self, *names, starts=(), pythonpath=""):
         begin = [*(script_start(os.path.join(self.root, name)) for name in names), *starts]
@@ -287,12 +285,11 @@ def test_unchanged_code_is_neither_read_nor_parsed_again(project, monkeypatch):
     project.write_all({"p.py": "import a\nimport pkg.b", "a.py": "", "pkg/__init__.py": "", "pkg/b.py": "import a"})
     before = project.walk("p.py").files
     ticks = []
-    project.cache = DigestCache(project.cache.dump({"imports": project.parsed.dump()}))
+    project.cache = DigestCache(project.cache.dump())
     project.cache.tick = ticks.append
-    project.parsed = ParseCache(project.cache.sections["imports"])
     monkeypatch.setattr("runner.plan.code.parse.parse", None)
     assert project.walk("p.py").files == before
-    assert ticks == [] and not project.cache.dirty and not project.parsed.dirty
+    assert ticks == [] and not project.cache.dirty and not project.cache.parsed.dirty
 
 
 def test_stages_that_share_code_share_the_work(project):

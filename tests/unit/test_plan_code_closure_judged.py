@@ -7,7 +7,6 @@ import textwrap
 
 import pytest
 
-from runner.plan.code.cache import ParseCache
 from runner.plan.code.closure import Closures
 from runner.plan.code.commands import MODULE, TEXT, Start, script_start
 from runner.plan.code.modules import running_interpreter
@@ -87,7 +86,7 @@ def write(root, files):
 
 
 def walked(root, start, pythonpath=""):
-    closures = Closures(Sources(root, DigestCache(), ParseCache()), running_interpreter())
+    closures = Closures(Sources(root, DigestCache()), running_interpreter())
     code = closures.of((start,), pythonpath)
     return {os.path.relpath(path, root) for path in code.files}
 

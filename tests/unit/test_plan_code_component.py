@@ -10,7 +10,6 @@ from pipeline_bench import shell
 from plan_bench import PlanBench
 
 from runner.errors import InputError, OfflineError
-from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader
 from runner.plan.digests import DigestCache
 from runner.spec.load import load_spec, ready_made_directory
@@ -159,7 +158,7 @@ def test_a_processor_that_vanishes_is_an_unusable_input(bench):
     spec = load_spec(str(bench.spec))
     (bench.root / "stages/p.py").unlink()
     with pytest.raises(InputError) as caught:
-        CodeReader(spec, DigestCache(), frozenset(), ParseCache()).read(spec.stages[0])
+        CodeReader(spec, DigestCache(), frozenset()).read(spec.stages[0])
     assert str(caught.value) == "error: stages/p.py: cannot read it: No such file or directory"
 
 
@@ -168,6 +167,6 @@ def test_a_module_that_is_found_nowhere_is_a_warning_with_its_place_and_a_hint(b
     bench.write("stages/p.py", "import part\n")
     python(bench)
     spec, warnings = load_spec(str(bench.spec)), []
-    CodeReader(spec, DigestCache(), frozenset(), ParseCache(), warn=warnings.append).read(spec.stages[0])
+    CodeReader(spec, DigestCache(), frozenset(), warn=warnings.append).read(spec.stages[0])
     assert [fault.where for fault in warnings] == ["stages/p.py:1"]
     assert '"env": {"PYTHONPATH": "lib"}' in warnings[0].hint

@@ -7,7 +7,6 @@ import venv
 
 import pytest
 
-from runner.plan.code.cache import ParseCache
 from runner.plan.code.modules import (
     INSTALLED,
     LOCAL,
@@ -49,7 +48,7 @@ def place(tmp_path, monkeypatch):
             editable={name: (f"{tmp_path}/{path}",) for name, path in options.get("editable", {}).items()},
         )
         monkeypatch.setattr("runner.plan.code.modules.OUR_DIRECTORIES", (f"{tmp_path}/ours/runner",))
-        sources = Sources(str(root), DigestCache(), ParseCache())
+        sources = Sources(str(root), DigestCache())
         lookup = Lookup(tuple(f"{tmp_path}/{entry}" for entry in entries), sources, interpreter)
         modules, missing = lookup.chain(name)
         return [
@@ -130,7 +129,7 @@ def test_our_own_packages_are_ours_wherever_they_are_found(place):
 
 
 def test_directories_looked_into_are_on_record(place, tmp_path):
-    sources = Sources("/", DigestCache(), ParseCache())
+    sources = Sources("/", DigestCache())
     python = Interpreter((), (), frozenset(), frozenset(), (".py",), {})
     Lookup((str(tmp_path), f"{tmp_path}/missing"), sources, python).chain("a")
     assert {str(tmp_path), f"{tmp_path}/missing"} <= sources.paths
@@ -138,7 +137,7 @@ def test_directories_looked_into_are_on_record(place, tmp_path):
 
 def test_module_that_took_the_shape_of_a_fifo_is_a_fault(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
-    sources = Sources(str(tmp_path), DigestCache(), ParseCache())
+    sources = Sources(str(tmp_path), DigestCache())
     source = sources.read(f"{tmp_path}/pipe.py")
     assert (source.fault.where, source.fault.what) == ("pipe.py", "is a FIFO, where a file is to be")
     with pytest.raises(FileNotFoundError):
@@ -184,7 +183,7 @@ def test_installed_modules_have_the_name_and_version_of_their_distribution():
     import pluggy
     import pytest
 
-    sources = Sources("/", DigestCache(), ParseCache())
+    sources = Sources("/", DigestCache())
     assert distribution(sources, "pluggy", pluggy.__file__) == f"pluggy {pluggy.__version__}"
     assert distribution(sources, "_pytest", "") == f"pytest {pytest.__version__}"  # by reading what all of them hold
     assert distribution(sources, "no_such_module", "") == ""

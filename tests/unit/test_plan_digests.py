@@ -8,6 +8,7 @@ from zlib import crc32
 import pytest
 
 from runner.errors import InputError
+from runner.plan.code.cache import Parsed
 from runner.plan.digests import CHUNK, UNUSED_KEPT, DigestCache, FileDigest, Signature
 
 SECOND = 1_000_000_000
@@ -191,7 +192,7 @@ def test_damaged_cache_is_an_empty_cache_and_says_so(damage, checksum):
         damage = b'%b,"crc32":"%08x"}' % (damage[:-1], crc32(damage[:-1]))
     cache = DigestCache(damage)
     assert json.loads(cache.dump())["files"] == {}
-    assert cache.sections == {} and not cache.dirty
+    assert cache.parsed.get("00") is None and not cache.dirty
     assert cache.damaged == (b'"v": 2' not in damage)
 
 
@@ -202,21 +203,23 @@ def test_no_cache_is_an_empty_cache_and_no_damage():
 
 
 def test_no_flipped_bit_turns_into_a_digest_or_hides_an_import():
-    content = holding({"/a": FileDigest("ab" * 32, Signature(1, 2, 3, 4))}).dump({"imports": {"x": [1]}})
+    holder = holding({"/a": FileDigest("ab" * 32, Signature(1, 2, 3, 4))})
+    holder.parsed.put("00", Parsed(()))
+    content = holder.dump()
     assert not DigestCache(content).damaged
     for at in range(len(content)):
         for bit in range(8):
             flipped = content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
             cache = DigestCache(flipped)
-            assert (json.loads(cache.dump())["files"], cache.sections) == ({}, {}), (at, bit)
+            assert (json.loads(cache.dump())["files"], cache.parsed.get("00")) == ({}, None), (at, bit)
 
 
-def test_cache_keeps_names_that_are_no_utf8_and_sections_of_others():
+def test_cache_keeps_names_that_are_no_utf8_and_what_was_parsed():
     name = os.fsdecode(b"/dir/\xff\xe4")
     cache = holding({name: FileDigest("ab", Signature(1, 2, 3, 4))})
-    content = cache.dump({"imports": [1, {"a": None}]})
-    again = DigestCache(content)
-    assert again.sections == {"imports": [1, {"a": None}]}
+    cache.parsed.put("00", Parsed((), ("a",)))
+    again = DigestCache(cache.dump())
+    assert again.parsed.get("00") == Parsed((), ("a",))
     assert json.loads(again.dump())["files"] == {name: [1, 2, 3, 4, "ab"]}
 
 

@@ -18,7 +18,6 @@ from runner.spec.placeholders import references
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from runner.plan.code.cache import ParseCache
     from runner.plan.digests import DigestCache, FileDigest
 
 _UNRESOLVED = (
@@ -53,7 +52,6 @@ class CodeReader:
         spec: Spec,
         digests: DigestCache,
         declared: frozenset[str],
-        parsed: ParseCache,
         bans: BanList | None = None,
         warn: Callable[[Fault], None] | None = None,
     ) -> None:
@@ -62,7 +60,7 @@ class CodeReader:
         self._digests = digests
         self._declared = declared
         self._warn = warn
-        self._sources = Sources(spec.root, digests, parsed)
+        self._sources = Sources(spec.root, digests)
         self.paths = self._sources.paths  # all that decided which code the stages have, present or absent
         self._closures = Closures(self._sources, running_interpreter(), bans)
         self._read: dict[tuple[object, ...], tuple[StageCode, Closure | None]] = {}

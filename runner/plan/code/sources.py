@@ -13,7 +13,6 @@ from runner.plan.code.cache import Parsed
 from runner.plan.digests import FileDigest, Signature
 
 if TYPE_CHECKING:
-    from runner.plan.code.cache import ParseCache
     from runner.plan.digests import DigestCache
 
 _COMPILED = ".pyc"
@@ -32,13 +31,12 @@ class Source(NamedTuple):
 class Sources:
     """The files and directories read so far. `paths` are all that were tried, present or absent."""
 
-    def __init__(self, root: str, digests: DigestCache, parsed: ParseCache) -> None:
+    def __init__(self, root: str, digests: DigestCache) -> None:
         self.root = root
         self.paths: set[str] = set()
         self.names = cache(self._names)
         self.read = cache(self._read)
         self._digests = digests
-        self._parsed = parsed
 
     def _names(self, directory: str) -> frozenset[str]:
         """Return the names in a directory; none if it is no directory or cannot be read."""
@@ -87,7 +85,7 @@ class Sources:
         if not is_script and not path.endswith((".py", _COMPILED)):
             return Source(self._digests.file(path, status))
         known = self._digests.known(path, status)
-        if known and (parsed := self._parsed.get(known.sha256)):
+        if known and (parsed := self._digests.parsed.get(known.sha256)):
             return Source(known, parsed)
         content, digest = self._digests.read(path)
         if path.endswith(_COMPILED) or _ARCHIVE_END in content:
@@ -96,7 +94,7 @@ class Sources:
         return self._parse(content, digest, shown)
 
     def _parse(self, source: bytes | str, digest: FileDigest, shown: str) -> Source:
-        parsed = self._parsed.get(digest.sha256)
+        parsed = self._digests.parsed.get(digest.sha256)
         if parsed is None:
             from runner.plan.code.parse import parse
 
@@ -104,7 +102,7 @@ class Sources:
                 parsed = parse(source, shown)
             except OfflineError as error:
                 return Source(digest, fault=error.faults[0])
-            self._parsed.put(digest.sha256, parsed)
+            self._digests.parsed.put(digest.sha256, parsed)
         return Source(digest, parsed)
 
 
