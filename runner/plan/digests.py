@@ -11,7 +11,6 @@ import json
 import os
 import stat
 import time
-from errno import EACCES
 from typing import TYPE_CHECKING, NamedTuple, cast
 from zlib import crc32
 
@@ -99,12 +98,12 @@ class DigestCache:
         self._used.add(path)
         return entry
 
-    def file(self, path: str, status: os.stat_result | None = None) -> FileDigest:
-        """Return the digest of a regular file.
+    def file(self, path: str, status: os.stat_result | None = None, *, reads: bool = True) -> FileDigest:
+        """Return the digest of a regular file. Unless this `reads` the file, it only opens it: the digest is "".
 
         Raises InputError for any other file, without opening it; an OSError passes through.
         """
-        return self.known(path, os.stat(path) if status is None else status) or self._hash(path)
+        return self.known(path, os.stat(path) if status is None else status) or self._hash(path, reads=reads)
 
     def program(self, path: str, shown: str, hint: str = "") -> FileDigest:
         """Return the digest of a program. Raises InputError for one that cannot be read, with its place `shown`."""
@@ -127,7 +126,9 @@ class DigestCache:
         """
         return self._hash(path, is_kept=False)
 
-    def _hash(self, path: str, chunks: list[bytes] | None = None, *, is_kept: bool = True) -> FileDigest:
+    def _hash(
+        self, path: str, chunks: list[bytes] | None = None, *, is_kept: bool = True, reads: bool = True
+    ) -> FileDigest:
         began = self._clock()
         try:
             descriptor = open_regular(path, follow=is_kept)
@@ -137,6 +138,8 @@ class DigestCache:
             raise InputError(Fault(shown, error.what, hint)) from error
         try:
             signature = Signature.of(os.fstat(descriptor))
+            if not reads:
+                return FileDigest("", signature)
             self.reading = (path, signature.size)
             digest = FileDigest(self._sha256(descriptor, signature.size, chunks), signature)
         finally:
@@ -180,12 +183,14 @@ class TreeDigest(NamedTuple):
         return digest([(path, kind, 0, size, content) for path, kind, _, size, content in self.listed])
 
 
-def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], bool] = lambda _: False) -> TreeDigest:
+def digest_tree(
+    path: str, cache: DigestCache, is_of_output: Callable[[str], bool] = lambda _: False, *, reads: bool = True
+) -> TreeDigest:
     """Digest a directory as the sorted list of (relative path, type, mode, size, sha256 or link target).
 
     Its own mode is left out; links are recorded and not followed. A file named like a partial counts, unless it
-    `is_of_output`: the partial of an output that lies in the directory. Raises InputError for a FIFO, socket or device;
-    an OSError passes through.
+    `is_of_output`: the partial of an output that lies in the directory. Without `reads`, files have no digest. Raises
+    InputError for a FIFO, socket or device; an OSError passes through.
     """
     base = path.rstrip("/") or "/"
     is_passing = is_partial(os.path.basename(base))
@@ -197,26 +202,11 @@ def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], boo
             kind, content, mode = "link", os.readlink(entry.path), 0  # systems give links different modes
         elif not stat.S_ISDIR(mode):
             kind = "file"
-            content, signature = cache.passing(entry.path) if is_passing else cache.file(entry.path, status)
-            size = signature.size
+            digested = cache.passing(entry.path) if is_passing else cache.file(entry.path, status, reads=reads)
+            content, size = digested.sha256, digested.signature.size
         listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, stat.S_IMODE(mode), size, content))
     listed.sort(key=lambda item: os.fsencode(item[0]))
     return TreeDigest(digest(listed), sum(item[3] for item in listed), listed)
-
-
-def check_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], bool]) -> None:
-    """Check that every file in a directory can be read, without reading it. Raises as `digest_tree` does."""
-    for entry in _entries_below(path.rstrip("/") or "/", is_of_output):
-        if entry.is_file(follow_symlinks=False):
-            check_access(entry.path)
-        elif not (entry.is_symlink() or entry.is_dir()):
-            cache.file(entry.path)  # refuses it without opening it
-
-
-def check_access(path: str) -> None:
-    """Raise PermissionError if a file or directory cannot be read."""
-    if not os.access(path, os.R_OK):
-        raise PermissionError(EACCES, os.strerror(EACCES), path)
 
 
 def _entries_below(base: str, is_of_output: Callable[[str], bool]) -> Iterator[os.DirEntry[str]]:

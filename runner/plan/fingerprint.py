@@ -16,7 +16,7 @@ from runner.canonical import canonical
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.paths import output_of
-from runner.plan.digests import DigestCache, FileDigest, Signature, check_access, check_tree, digest_tree
+from runner.plan.digests import DigestCache, FileDigest, Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver, read_fault
 
 if TYPE_CHECKING:
@@ -120,12 +120,12 @@ class Examiner:
     def examine(self, stage: Stage, skip_inputs: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:
         """Return the fingerprint of a stage without `skip_inputs`, which do not exist yet.
 
-        If it `is_decided` that the stage runs, inputs are only checked unless `reads_all`: their digests are "".
+        If it `is_decided` that the stage runs, inputs are only opened unless `reads_all`: their digests are "".
         Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
         if stage.missing:
             raise InputError(stage.missing)
-        fingerprint = Fingerprint()
+        fingerprint, reads = Fingerprint(), self.reads_all or not is_decided
         faults: list[Fault] = []
         inputs: dict[str, list[list[str]]] = {}
         for name in stage.inputs:
@@ -134,8 +134,7 @@ class Examiner:
             try:
                 files = self._resolver.resolve(stage, name)
                 where = f"{self._spec.shown}#/stages/{stage.index}/inputs/{name}"
-                read_into = fingerprint if self.reads_all or not is_decided else None
-                inputs[name] = [[file.path, self._digest(file, where, read_into)] for file in files]
+                inputs[name] = [[file.path, self._digest(file, where, fingerprint, reads=reads)] for file in files]
                 fingerprint.inputs[name] = files
             except InputError as error:
                 faults.extend(error.faults)
@@ -206,17 +205,11 @@ class Examiner:
         path, producers = os.path.relpath(output_of(partial), self._spec.workspace), self._producers
         return path in producers or f"{path}/" in producers
 
-    def _digest(self, file: InputFile, where: str, fingerprint: Fingerprint | None) -> str:
-        """Return the SHA-256 of an input, and add it to the fingerprint. Without one, only check the input."""
-        is_tree = file.path.endswith("/")
+    def _digest(self, file: InputFile, where: str, fingerprint: Fingerprint, *, reads: bool) -> str:
+        """Return the SHA-256 of an input, and add it to the fingerprint. Without `reads`, only open the input."""
         try:
-            if fingerprint is None:
-                check_access(file.absolute)
-                if is_tree:
-                    check_tree(file.absolute, self._cache, self._is_of_output)
-                return ""
-            if is_tree:
-                tree = digest_tree(file.absolute, self._cache, self._is_of_output)
+            if file.path.endswith("/"):
+                tree = digest_tree(file.absolute, self._cache, self._is_of_output, reads=reads)
                 fingerprint.trees[file.absolute] = tree.sha256
                 fingerprint.input_bytes += tree.size
                 return tree.sha256
@@ -224,7 +217,7 @@ class Examiner:
             if output and output.is_unchanged(file.status):
                 digest = FileDigest(output.sha256, Signature.of(file.status))
             else:
-                digest = self._cache.file(file.absolute, file.status)
+                digest = self._cache.file(file.absolute, file.status, reads=reads)
         except OSError as error:
             shown = os.path.relpath(error.filename or file.absolute, self._spec.root)
             raise read_fault(where, shown, error, file.absolute) from error

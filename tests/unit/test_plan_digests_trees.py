@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import time
@@ -5,7 +6,7 @@ import time
 import pytest
 
 from runner.errors import InputError
-from runner.plan.digests import DigestCache, check_tree, digest_tree
+from runner.plan.digests import DigestCache, digest_tree
 
 
 def make_tree(base):
@@ -27,11 +28,21 @@ def test_equal_trees_have_equal_digests_wherever_they_lie(tmp_path):
 
 
 def test_a_file_in_a_directory_without_read_permission_is_found_unread(tmp_path, monkeypatch):
-    base = make_tree(tmp_path / "tree")
-    monkeypatch.setattr(os, "access", lambda path, mode: not path.endswith("/sub/b"))
+    base, really_open, ticks = make_tree(tmp_path / "tree"), os.open, []
+
+    def opens(path, *how):
+        if path.endswith("/sub/b"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return really_open(path, *how)
+
+    cache = DigestCache(clock=lambda: time.time_ns() + 3600 * 10**9)
+    cache.tick = ticks.append
+    assert digest_tree(f"{base}/", cache, reads=False).size == 3
+    monkeypatch.setattr(os, "open", opens)
     with pytest.raises(PermissionError) as caught:
-        check_tree(f"{base}/", DigestCache(), lambda _: False)
+        digest_tree(f"{base}/", cache, reads=False)
     assert caught.value.filename == str(base / "sub/b")
+    assert ticks == [] and not cache.dirty
 
 
 def test_what_lies_in_a_partial_is_not_kept(tmp_path):
