@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
 from runner.engine.programs import find_command
-from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError, UsageError
+from runner.errors import Fault, OffpipeError, SpecError, StateError, UsageError
 from runner.noop import is_damaged, is_plain, record_path
-from runner.plan.code.banned import BanList, merged
+from runner.plan.code.banned import BanList
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
@@ -195,10 +195,7 @@ class Session:
             self.warn(first.warning(self.spec.shown, len(others)))
         self.examiner = self.new_examiner()
         self.examiner.reads_all = reads_all
-        try:
-            return self.planner.plan(self.stages, self.examiner)
-        except OfflineError as error:
-            raise OfflineError(*merged(error.faults)) from error
+        return self.planner.plan(self.stages, self.examiner)
 
     def new_examiner(self) -> Examiner:
         """Return an examiner, which computes keys from what is on disk now."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
 from runner.errors import Fault, InputError, OfflineError
+from runner.plan.code.banned import merged
 from runner.plan.digests import DigestCache, present_digest
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
 
@@ -120,7 +121,7 @@ class Planner(NamedTuple):
             if isinstance(decisions[stage.name], Blocked):
                 refused.extend(examiner.code_faults(stage))
         if refused:
-            raise OfflineError(*dict.fromkeys([*refused, *faults]))
+            raise OfflineError(*merged([*refused, *faults]))
         return Plan(decisions, tuple(dict.fromkeys(faults)))  # each once: stages share files and places
 
     def _plan_stage(self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner) -> Decision:

@@ -104,7 +104,7 @@ class BannedImport(Fault):
 
 
 def merged(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return the faults with one for each banned import. It is the first stage's, and names the others."""
+    """Return the faults, each once, with one for each banned import. It is the first stage's, and names the others."""
     blocks: dict[object, list[Fault]] = {}
     for fault in faults:
         key = fault.statement if isinstance(fault, BannedImport) else fault
