@@ -74,7 +74,7 @@ class Preparer:
             inputs[stage.stdin][0] if stage.stdin else None, job.partials[stage.stdout] if stage.stdout else None,
             job.log, timeout=stage.timeout_seconds, program=job.program, affinity=job.limits.affinity,
             address_space=job.limits.address_space, script=processor if forks else None,
-            preload=job.fingerprint.standard, cpus=stage.resources.cpus, memory_mib=stage.resources.memory_mib,
+            preload=tuple(job.fingerprint.standard), cpus=stage.resources.cpus, memory_mib=stage.resources.memory_mib,
             reads=reads if self._run.is_remote else (), writes=writes if self._run.is_remote else (),
             program_sha256=keyed.sha256 if keyed else None,
         )  # fmt: skip

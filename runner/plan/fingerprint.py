@@ -22,7 +22,7 @@ from runner.plan.inputs import InputFile, InputResolver, read_fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from runner.plan.code.component import CodeReader, StageCode
+    from runner.plan.code.component import CodeReader
     from runner.plan.orphans import Orphans
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.graph import Graph
@@ -51,7 +51,7 @@ class Fingerprint:
         self.watched: dict[str, FileDigest] = {}
         self.trees: dict[str, str] = {}
         self.input_bytes = 0
-        self.standard: tuple[str, ...] = ()
+        self.standard: Collection[str] = ()
         self.spelled = b""
 
 
@@ -142,12 +142,14 @@ class Examiner:
             raise InputError(*faults)
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
-        fingerprint.components = _components(stage, inputs, code)
+        fingerprint.components = _components(stage, inputs, code.component)
+        if code.closure:
+            fingerprint.components["interpreter"] = INTERPRETER
+            fingerprint.standard = code.closure.standard
+            self.standard |= code.closure.standard
+            self.distributions.update(code.closure.packages.values())
         if stage.command and stage.program_identity == "content":
             fingerprint.components["program"] = self._program(stage, fingerprint)
-        fingerprint.standard = code.standard
-        self.standard.update(code.standard)
-        self.distributions.update(code.component.get("packages", {}).values())
         self._watched.update(fingerprint.watched)
         self._trees.update(fingerprint.trees)
         fingerprint.spelled = canonical(fingerprint.components)
@@ -226,19 +228,16 @@ class Examiner:
         return digest.sha256
 
 
-def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: StageCode) -> dict[str, object]:
+def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: dict[str, object]) -> dict[str, object]:
     command: dict[str, object] = {"argv": stage.command} if stage.command else {"processor": stage.processor}
     command["args"] = stage.args
     streams = {"stdin": stage.stdin, "stdout": stage.stdout}
     command |= {name: label for name, label in streams.items() if label}
-    components: dict[str, object] = {
+    return {
         "inputs": inputs,
-        "code": code.component,
+        "code": code,
         "params": stage.params,
         "command": command,
         "env": stage.env,
         "outputs": stage.outputs,
     }
-    if code.is_python:
-        components["interpreter"] = INTERPRETER
-    return components

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, OfflineError
 from runner.plan.code.banned import BanList, BannedImport
@@ -27,15 +27,11 @@ _UNRESOLVED = (
 
 
 class StageCode(NamedTuple):
-    """The code of a stage: the key's component, the digests of its files by path, and whether it is Python.
+    """The code of a stage: the key's component, the digests of its files by path, and the closure of its Python."""
 
-    `standard`: see `Closure`.
-    """
-
-    component: dict[str, Any]
+    component: dict[str, object]
     watched: dict[str, FileDigest]
-    is_python: bool
-    standard: tuple[str, ...] = ()
+    closure: Closure | None
 
 
 def declared_paths(spec: Spec) -> frozenset[str]:
@@ -63,7 +59,7 @@ class CodeReader:
         self._sources = Sources(spec.root, digests)
         self.paths = self._sources.paths  # all that decided which code the stages have, present or absent
         self._closures = Closures(self._sources, running_interpreter(), bans)
-        self._read: dict[tuple[object, ...], tuple[StageCode, Closure | None]] = {}
+        self._read: dict[tuple[object, ...], StageCode] = {}
         self._named_file = cache(self._file_under_root)
 
     def read(self, stage: Stage) -> StageCode:
@@ -78,10 +74,10 @@ class CodeReader:
             closure = self._closures.of(starts, pythonpath) if starts else None
             if closure and (closure.faults or closure.banned):
                 self._refuse(stage, closure)
-            self._read[same] = self._stage_code(stage, closure), closure
-        code, closure = self._read[same]
-        if closure and self._warn:
-            for name, place in closure.absent.items():
+            self._read[same] = self._stage_code(stage, closure)
+        code = self._read[same]
+        if code.closure and self._warn:
+            for name, place in code.closure.absent.items():
                 if place:
                     self._warn(self._unresolved(stage, name, *place))
         return code
@@ -107,7 +103,7 @@ class CodeReader:
         if processor and self._spec.processor_identity == "mtime" and not _is_ready_made(stage):
             # A text, since nanoseconds exceed the integers that all JSON readers keep exactly.
             component["mtimeNs"] = str(watched[processor].signature.mtime)
-        return StageCode(component, watched, closure is not None, tuple(sorted(closure.standard)) if closure else ())
+        return StageCode(component, watched, closure)
 
     def _refuse(self, stage: Stage, closure: Closure) -> None:
         """Raise OfflineError, unless only a ready-made processor itself has the banned imports."""
