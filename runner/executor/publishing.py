@@ -18,6 +18,7 @@ from errno import EACCES, ENAMETOOLONG
 from functools import partial
 from typing import TYPE_CHECKING
 
+from runner.canonical import canonical
 from runner.errors import Fault, InputError, InterruptedRunError, OutputError, StateError, raise_if_system_error
 from runner.paths import kind_of, partial_tag, upward, variable_name
 from runner.plan.digests import digest_tree
@@ -109,8 +110,8 @@ class Publisher:
         """Record a commit or an adoption, and return its marker. `before` is the marker that it replaces or adopts."""
         fingerprint, former = job.fingerprint, self._run.orphans.former_of(before) if before else ()
         data = StageCommit(
-            job.stage.name, fingerprint.key, KEY_VERSION, fingerprint.spelled.decode(), job.tag, job.program, outputs,
-            reasons, replaces, former or None, adopts, job.program_sha256,
+            job.stage.name, fingerprint.key, KEY_VERSION, canonical(fingerprint.components).decode(), job.tag,
+            job.program, outputs, reasons, replaces, former or None, adopts, job.program_sha256,
         )  # fmt: skip
         position = self.log.append(ADOPTED if adopts else COMMIT, data)
         return data.marker(self.log.run, position.seq)

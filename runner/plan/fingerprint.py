@@ -12,9 +12,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner.canonical import canonical
+from runner.canonical import digest
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
-from runner.hashing import sha256_of
 from runner.paths import output_of
 from runner.plan.digests import DigestCache, FileDigest, Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver, read_fault
@@ -36,12 +35,11 @@ INTERPRETER = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_
 class Fingerprint:
     """The key of a stage, its components, and the files that must be unchanged when the outputs are published.
 
-    `spelled` are the components as canonical JSON. `watched` are files of inputs and code, and `trees` directories of
-    inputs, by absolute path. `standard` is that of the stage's code. `adopts`: the marker of a stage that is gone, if
-    it has this key and its outputs are unchanged.
+    `watched` are files of inputs and code, and `trees` directories of inputs, by absolute path. `standard` is that of
+    the stage's code. `adopts`: the marker of a stage that is gone, if it has this key and its outputs are unchanged.
     """
 
-    __slots__ = ("adopts", "components", "input_bytes", "inputs", "key", "spelled", "standard", "trees", "watched")
+    __slots__ = ("adopts", "components", "input_bytes", "inputs", "key", "standard", "trees", "watched")
 
     def __init__(self, key: str = "") -> None:
         self.key = key
@@ -52,7 +50,6 @@ class Fingerprint:
         self.trees: dict[str, str] = {}
         self.input_bytes = 0
         self.standard: Collection[str] = ()
-        self.spelled = b""
 
 
 class Dependencies:
@@ -152,8 +149,7 @@ class Examiner:
             fingerprint.components["program"] = self._program(stage, fingerprint)
         self._watched.update(fingerprint.watched)
         self._trees.update(fingerprint.trees)
-        fingerprint.spelled = canonical(fingerprint.components)
-        fingerprint.key = sha256_of(fingerprint.spelled)
+        fingerprint.key = digest(fingerprint.components)
         return fingerprint
 
     def _program(self, stage: Stage, fingerprint: Fingerprint) -> dict[str, str]:
