@@ -115,8 +115,8 @@ class Lookup:
         self._python = interpreter
         self.chain = cache(self._chain)
         self._is_local = cache(self._lies_in_program)
-        bases = dict.fromkeys((sources.root, *entries[:1]))
-        self._bases = tuple(dict.fromkeys((*bases, *(os.path.realpath(base) for base in bases))))
+        bases = (sources.root, *entries[:1])
+        self._bases = {*bases, *map(os.path.realpath, bases)}
         # Other standard modules load a file that shadows a standard module, so their imports are followed then.
         shadowing = {name.partition(".")[0] for entry in entries for name in sources.names(entry)}
         self._follows_standard = not shadowing.isdisjoint(interpreter.standard - interpreter.fixed)
@@ -146,13 +146,11 @@ class Lookup:
     def kind(self, name: str) -> str:
         """Return the kind of the module of this name; LOCAL for a namespace package of local directories only."""
         modules, missing = self.chain(name)
-        if not modules or modules[0].kind != NAMESPACE:
-            return modules[0].kind if modules else ""
-        last = modules[-1]
-        if last.kind != NAMESPACE:
-            return "" if missing else last.kind
-        is_local = not missing and all(self._kind(f"{portion}/") == LOCAL for portion in last.package)
-        return LOCAL if is_local else ""
+        if not modules or (missing and modules[0].kind == NAMESPACE):
+            return ""
+        if modules[-1].kind != NAMESPACE:
+            return modules[-1].kind
+        return LOCAL if all(self._kind(f"{portion}/") == LOCAL for portion in modules[-1].package) else ""
 
     def _chain(self, name: str) -> tuple[tuple[Module, ...], str]:
         """Return the modules that `import name` loads, parents first, and the first of their names that is missing.
