@@ -107,20 +107,18 @@ class Places:
 
 def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> Orphans:
     """Return the former outputs that `markers` know."""
-    outputs = {path for stage in spec.stages for path in stage.outputs.values()}
+    declared = Places(path for stage in spec.stages for path in stage.outputs.values())
     unknown = {stage.template for stage in spec.stages if stage.missing}  # their instances are not gone for good
     claims = [
         (marker, output)
         for marker in markers
         if marker.stage.partition("@")[0] not in unknown
         for output in marker.all_outputs()
-        if output.path not in outputs and is_relative(output.path)  # an edited marker may have any path
+        if is_relative(output.path) and output.path not in declared  # an edited marker may have any path
     ]
-    declared = Places(outputs)
     made: dict[str, list[tuple[Marker, OutputIdentity]]] = {}
     for marker, output in sorted(claims, key=lambda claim: claim[1].mtime_ns, reverse=True):  # the newest first
-        if output.path not in declared:
-            made.setdefault(spec.output_path(output.path), []).append((marker, output))
+        made.setdefault(spec.output_path(output.path), []).append((marker, output))
     absent = {place: claims[0][1].path for place, claims in made.items() if not os.path.lexists(place)}
     there = sorted(made.keys() - absent.keys())
     named = frozenset(_named(spec)) if there else frozenset()
