@@ -20,7 +20,7 @@ from runner.record import files
 from runner.record.audit import EventFile
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
-from runner.record.markers import Marker, OutputIdentity, marked_stages, read_marker
+from runner.record.markers import Marker, marked_stages, read_marker
 from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.globs import compile_glob, is_glob
@@ -75,7 +75,6 @@ class Session:
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
         self._markers: dict[str, Marker | None] = {}
         self._gone: dict[frozenset[str], list[Marker]] = {}  # of stages that are gone, by their outputs
-        self.published: dict[str, OutputIdentity] = {}
         self.orphans = NO_ORPHANS  # as of the last plan
         self.checkpoints: dict[str, Progress] = {}  # as of the last plan, by stage
         self.examiner = self.new_examiner()  # of the last plan
@@ -177,7 +176,7 @@ class Session:
         Raises OfflineError with every fault in the stages' code, also if the stages are up to date.
         """
         self._markers.clear()
-        self.published.clear()
+        self.cache.published.clear()
         self.checkpoints.clear()
         self.orphans = self.find_orphans(self.cache)
         selected = {stage.name for stage in self.stages}
@@ -200,7 +199,7 @@ class Session:
     def new_examiner(self) -> Examiner:
         """Return an examiner, which computes keys from what is on disk now."""
         code = CodeReader(self.spec, self.cache, self._declared, self.bans, self.warn)
-        return Examiner(self.graph, self.cache, code, self.published, self.orphans, find_command)
+        return Examiner(self.graph, self.cache, code, self.orphans, find_command)
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. If the disk refuses them, the next run only takes longer."""

@@ -130,7 +130,7 @@ def make_executor(
 
     context = RunContext(
         session.graph, session.spec, journal.log, session.planner, session.new_examiner, session.cache, session.marker,
-        session.published, session.orphans, journal.earlier, journal.tags, launcher.layers["level"], journal.durable,
+        session.orphans, journal.earlier, journal.tags, launcher.layers["level"], journal.durable,
         "cluster" in launcher.layers,
     )  # fmt: skip
     return Executor(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runner.plan.orphans import Orphans
     from runner.plan.planner import Planner, Reason
     from runner.record.audit import AuditLog
-    from runner.record.markers import Marker, OutputIdentity
+    from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
@@ -27,8 +27,8 @@ REASONS_KEPT = 100  # in records and markers
 class RunContext(NamedTuple):
     """What all parts of the executor share in one run.
 
-    `published`: the identities of outputs, by path, for the stages that read them. `earlier`: how many attempts each
-    stage had in this run before it was resumed. `tags`: those of all attempts of open runs, stage -> tag -> key.
+    `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those of all attempts of open
+    runs, stage -> tag -> key.
     `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
     an attempt that was given up may go on.
     """
@@ -40,7 +40,6 @@ class RunContext(NamedTuple):
     new_examiner: Callable[[], Examiner]
     cache: DigestCache
     marker_of: Callable[[str], Marker | None]
-    published: dict[str, OutputIdentity]
     orphans: Orphans
     earlier: Mapping[str, int]
     tags: Mapping[str, Mapping[str, str]]

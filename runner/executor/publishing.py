@@ -131,7 +131,7 @@ class Publisher:
         marker = self._write_marker(job.commit)
         if job.has_checkpoint():
             files.discard(job.progress)
-        self._run.published.update((output.path, output) for output in marker.outputs.values())
+        self._run.cache.published.update((output.path, output) for output in marker.outputs.values())
 
     def _write_marker(self, commit: Marker) -> Marker:
         marker, paths = commit.in_place(self._run.spec.workspace), self._run.spec.paths

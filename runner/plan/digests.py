@@ -59,7 +59,8 @@ class DigestCache:
     """Digests by (path, signature), and the `parsed` files of Python.
 
     `tick(n)`, if it is set, is called for every n bytes read, and may raise to interrupt. `clock()` gives the wall
-    clock in ns. Without `trust`, every file is read.
+    clock in ns. Without `trust`, every file is read. `published`: the verified identities of outputs, by declared path,
+    which are not hashed again by the stages that read them.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class DigestCache:
         """Read the bytes of `dump`. The cache is empty for None, damaged content, or another version."""
         self._entries: dict[str, FileDigest] = {}
         self.parsed = ParseCache()
+        self.published: dict[str, OutputIdentity] = {}
         self._used: set[str] = set()
         self.tick: Callable[[int], None] | None = None
         self._clock = clock

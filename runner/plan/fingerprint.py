@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runner.plan.code.component import CodeReader
     from runner.plan.orphans import Orphans
-    from runner.record.markers import Marker, OutputIdentity
+    from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
@@ -89,20 +89,16 @@ class Examiner:
     """Computes fingerprints. It reads each path once, so a later state of the disk needs a new examiner."""
 
     def __init__(
-        self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity],
-        orphans: Orphans, find_command: Callable[[Spec, Stage], tuple[str | None, list[str]]],
+        self, graph: Graph, cache: DigestCache, code: CodeReader, orphans: Orphans,
+        find_command: Callable[[Spec, Stage], tuple[str | None, list[str]]],
     ) -> None:  # fmt: skip
-        """`published`: the verified identities of outputs, by declared path, which are not hashed again.
-
-        `find_command` returns the program of a stage's command, and all places where it may be.
-        """
+        """`find_command` returns the program of a stage's command, and all places where it may be."""
         self._spec = graph.spec
         self._producers = graph.outputs.producers
         self._cache = cache
         self._code = code
         self._resolver = InputResolver(graph, orphans)
         self._find_command = find_command
-        self.published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()
         self.standard: set[str] = set()  # modules that the code of all examined stages imports
@@ -211,7 +207,7 @@ class Examiner:
                 fingerprint.trees[file.absolute] = tree.sha256
                 fingerprint.input_bytes += tree.size
                 return tree.sha256
-            output = self.published.get(file.path)
+            output = self._cache.published.get(file.path)
             if output and output.is_unchanged(file.status):
                 digest = FileDigest(output.sha256, Signature.of(file.status))
             else:

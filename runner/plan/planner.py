@@ -104,7 +104,7 @@ class Planner(NamedTuple):
     gone: Mapping[frozenset[str], Sequence[Marker]]
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner) -> Plan:
-        """Decide every stage of `stages`, which are in order. The examiner gets the identities of intact outputs.
+        """Decide every stage of `stages`, which are in order. The cache gets the identities of intact outputs.
 
         Raises OfflineError for code that is banned or cannot be parsed, together with every other fault.
         """
@@ -158,7 +158,7 @@ class Planner(NamedTuple):
                 marker = fingerprint.adopts = other
         reasons = self.reasons(stage, fingerprint, marker, unmade)
         if marker is not None and not reasons:
-            examiner.published.update((output.path, output) for output in marker.outputs.values())
+            self.cache.published.update((output.path, output) for output in marker.outputs.values())
         return fingerprint, reasons
 
     def reasons(

@@ -99,8 +99,8 @@ def test_published_outputs_are_not_hashed_again_by_their_readers(bench):
     bench.complete("a")
     session = bench.session()
     session.plan()
-    assert "out.txt" in session.published
-    session.published["out.txt"] = session.published["out.txt"]._replace(sha256="told")
+    assert "out.txt" in session.cache.published
+    session.cache.published["out.txt"] = session.cache.published["out.txt"]._replace(sha256="told")
     examined = session.new_examiner().examine(session.stages[1])
     assert examined.components["inputs"] == {"in": [["out.txt", "told"]]}
     os.utime(bench.root / "out.txt", (1, 1))
