@@ -240,7 +240,6 @@ def present_digest(path: str, identity: OutputIdentity, cache: DigestCache, *, f
             return identity.sha256
         return cache.file(path, status).sha256
     except InputError as error:
-        raise_if_system_error(error, path)
         return _shown(error.faults[0], path)
     except OSError as error:
         raise_if_system_error(error, path)
