@@ -196,9 +196,6 @@ class InputResolver:
                 listed = [entry for entry in entries if directory + entry.name not in self._ours]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        except OSError as error:
-            raise_if_system_error(error, directory)
-            raise  # `resolve` knows the place in the spec
         # The directory itself does not change when the target of a link in it does.
         self.paths.update(entry.path for entry in listed if entry.is_symlink())
         return sorted(listed, key=lambda entry: entry.name)
