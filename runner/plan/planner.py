@@ -115,8 +115,7 @@ class Planner(NamedTuple):
             try:
                 decisions[stage.name] = self._plan_stage(stage, decisions, examiner)
             except (InputError, OfflineError) as error:
-                if isinstance(error, InputError):
-                    faults.extend(error.faults)
+                faults.extend(error.faults)
                 decisions[stage.name] = Blocked(tuple(fault.what for fault in error.faults))
             if isinstance(decisions[stage.name], Blocked):
                 refused.extend(examiner.code_faults(stage))
