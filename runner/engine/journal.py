@@ -15,6 +15,7 @@ from runner import noop
 from runner.canonical import END, START, canonical, stamp
 from runner.engine.git import commit_of
 from runner.engine.session import Session, read_seal, refuse_other_pipeline
+from runner.engine.start import make_hooks
 from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, OffpipeError
 from runner.hashing import sha256_of
 from runner.levels import NONE
@@ -50,9 +51,9 @@ class Invocation:
 
     def __init__(
         self, spec: Spec, options: Options, warn: Callable[[Fault], None], began: int,
-        finished: Callable[[RunResult], None] | None = None, verb: str = "run",
+        plugins: tuple[object, ...] = (), verb: str = "run",
     ) -> None:  # fmt: skip
-        """`began`: in nanoseconds since 1970. `finished` is called with the result of a run that raises an error."""
+        """`began`: in nanoseconds since 1970. The hooks of `plugins` are called for a run that raises an error."""
         self.run = options.run_id or ""
         self.part: int | None = None
         self.log: AuditLog | None = None  # of the run, while it is open
@@ -63,7 +64,7 @@ class Invocation:
         self.began = began
         self._sync = options.is_durable
         self._warn = warn
-        self._finished = finished
+        self._plugins = plugins
 
     def warn(self, fault: Fault) -> None:
         """Show a warning, and put it on record."""
@@ -94,13 +95,11 @@ class Invocation:
             code = error.exit_code if isinstance(error, OffpipeError) else EXIT_INTERNAL
             fault = error.faults[0] if isinstance(error, OffpipeError) and error.faults else Fault("", repr(error))
         head = self._record(code, fault)
-        if self._finished and error is not None:
+        if self._verb == "run" and error is not None:
             status = INTERRUPTED if code > SIGNALLED else REFUSED if self.part is None else FAILED
             seconds = (time.time_ns() - self.began) / 1e9
-            isolation = {"level": NONE}
-            self._finished(
-                RunResult(self._spec.name, self.run, status, code, {}, head, seconds, isolation, fault=fault)
-            )
+            result = RunResult(self._spec.name, self.run, status, code, {}, head, seconds, {"level": NONE}, fault=fault)
+            make_hooks(self._plugins).offpipe_run_finished(result=result)
 
     def _record(self, code: int, fault: Fault | None) -> str:
         """Append the line, and return the ledger's head; "" if the ledger cannot be had."""
@@ -137,9 +136,8 @@ class Journal:
         each run in the ledger has a log.
         """
         paths = session.spec.paths
+        self.mine = mine
         self.run_id = mine.run
-        self.earlier = mine.attempts
-        self.tags = mine.tags
         self.resumed = mine.last is not None
         self.durable = session.options.is_durable
         self._invocation = invocation

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.engine.start import early_launcher, make_executor, make_hooks, make_launcher, preload
@@ -46,7 +45,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         from runner.record.locks import last_holder
 
         # Plan without the lock: a run without work needs none, and can end while another run is at work.
-        invocation = stack.enter_context(Invocation(spec, options, listener.warn, began_ns, partial(_refused, plugins)))
+        invocation = stack.enter_context(Invocation(spec, options, listener.warn, began_ns, plugins))
         session = Session(spec_path, options, spec=spec, writes=True, warn=invocation.warn)
         before = last_holder(spec.paths), session.head.position
         plan = preflight.plan_without_lock(session, interrupts, listener.hashed)
@@ -77,7 +76,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, recovered.mine, launcher.layers, invocation)
-        executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
+        executor = make_executor(session, plan, journal.log, journal.mine, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
             spec=session.spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
             isolation=launcher.layers, checkpoints=session.checkpoints,
@@ -107,11 +106,6 @@ def _seal(
     return RunResult(
         session.spec.name, journal.run_id, status, exit_code, stages, head, seconds, journal.layers, signal
     )
-
-
-def _refused(plugins: tuple[object, ...], result: RunResult) -> None:
-    """Call the hook for a run that was refused, or that an error ended, without the display's own plugin."""
-    make_hooks(plugins).offpipe_run_finished(result=result)
 
 
 def outcome(stages: dict[str, StageResult], signal: int | None) -> tuple[str, int]:

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.engine import Options
-    from runner.engine.journal import Journal
     from runner.engine.session import Session
     from runner.executor.loop import Executor
     from runner.interrupts import Interrupts
     from runner.plan.planner import Plan
+    from runner.record.audit import AuditLog
+    from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
 
 GROUP = "offpipe"  # of entry points
@@ -121,17 +122,17 @@ def preload(spec: Spec, *, durable: bool) -> None:
 
 
 def make_executor(
-    session: Session, plan: Plan, journal: Journal, launcher: Launcher, hooks: HookRelay, interrupts: Interrupts,
-    listener: Listener, clock: Clock | None,
+    session: Session, plan: Plan, log: AuditLog, mine: OpenRun, launcher: Launcher, hooks: HookRelay,
+    interrupts: Interrupts, listener: Listener, clock: Clock | None,
 ) -> Executor:  # fmt: skip
-    """Return the executor of an open run."""
+    """Return the executor of the open run `mine`."""
     from runner.executor.job import RunContext
     from runner.executor.loop import Executor
 
     context = RunContext(
-        session.graph, session.spec, journal.log, session.planner, session.new_examiner, session.cache, session.marker,
-        session.orphans, journal.earlier, journal.tags, launcher.layers["level"], journal.durable,
-        "cluster" in launcher.layers,
+        session.graph, session.spec, log, session.planner, session.new_examiner, session.cache, session.marker,
+        session.orphans, mine.attempts, mine.tags, launcher.layers["level"],
+        session.options.is_durable, "cluster" in launcher.layers,
     )  # fmt: skip
     return Executor(
         context, session.stages, plan, launcher, hooks, interrupts, clock or Clock(), listener,
