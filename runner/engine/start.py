@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from glob import iglob
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 GROUP = "offpipe"  # of entry points
-_DESCRIPTIONS = (".dist-info", "egg-info")  # directories that describe distributions
 PRELOADED = (
     "ast",  # parses code that has changed
     "errno",
@@ -148,20 +149,10 @@ def _may_have_plugins() -> bool:
     if sum(hasattr(finder, "find_distributions") for finder in sys.meta_path) > 1:
         return True  # the first finder is that of directories, which are read below
     for directory in sys.path:
-        try:
-            names = os.listdir(directory or ".")
-        except NotADirectoryError:
+        if os.path.isfile(directory):
             return True  # an archive
-        except OSError:
-            continue
-        if any(_has_plugin(os.path.join(directory, name)) for name in names if name.lower().endswith(_DESCRIPTIONS)):
-            return True
+        for name in iglob("*-[iI][nN][fF][oO]/entry_points.txt", root_dir=directory or "."):
+            with suppress(OSError), open(os.path.join(directory, name), "rb") as file:
+                if f"[{GROUP}]".encode() in file.read():
+                    return True
     return False
-
-
-def _has_plugin(distribution: str) -> bool:
-    try:
-        with open(f"{distribution}/entry_points.txt", "rb") as file:
-            return f"[{GROUP}]".encode() in file.read()
-    except OSError:
-        return False
