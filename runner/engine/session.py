@@ -67,7 +67,7 @@ class Session:
         self.noop_record = record_path(self.spec.path, options.workspace)
         if writes:
             self.seal.refuse_other(self.spec.paths.ledger, self.head.key_id, self.head.signer)
-            self._check_noop_record()
+            self._check_noop_record(self._note)
         if options.events:
             refuse_own_file("--events", options.events, self.spec.paths.state_dir, self.spec)
         self.events = EventFile(options.events, self.warn) if options.events else None
@@ -127,19 +127,18 @@ class Session:
                 self._gone.setdefault(paths, []).append(marker)
         return orphans
 
-    def _check_noop_record(self) -> None:
-        """Warn of a damaged no-op record. StateError if something else is in the place of its directory."""
+    def _check_noop_record(self, note: Note) -> None:
+        """Note a damaged no-op record. StateError if something else is in the place of its directory."""
         directory = os.path.dirname(self.noop_record)
         if os.path.exists(directory) and not os.path.isdir(directory):
             raise files.no_directory(directory, directory)
-        content = None if is_plain() else read_usable(self.noop_record, MOST_CACHE, self._note)
+        content = None if is_plain() else read_usable(self.noop_record, MOST_CACHE, note)
         if content is not None and is_damaged(content):
-            self._note(self.noop_record, DAMAGED)
+            note(self.noop_record, DAMAGED)
 
     def _note(self, path: str, what: str) -> None:
-        if path not in self.damage:
-            self.damage[path] = what
-            self.warn(Fault(path, f"{what}, and counts as missing"))
+        self.damage[path] = what
+        self.warn(Fault(path, f"{what}, and counts as missing"))
 
     def _absence(self, stage: str) -> str:
         """Return why a stage has no usable marker."""
@@ -158,6 +157,7 @@ class Session:
         paths, note = self.spec.paths, damaged.__setitem__
         if self.damage:
             _load_cache(paths, note)
+            self._check_noop_record(note)
             for stage in self.spec.stages:
                 read_marker(paths, stage.name, note)
                 read_progress(paths.progress(stage.name), note)
@@ -166,8 +166,6 @@ class Session:
         for path, what in damaged.items():
             self._note(path, what)
             files.discard(path)
-        if self.noop_record in self.damage:
-            files.discard(self.noop_record)
 
     def plan(self, *, reads_all: bool = True) -> Plan:
         """Decide every selected stage from what is on disk now.
