@@ -148,8 +148,7 @@ class Journal:
         files.make_directories(paths.temporary)
         self.log = self._open_log(session, mine)
         self._before = read_metrics(paths, self.run_id) if self.resumed else {}
-        isolation = self._before.get("isolation")
-        self.layers = isolation if layers["level"] == NONE and isinstance(isolation, dict) else layers
+        self.layers = layers
         record, torn = opening(session, layers, self.log.seal.id), {"tornBytes": mine.torn_bytes}
         if commit := commit_of(session.spec.root):
             record["gitCommit"] = commit
