@@ -70,8 +70,8 @@ def recover_runs(session: Session) -> Recovered:
     from runner.record.recovery import recover
 
     spec, options = session.spec, session.options
-    session.head = session.read_head()
     _close_ended(session)
+    session.head = session.read_head()
     open_runs = session.head.open_runs
     named = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
     session.heal()
@@ -89,13 +89,12 @@ def recover_runs(session: Session) -> Recovered:
 def _close_ended(session: Session) -> None:
     """Close runs that ended their log and were killed before they wrote to the ledger: all of their work is done."""
     paths, durable = session.spec.paths, session.options.is_durable
-    for run in session.head.open_runs:
+    for run in session.read_head().open_runs:
         record = last_record(paths.audit(run), session.seal)
         if record and record["ev"] == END:
             if durable:
                 files.sync_again(paths.audit(run))  # the run may have been killed before it synced
             session.ledger.append(CLOSED, run, position_of(record), sync=durable)
-            session.head = session.read_head()
 
 
 def run_to_resume(paths: StatePaths, recovered: list[OpenRun], options: Options) -> OpenRun:
