@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.engine.open_runs import is_closed
 from runner.engine.programs import program_faults
-from runner.errors import Fault, InputError, InterruptedRunError, SpecError, UsageError
+from runner.errors import Fault, InputError, InterruptedRunError, LockHeldError, SpecError, UsageError
 from runner.plan.orphans import Places
 from runner.plan.planner import Plan, Skip
 from runner.record.audit import last_record
@@ -33,10 +33,6 @@ _SHOWN = 3  # paths in a warning
 LONG_HASHING = 0.5  # seconds of hashing; then it matters whether another run holds the lock
 
 
-class _AnotherRunError(Exception):
-    """Hashing takes long, and another run holds the lock. It is better to wait for that run than to hash beside it."""
-
-
 def plan_without_lock(
     session: Session, interrupts: Interrupts, on_hashed: Callable[[str, int, int], None]
 ) -> Plan | None:
@@ -52,7 +48,7 @@ def plan_without_lock(
 
     def hashed_without_lock(size: int) -> None:
         if time.monotonic() - began > LONG_HASHING and is_held(session.spec.paths):
-            raise _AnotherRunError
+            raise LockHeldError  # it is better to wait for that run than to hash beside it
         hashed(size)
 
     refuse_newer(session)
@@ -61,7 +57,7 @@ def plan_without_lock(
     session.cache.tick = hashed_without_lock
     try:
         plan = session.plan()
-    except _AnotherRunError:
+    except LockHeldError:
         return None
     except InterruptedRunError:
         session.save_cache()  # the next run reads the rest
