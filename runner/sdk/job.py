@@ -5,7 +5,6 @@ A checkpoint is taken when the loop requests the next line or block: then the st
 
 from __future__ import annotations
 
-from codecs import lookup
 from io import BytesIO
 from time import monotonic
 
@@ -60,7 +59,6 @@ class Job(Generic[Data]):
         self._paths, self._to = paths, to
         self._by_line = size is None
         self._encoding, self._errors = encoding, errors
-        self._splits_alike = encoding is not None and _splits_alike(encoding, errors)
         self._kind: type = bytes if encoding is None else str
         self._most_lines = checkpoints.every_lines or NO_LIMIT
         self._most_seconds = checkpoints.every_seconds or float("inf")
@@ -71,12 +69,12 @@ class Job(Generic[Data]):
         self._saved_line_offset = 0
         self._due = self._taken = 0.0
         self._block, self._block_lines = b"", 0  # the current block; b"" before the first and after the last
-        self._rest: Iterator[bytes | str] = iter(())  # by line: the lines of the current block still to be given out
-        self._items: Iterator[bytes | str] | None = None
+        self._rest: Iterator[bytes] = iter([])  # the lines of the current block still to be given out, or itself
+        self._items: Iterator[bytes | str] | None = None  # for all loops: a second one continues
         self._outputs: dict[str, Output] = {}
         self._sole: Output | None = None  # the only output, while `write` may write to it
         self._over = self._writing = False
-        self.resumed = self._entered = False
+        self.resumed = False
 
     @property
     def line_offset(self) -> int:
@@ -119,7 +117,7 @@ class Job(Generic[Data]):
             self.resumed = True
             if self._index == reached.job:
                 self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
-        self._entered = True
+        self._items = self._read()
         try:
             self._open()
         except OffpipeError:
@@ -150,42 +148,25 @@ class Job(Generic[Data]):
                 output.flush()
 
     def __iter__(self) -> Iterator[Data]:
-        if not self._entered:
+        if self._items is None:
             raise UsageError(Fault("job", "is read outside its block", "write `with stage.lines(...) as job:`"))
-        if self._items is None:  # one iterator for all loops: a second loop continues where the first stopped
-            self._items = self._by_lines() if self._by_line else self._by_blocks()
         return self._items  # type: ignore[return-value]  # Data is bytes exactly where there is no encoding
 
-    def _by_lines(self) -> Iterator[bytes | str]:
+    def _read(self) -> Iterator[bytes | str]:
+        """Yield the lines or blocks. Each line is decoded on its own: an encoded 0x0A may decode to something else."""
         while self._take():
-            for line in self._lines():
-                yield line
-                if monotonic() >= self._due:
-                    self._save(done=False)
-            self._advance()
-
-    def _lines(self) -> Iterator[bytes | str]:
-        """Return the lines of the current block, decoded together if that gives the same as decoding each."""
-        if self._encoding is not None and self._splits_alike:
+            pieces = BytesIO(self._block).readlines() if self._by_line else [self._block]
+            self._rest = iter(pieces)
+            given: Iterator[bytes | str] = self._rest
+            if self._encoding is not None:
+                given = map(str, self._rest, [self._encoding] * len(pieces), [self._errors] * len(pieces))
             try:
-                text = self._block.decode(self._encoding, self._errors).splitlines(keepends=True)
-            except UnicodeDecodeError:  # decode each line, so that the error is raised at its line
-                text = []
-            if len(text) == self._block_lines:  # there is no other line break than 0x0A
-                self._rest = iter(text)
-                return self._rest
-        self._rest = rest = iter(BytesIO(self._block).readlines())
-        return rest if self._encoding is None else map(self._decode, rest)
-
-    def _decode(self, data: bytes) -> str:
-        try:
-            return data.decode(self._encoding or "", self._errors)
-        except UnicodeDecodeError as error:
-            raise self._undecodable(error) from error
-
-    def _by_blocks(self) -> Iterator[bytes | str]:
-        while self._take():
-            yield self._block if self._encoding is None else self._decode(self._block)
+                for data in given:
+                    yield data
+                    if monotonic() >= self._due:
+                        self._save(done=False)
+            except UnicodeDecodeError as error:
+                raise self._undecodable(error) from error
             self._advance()
 
     def _take(self) -> bool:
@@ -200,7 +181,7 @@ class Job(Generic[Data]):
     def _advance(self) -> None:
         """Move behind the current block, whose work is finished."""
         length, lines = len(self._block), self._block_lines
-        self._block, self._block_lines, self._rest = b"", 0, iter(())
+        self._block, self._block_lines = b"", 0
         self._line_offset += lines
         self._byte_offset += length
         self._line_length = length / lines
@@ -210,12 +191,12 @@ class Job(Generic[Data]):
         else:
             self._size = min(self._largest, 2 * self._size)
         left = self._most_lines - (self._line_offset - self._saved_line_offset)
-        if now >= self._due or left <= self._most_lines // 10:
+        if left <= self._most_lines // 10:
             self._save(done=False)
 
     def _lines_given(self) -> int:
         """Return the number of lines of the current block that the stage got, including the current line."""
-        return self._block_lines - (self._rest.__length_hint__() if self._by_line else 0)  # type: ignore[attr-defined] # a list's
+        return self._block_lines - self._rest.__length_hint__()  # type: ignore[attr-defined, no-any-return] # a list's
 
     def _writes(self, *, writing: bool) -> None:
         self._writing = writing
@@ -260,8 +241,3 @@ def _check_encoding(encoding: str) -> None:
     if not fits:
         what = "does not write a line end as the one byte 0x0A"
         raise UsageError(Fault(f'encoding "{encoding}"', what, "read bytes, or convert the input in an earlier stage"))
-
-
-def _splits_alike(encoding: str, errors: str) -> bool:
-    """Whether lines can be decoded together: in these encodings the byte 0x0A is always a line end."""
-    return lookup(encoding).name in {"utf-8", "ascii", "iso8859-1"} and errors in {"strict", "surrogateescape"}
