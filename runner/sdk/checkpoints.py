@@ -14,27 +14,12 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+    Progress = dict[str, Any]  # the content of a progress file
 
 PROGRESS_VERSION = 1
 FAULTS_VARIABLE = "PIPELINE_FAULTS"
 DEFAULT_EVERY_LINES = 10_000
 DEFAULT_EVERY_SECONDS = 1.0
-
-
-class Progress:
-    """The content of a progress file: a `job`, counted from 0, its offsets, whether it is `done`, and output lengths.
-
-    The runner checks the checksum, and every value, before the stage starts.
-    """
-
-    __slots__ = ("byte_offset", "done", "job", "lengths", "line_offset")
-
-    def __init__(self, content: Mapping[str, Any]) -> None:
-        self.job: int = content["job"]
-        self.line_offset: int = content["lineOffset"]
-        self.byte_offset: int = content["byteOffset"]
-        self.lengths: dict[str, int] = {name: entry["length"] for name, entry in content["outputs"].items()}
-        self.done = content.get("done") is True
 
 
 class Checkpoints:
@@ -62,23 +47,27 @@ class Checkpoints:
             # Otherwise, after a kill before the first checkpoint, the lengths would be those of another attempt.
             files.discard(self._path)
         else:
-            for name, length in self._resumed.lengths.items():
-                self._opened[name] = Output(self._outputs[name], keep=length)
+            for name, entry in self._resumed["outputs"].items():
+                self._opened[name] = Output(self._outputs[name], keep=entry["length"])
             if self._faults:
                 self._faults.note("resumed")
 
     def _load(self) -> Progress | None:
-        """Return the content of the progress file; None, to start from the beginning, if it does not fit this stage."""
+        """Return the content of the progress file; None, to start from the beginning, if it does not fit this stage.
+
+        The runner checks the checksum, and every value, before the stage starts.
+        """
         import json
 
         try:
             with open(self._path, "rb") as stream:
-                content = json.loads(stream.read())
-            progress = Progress(content)
-            are_long = all(os.stat(self._outputs[name]).st_size >= length for name, length in progress.lengths.items())
-            # Without a checksum, nothing vouches for the offsets: the SDK did not write them.
-            if are_long and content["checksum"] and (content["v"], content["key"]) == (PROGRESS_VERSION, self._key):
-                return progress
+                content: Progress = json.loads(stream.read())
+            kept = content["outputs"].items()
+            are_long = all(os.stat(self._outputs[name]).st_size >= entry["length"] for name, entry in kept)
+            # Without a checksum or a job, nothing vouches for the offsets: the SDK did not write them.
+            is_ours = content["checksum"] and "job" in content
+            if are_long and is_ours and (content["v"], content["key"]) == (PROGRESS_VERSION, self._key):
+                return content
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
         return None
@@ -93,7 +82,7 @@ class Checkpoints:
         index = self._jobs_started
         self._jobs_started += 1
         resumed = self._resumed
-        return index, resumed if resumed and index <= resumed.job else None
+        return index, resumed if resumed and index <= resumed["job"] else None
 
     def end(self) -> None:
         """End the job."""

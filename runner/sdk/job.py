@@ -113,10 +113,10 @@ class Job(Generic[Data]):
     def __enter__(self) -> Job[Data]:
         self._index, reached = self._checkpoints.begin(keeps=bool(self._to))
         if reached is not None:
-            self._over = self._index < reached.job or reached.done
+            self._over = self._index < reached["job"] or reached.get("done", False)
             self.resumed = True
-            if self._index == reached.job:
-                self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
+            if self._index == reached["job"]:
+                self._line_offset, self._byte_offset = reached["lineOffset"], reached["byteOffset"]
         self._items = self._read()
         try:
             self._open()
@@ -131,7 +131,7 @@ class Job(Generic[Data]):
             output.encoding, output.errors = self._encoding, self._errors
         self._writes(writing=not self.resumed)
         # The offset is right. If the input was edited since, the runner notices, and starts the stage again.
-        self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
+        self._source = Source(() if self._over else self._paths, self._byte_offset)
         self._start_interval(self._line_offset)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
