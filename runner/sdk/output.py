@@ -15,10 +15,6 @@ BUFFER_SIZE = 32 * 1024
 class Output:
     """The partial at `path`, cut to its first `keep` bytes; `length` is the number of bytes written so far."""
 
-    __slots__ = (
-        "_descriptor", "_failure", "_path", "_unsynced", "encoding", "errors", "inode", "length", "pending", "pieces",
-    )  # fmt: skip
-
     def __init__(self, path: str, *, keep: int) -> None:
         self._path = path
         self._descriptor = files.open_append(path, truncate=keep == 0)
@@ -27,7 +23,6 @@ class Output:
         self.pieces: list[bytes | str] = []
         self.pending = 0
         self._failure: Exception | None = None
-        self._unsynced = True  # also at the start: of a dead attempt's bytes, only its checkpoints are surely on disk
         self.length = keep
         self.inode = os.fstat(self._descriptor).st_ino
         self.encoding: str | None = None
@@ -47,7 +42,6 @@ class Output:
             return
         self._require_whole()
         self.pieces, self.pending = [], 0
-        self._unsynced = True
         try:
             if self.encoding is None:
                 content = b"".join(pieces)  # type: ignore[arg-type] # bytes now
@@ -68,13 +62,12 @@ class Output:
         if size != self.length:
             what = f"is {size} bytes long where {self.length} were written"
             raise StateError(Fault(self._path, what, "write to an output either through its job or without one"))
-        if sync and self._unsynced:
+        if sync:
             try:
                 files.sync_descriptor(self._descriptor, self._path)
             except StateError as error:
                 self._failure = error
                 raise
-            self._unsynced = False
 
     def _require_whole(self) -> None:
         """Raise an earlier failure again: a stage that ignored it must not pass its output off as complete.

@@ -12,8 +12,6 @@ IF_DIRECTORY = "to read the files in it, write a glob in the spec's inputs, such
 class Source:
     """Reads `paths` one after another from `offset`, counted over all of them; no line crosses two files."""
 
-    __slots__ = ("_descriptor", "_paths", "offset", "path")
-
     def __init__(self, paths: tuple[str, ...], offset: int) -> None:
         self._paths = iter(paths)
         self._descriptor = -1

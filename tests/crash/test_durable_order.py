@@ -96,7 +96,7 @@ PLANTED = {
         "        if False:\n",
         "opened",
     ),
-    "the checkpoint comes before its bytes": ("sdk/output.py", "if sync and self._unsynced:", "if False:", "progress_"),
+    "the checkpoint comes before its bytes": ("sdk/output.py", "if sync:", "if False:", "progress_"),
 }
 
 
