@@ -30,10 +30,9 @@ class Transient(OffpipeError):  # noqa: N818 - reads well: `raise sdk.Transient(
 
     def __init__(self, why: str) -> None:
         super().__init__(Fault("", why))
-        self.why = why
 
     def __reduce__(self) -> tuple[type[Transient], tuple[str]]:
-        return (Transient, (self.why,))
+        return (Transient, (self.faults[0].what,))
 
 
 class Stage:
