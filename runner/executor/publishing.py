@@ -55,8 +55,6 @@ class Publisher:
         self.durable = run.durable
         self._unsynced: dict[str, None] = {}
         self._adopted: dict[str, Marker] = {}  # stage that is gone -> the new marker
-        self._workspace = os.path.realpath(run.spec.workspace)
-        self._inode = inode_at(self._workspace)
 
     def fault_of(self, job: Job) -> Fault | None:
         """Return what is wrong with the outputs after exit 0."""
@@ -175,9 +173,8 @@ class Publisher:
             yield name, path
 
     def _is_elsewhere(self, declared: str) -> bool:
-        """Whether a directory above an output was replaced by a link, or the workspace was moved."""
-        has_moved = inode_at(self._workspace) != self._inode
-        return has_moved or any(os.path.islink(f"{self._workspace}/{parent}") for parent in parents(declared))
+        """Whether a directory above an output was replaced by a link."""
+        return any(os.path.islink(f"{self._run.spec.workspace}/{parent}") for parent in parents(declared))
 
     def _identity(self, declared: str, path: str) -> OutputIdentity:
         if declared.endswith("/"):
@@ -347,15 +344,6 @@ def kind_at(path: str) -> str | None:
     except OSError as error:
         raise_if_system_error(error, path)
         return None
-
-
-def inode_at(path: str) -> tuple[int, int] | None:
-    """Return device and inode of what a path leads to, or None for nothing."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def wanted_kind(declared: str) -> str:

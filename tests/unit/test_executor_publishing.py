@@ -6,7 +6,7 @@ import os
 import pytest
 
 from runner.errors import StateError
-from runner.executor.publishing import inode_at, kind_at, wanted_kind
+from runner.executor.publishing import kind_at, wanted_kind
 
 
 def test_names_what_is_there(tmp_path):
@@ -32,10 +32,3 @@ def test_a_refusal_of_the_system_is_no_absence(tmp_path, monkeypatch):
     monkeypatch.setattr("os.lstat", refuse)
     with pytest.raises(StateError, match="cannot read: EIO"):
         kind_at(str(tmp_path))
-
-
-def test_an_inode_is_that_of_what_a_link_leads_to(tmp_path):
-    (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to("file")
-    assert inode_at(str(tmp_path / "link")) == inode_at(str(tmp_path / "file")) != inode_at(str(tmp_path))
-    assert inode_at(str(tmp_path / "none")) is None
