@@ -283,7 +283,7 @@ class Executor:
         if not (self._keep_going or self._stopping.has_begun):  # only once, not in the calls below
             self._stopping.has_begun = True
             for other in self._woken():
-                self._fail(other, *failure(other, given_up=True))
+                self._fail(other, *failure(other))
 
     def _interrupt(self, job: Job) -> None:
         self._drop(job, job.result(INTERRUPTED))
