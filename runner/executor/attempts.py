@@ -32,7 +32,6 @@ class Attempts:
         self._log = run.log
         self.preparer = Preparer(run)
         self._examiner = run.new_examiner()  # for `changed_input`, which keeps nothing in it
-        self._tags = {stage: dict(keys) for stage, keys in run.tags.items()}
         self._locked: dict[str, Job] = {}  # jobs that hold their stage's lock, by stage
         self._listings: dict[str, list[str]] = {}  # of directories of outputs, when this run first came to them
 
@@ -101,7 +100,7 @@ class Attempts:
             resumed_from=checkpoint.progress.as_record() if checkpoint else None,
         )  # fmt: skip
         self._log.append(events.ATTEMPT_STARTED, started)
-        self._tags.setdefault(stage.name, {})[job.tag] = key
+        self._run.tags.setdefault(stage.name, {})[job.tag] = key
         if checkpoint:
             adopt(checkpoint, job.real, job.tag, job.progress, job.reports_to)
         if stage.stdout:
@@ -198,7 +197,7 @@ class Attempts:
         self._keep(job, job.fingerprint.key or None)
 
     def _keep(self, job: Job, key: str | None, listings: dict[str, list[str]] | None = None) -> Checkpoint | None:
-        return keep_checkpoint(job.progress, key, job.real, self._tags.get(job.stage.name, {}), listings)
+        return keep_checkpoint(job.progress, key, job.real, self._run.tags.get(job.stage.name, {}), listings)
 
     def discard(self, job: Job) -> None:
         """Remove the partials and the checkpoint of a stage."""

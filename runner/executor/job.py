@@ -28,7 +28,7 @@ class RunContext(NamedTuple):
     """What all parts of the executor share in one run.
 
     `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those of all attempts of open
-    runs, stage -> tag -> key.
+    runs, stage -> tag -> key; grows.
     `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
     an attempt that was given up may go on.
     """
@@ -42,7 +42,7 @@ class RunContext(NamedTuple):
     marker_of: Callable[[str], Marker | None]
     orphans: Orphans
     earlier: Mapping[str, int]
-    tags: Mapping[str, Mapping[str, str]]
+    tags: dict[str, dict[str, str]]
     level: str
     durable: bool
     is_remote: bool
