@@ -205,7 +205,7 @@ class Job(Generic[Data]):
     def _save(self, *, done: bool) -> None:
         given = self._lines_given()
         line_offset = self._line_offset + given
-        byte_offset = self._byte_offset + (end_of_line(self._block, given) if given else 0)
+        byte_offset = self._byte_offset + end_of_line(self._block, given)
         if self._to:
             self._checkpoints.save(self._index, line_offset, byte_offset, done=done)
         self._start_interval(line_offset)
@@ -215,7 +215,7 @@ class Job(Generic[Data]):
         self._due = monotonic() + self._most_seconds
 
     def _undecodable(self, error: UnicodeDecodeError) -> InputError:
-        before = end_of_line(self._block, self._lines_given() - 1) if self._by_line and self._lines_given() > 1 else 0
+        before = end_of_line(self._block, self._lines_given() - 1) if self._by_line else 0
         at = self._source.offset - len(self._block) + before + error.start
         what = f"byte 0x{error.object[error.start]:02x} at offset {at} is not {self._encoding}"
         hint = 'pass errors="surrogateescape", or no encoding to get bytes'

@@ -80,6 +80,6 @@ def unreadable(error: OSError, path: str) -> InputError:
 
 
 def end_of_line(block: bytes, number: int) -> int:
-    """Return the offset just behind line `number` (counted from 1) of `block`; its length if it has fewer lines."""
+    """Return the offset just behind line `number` (from 1; 0 for 0) of `block`; its length if it has fewer lines."""
     parts = block.split(b"\n", number)
     return len(block) - len(parts[number]) if len(parts) > number else len(block)
