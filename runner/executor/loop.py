@@ -106,9 +106,8 @@ class Executor:
             timeout = until if timeout is None else min(timeout, until)
         elif self._sleeping:
             timeout = min(timeout or LOOK_AGAIN, LOOK_AGAIN)
-        events = dict(self._poll.poll(None if timeout is None else timeout * 1000))
-        if self._interrupts.wakeup in events:
-            self._interrupts.drain()
+        self._poll.poll(None if timeout is None else timeout * 1000)
+        self._interrupts.drain()
         self._listener.tick()
 
     def _receive(self) -> list[tuple[Job, AttemptResult]]:
