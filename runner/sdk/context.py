@@ -13,7 +13,6 @@ from runner.sdk.job import BLOCK_SIZE, Job
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
     from typing import Any, NoReturn, Self, TypeVar, overload
 
     Names = str | tuple[str, ...]
@@ -124,7 +123,7 @@ class Stage:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._checkpoints.close()
         if isinstance(error, OffpipeError):
             _leave(error)
