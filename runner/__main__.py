@@ -9,7 +9,7 @@ import os
 import sys
 from errno import ENOMEM
 
-from runner.cli.parser import HelpRequested, parse
+from runner.cli.parser import read
 from runner.errors import OffpipeError
 from runner.noop import answer
 
@@ -28,17 +28,15 @@ def main() -> int:
     """Run the command line and return the exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback before a run catches signals
-    words = sys.argv[1:]
-    arguments, failure = None, None
+    arguments = read(sys.argv[1:])
     try:
-        arguments = parse(words)
         if (code := quick_answer(arguments)) is not None:
             return code
-    except (HelpRequested, OffpipeError) as error:
-        failure = error  # `perform` reports it
+    except OffpipeError as error:
+        arguments.failure = error  # `perform` reports it
     from runner.cli.main import main as perform
 
-    return perform(words, arguments, failure)
+    return perform(arguments=arguments)
 
 
 def quick_answer(arguments: Arguments) -> int | None:

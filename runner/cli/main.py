@@ -6,9 +6,9 @@ import errno
 import os
 import sys
 
-from runner.cli.parser import ON_FAILURE, Arguments, HelpRequested, parse, parse_loosely
+from runner.cli.parser import HELP, ON_FAILURE, Arguments, read
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
-from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError
+from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,21 +19,17 @@ _NO_ROOM = "failed to map segment from shared object"  # the wording of the syst
 _REPORT = "this is a bug: please report it to the project's issue tracker, with the output of -v"
 
 
-def main(
-    argv: Sequence[str] | None = None, arguments: Arguments | None = None, failure: Exception | None = None
-) -> int:
+def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) -> int:
     """Carry out the command line and return the exit code.
 
-    `argv` is the command line without the program's name, `arguments` the parsed one if there is one already, `failure`
-    an error or HelpRequested that has ended the run already.
+    `argv` is the command line without the program's name, `arguments` what was read of it if that is done already.
     """
     hold_descriptors()
-    words = list(sys.argv[1:] if argv is None else argv)
-    known = arguments or parse_loosely(words)
+    arguments = arguments or read(sys.argv[1:] if argv is None else argv)
     stdout, stderr = Stream(STDOUT), Stream(STDERR)
     try:
-        code, summary = _perform(known, arguments, failure, stdout, stderr)
-        if code and (program := known.failure_program):
+        code, summary = _perform(arguments, stdout, stderr)
+        if code and (program := arguments.failure_program):
             from runner.display.text import fault_text
             from runner.sandbox.programs import notify  # if a stage was started, this was loaded before
 
@@ -48,23 +44,16 @@ def main(
     return code
 
 
-def _perform(
-    known: Arguments, arguments: Arguments | None, failure: Exception | None, stdout: Stream, stderr: Stream
-) -> tuple[int, Callable[[], str]]:
-    """Carry out the command line; return the exit code, and a function for the result as `--json` prints it.
-
-    `known` is what can be read of the command line even if it has faults.
-    """
+def _perform(arguments: Arguments, stdout: Stream, stderr: Stream) -> tuple[int, Callable[[], str]]:
+    """Carry out the command line; return the exit code, and a function for the result as `--json` prints it."""
     code, commands = EXIT_OK, None
     try:
-        try:
-            if failure is not None:
-                raise failure
-            arguments = arguments or parse(known.words)
-        except HelpRequested as requested:
+        if arguments.failure:
+            raise arguments.failure
+        if arguments.verb == HELP:
             from runner.cli.help import help_text
 
-            stdout.write(help_text(str(requested)))
+            stdout.write(help_text(arguments.spec))
         else:
             from runner.cli.commands import Commands  # here, because `--version` and `--help` need no verbs
 
@@ -76,13 +65,13 @@ def _perform(
             raise StateError.from_os(refused, "standard output", "write the results")
         return code, commands.summary if commands else str
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
-        subject = commands.subject if commands else known.spec
-        is_dated = "quiet" in known.given or (arguments is not None and not stderr.isatty())
-        return _report(error, known, subject if is_dated else "", stdout, stderr)
+        subject = commands.subject if commands else arguments.spec
+        is_dated = "quiet" in arguments.given or not (isinstance(arguments.failure, UsageError) or stderr.isatty())
+        return _report(error, arguments, subject if is_dated else "", stdout, stderr)
 
 
 def _report(
-    error: BaseException, known: Arguments, subject: str, stdout: Stream, stderr: Stream
+    error: BaseException, arguments: Arguments, subject: str, stdout: Stream, stderr: Stream
 ) -> tuple[int, Callable[[], str]]:
     """Write an error to stderr, with `--json` also to stdout. Return its exit code, and a function for the JSON.
 
@@ -91,23 +80,23 @@ def _report(
     from runner.display.text import ending_text, faults_text, next_text
 
     code, faults = _judge(error)
-    is_run = known.verb == "run"
+    is_run = arguments.verb == "run"
     if is_run and subject:
         stderr.write(ending_text(subject, code))
     stderr.write(faults_text(faults))
-    if code == EXIT_INTERNAL and "verbose" in known.given:
+    if code == EXIT_INTERNAL and "verbose" in arguments.given:
         import traceback
 
         stderr.write("".join(traceback.format_exception(error)))
-    if is_run and "quiet" in known.given:
-        stderr.write(next_text(known.words))
+    if is_run and "quiet" in arguments.given:
+        stderr.write(next_text(arguments.words))
 
     def as_json() -> str:
         from runner.display.summary import error_json
 
         return error_json(code, faults)
 
-    if "json" in known.given:
+    if "json" in arguments.given:
         stdout.write(as_json())
     return code, as_json
 

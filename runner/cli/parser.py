@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from runner.errors import Fault, UsageError
+from runner.errors import Fault, OffpipeError, UsageError
 from runner.paths import is_name
 
 TYPE_CHECKING = False
@@ -93,19 +93,17 @@ _VALUES = {
 }
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
 _UNKNOWN = ("", "", "", "")
-_HELP_NAMES = ("-h", "--help")
+HELP, _HELP_NAMES = "help", ("-h", "--help")
 _REPEATED = ("param", "var", "public_key")
 _PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability", "on_failure", "var", "vars"}
-
-
-class HelpRequested(Exception):  # noqa: N818 - nothing went wrong
-    """Raised for `--help` and `--version`; the argument is for `help.help_text`."""
 
 
 class Arguments:
     """The parsed command line: verb, spec (may be empty), stages, and the given options by their long names.
 
-    `words` is the command line itself. `run --dry-run` becomes the verb `plan`.
+    `words` is the command line itself. `run --dry-run` becomes the verb `plan`. `--help` and `--version` become the
+    verb HELP, with the argument of `help.help_text` as `spec`. With a `failure`, there is nothing to do but to report
+    it; if it is a UsageError, the values of options are unchecked texts.
     """
 
     def __init__(self, words: Sequence[str], verb: str, spec: str, stages: list[str], given: dict[str, Any]) -> None:
@@ -114,11 +112,12 @@ class Arguments:
         self.spec = spec
         self.stages = tuple(stages)
         self.given = given
+        self.failure: OffpipeError | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether this is a run that the no-op record can answer."""
-        return self.verb == "run" and not self.stages and self.given.keys() <= _PLAIN
+        return self.verb == "run" and not (self.failure or self.stages) and self.given.keys() <= _PLAIN
 
     @property
     def failure_program(self) -> str | None:
@@ -127,17 +126,29 @@ class Arguments:
         return named if self.verb in _BY_NAME["--on-failure"][2].split() else None
 
 
+def read(words: Sequence[str]) -> Arguments:
+    """Return the parsed command line; of one with a fault, what its report depends on, and the failure."""
+    try:
+        return parse(words)
+    except UsageError as error:
+        verb, options, operands = _split(words)
+        known = ((*_BY_NAME[name][:2], text) for name, text in options if name in _BY_NAME)
+        given = {_attribute(names): text for names, kind, text in known if bool(kind) == (text is not None)}
+        spec = given.pop("pipeline", "") or next(iter(operands), "")
+        arguments = Arguments(words, verb, spec, [], given)
+        arguments.failure = error
+        return arguments
+
+
 def parse(words: Sequence[str]) -> Arguments:
-    """Return the parsed command line. Raises UsageError, or HelpRequested."""
+    """Return the parsed command line. Raises UsageError."""
     if not words:
         raise UsageError(Fault("", "no spec given", "for example: offpipe pipeline.json; see offpipe --help"))
-    if words[0] == "--version":
-        raise HelpRequested("--version")
-    if words[0] in _HELP_NAMES:
-        raise HelpRequested("")
+    if words[0] == "--version" or words[0] in _HELP_NAMES:
+        return Arguments(words, HELP, words[0], [], {})
     verb, options, operands = _split(words)
     if any(name in _HELP_NAMES for name, _ in options):
-        raise HelpRequested(verb)
+        return Arguments(words, HELP, verb, [], {})
     given: dict[str, Any] = {}
     for name, text in options:
         names, kind, verbs, _ = _BY_NAME.get(name, _UNKNOWN)
@@ -157,18 +168,6 @@ def parse(words: Sequence[str]) -> Arguments:
             _refuse_as_spec(spec, operands, is_first=spec == words[0], force="force" in given)
     _check_stages(verb, spec, operands)
     return Arguments(words, verb, spec or "", operands, given)
-
-
-def parse_loosely(words: Sequence[str]) -> Arguments:
-    """Return what can be read of any command line, to report its faults: values of options are texts, unchecked."""
-    verb, options, operands = _split(words)
-    given: dict[str, Any] = {}
-    for name, text in options:
-        names, kind, _, _ = _BY_NAME.get(name, _UNKNOWN)
-        if names and bool(kind) == (text is not None):
-            given[_attribute(names)] = text
-    spec = given.pop("pipeline", "") or (operands or [""])[0]
-    return Arguments(words, verb, spec, operands[1:], given)
 
 
 def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list[str]]:

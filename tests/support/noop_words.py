@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline_bench import wait_for
 
 from runner.__main__ import quick_answer
-from runner.cli.parser import HelpRequested, parse
-from runner.errors import UsageError
+from runner.cli.parser import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +17,7 @@ if TYPE_CHECKING:
 
 def answer(words: Sequence[str]) -> int | None:
     """What the quick way answers, None where it leaves the words to the long way."""
-    try:
-        return quick_answer(parse(words))
-    except (HelpRequested, UsageError):
-        return None
+    return quick_answer(read(words))
 
 
 def settle(bench: PipelineBench) -> None:
