@@ -19,7 +19,7 @@ from runner.display.plan_text import explain_lines, marker_lines, plan_json, pla
 from runner.display.summary import fault_json, json_text, outcome_text, run_json, summary_lines
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
-from runner.levels import STRICT
+from runner.levels import SCAN, STRICT
 from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.seal import warning_about
@@ -232,9 +232,9 @@ class Commands:
         from runner.sandbox.guard import survey
 
         levels = survey()
-        refuses = sys.platform == "linux"
-        self._print(levels, doctor_json, partial(doctor_lines, refuses=refuses))
-        return EXIT_OFFLINE if refuses and not any(isinstance(level, dict) for level in levels.values()) else EXIT_OK
+        self._print(levels, doctor_json, doctor_lines)
+        is_refused = sys.platform == "linux" and doctor_json(levels)["level"] == SCAN
+        return EXIT_OFFLINE if is_refused else EXIT_OK
 
     def schema(self) -> int:
         """Print the JSON Schema."""

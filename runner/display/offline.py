@@ -70,11 +70,8 @@ def doctor_json(survey: Survey) -> dict[str, object]:
     return {"level": _reached(survey), "levels": levels}
 
 
-def doctor_lines(survey: Survey, *, refuses: bool) -> Iterator[str]:
-    """Yield each level with its layers and their effects, or with what is missing and what may help.
-
-    `refuses`: whether this kind of system refuses runs if no level is available.
-    """
+def doctor_lines(survey: Survey) -> Iterator[str]:
+    """Yield each level with its layers and their effects, or with what is missing and what may help."""
     reached = _reached(survey)
     yield f"offline guard: runs on this machine reach level {reached}\n"
     for level, layers in survey.items():
@@ -86,8 +83,7 @@ def doctor_lines(survey: Survey, *, refuses: bool) -> Iterator[str]:
         else:
             yield f"\n{level}: not available\n  {printable(str(layers))}\n{_MISSING[level]}"
     if reached == SCAN:
-        yield "\nonly the scan of Python sources remains"
-        yield ": a run is refused, unless --offline best-effort is given\n" if refuses else "\n"
+        yield "\nonly the scan of Python sources remains: on Linux, runs need --offline best-effort\n"
 
 
 def _reached(survey: Survey) -> str:
