@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,7 +29,7 @@ from runner.spec.source import parse_source, read_source
 from runner.spec.values import Var
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from runner.cli.parser import Arguments
     from runner.display.streams import Stream
@@ -193,8 +193,8 @@ class Commands:
 
     def report(self) -> int:
         """Write the report of a run, and print its path."""
-        with _extra("report"):
-            from runner.report.page import make_page
+        from runner.report.page import make_page
+
         self._warn_of_key(self._warn)
         page = make_page(self._spec, self._options(), self._given.get("run"), self._given.get("public_key", ()))
         path = self._given.get("output", f"{page.pipeline}-report.html")
@@ -242,8 +242,8 @@ class Commands:
 
     def completion(self) -> int:
         """Print the completion script of a shell."""
-        with _extra("completion"):
-            from runner.cli.completion import completion_text
+        from runner.cli.completion import completion_text
+
         return self._write([completion_text(self._arguments.stages[0])])
 
     def _plugins(self) -> tuple[object, ...]:
@@ -319,16 +319,6 @@ class Commands:
         path = os.environ.get(KEY_VARIABLE)
         if path and (fault := warning_about(path)):
             warn(fault)
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Import modules that need the extra of this name. Raises UsageError if it is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        hint = f"pip install 'DIR[{name}]', where DIR is your clone of offpipe"
-        raise UsageError(Fault("", f"{name} needs {error.name}, which is not installed", hint)) from error
 
 
 def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, Var], tuple[str | bytes, ...]]:

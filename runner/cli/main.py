@@ -8,13 +8,14 @@ import sys
 
 from runner.cli.parser import HELP, ON_FAILURE, Arguments, read
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
-from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError, UsageError
+from runner.errors import EXIT_INTERNAL, EXIT_INVALID, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _INTERRUPTED = 130
+_EXTRAS = {"completion", "report"}  # verbs that need the extra of their name
 _NO_ROOM = "failed to map segment from shared object"  # the wording of the system's loader
 _REPORT = "this is a bug: please report it to the project's issue tracker, with the output of -v"
 
@@ -79,7 +80,7 @@ def _report(
     """
     from runner.display.text import ending_text, faults_text, next_text
 
-    code, faults = _judge(error)
+    code, faults = _judge(error, arguments.verb)
     is_run = arguments.verb == "run"
     if is_run and subject:
         stderr.write(ending_text(subject, code))
@@ -101,7 +102,7 @@ def _report(
     return code, as_json
 
 
-def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
+def _judge(error: BaseException, verb: str) -> tuple[int, tuple[Fault, ...]]:
     """Return the exit code of an error, and its faults."""
     if isinstance(error, OffpipeError):
         return error.exit_code, error.faults
@@ -113,6 +114,9 @@ def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
         return EXIT_STATE, StateError.from_os(error, str(error.filename or ""), "go on").faults
     if isinstance(error, MemoryError):
         return EXIT_STATE, (Fault("", "out of memory"),)
+    if isinstance(error, ModuleNotFoundError) and verb in _EXTRAS:
+        hint = f"pip install 'DIR[{verb}]', where DIR is your clone of offpipe"
+        return EXIT_INVALID, (Fault("", f"{verb} needs {error.name}, which is not installed", hint),)
     if isinstance(error, ImportError) and _NO_ROOM in str(error):
         return EXIT_STATE, (Fault("", str(error), "memory ran out, or the file system is mounted noexec"),)
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # Python's words for EAGAIN
