@@ -47,9 +47,8 @@ def quick_answer(arguments: Arguments) -> int | None:
 def program() -> int:
     """Run `main` in a process of its own, and end the process at once: a clean exit takes as long as several stages.
 
-    A clean exit follows only if the output cannot be written, or if other code may need it: a program that started this
-    interpreter (coverage, a profiler), or a plugin, which may have an open file or a running thread. Modules of plugins
-    are neither ours nor Python's.
+    A clean exit follows only if other code may need it: a program that started this interpreter (coverage, a profiler),
+    or a plugin, which may have an open file or a running thread. Modules of plugins are neither ours nor Python's.
     """
     began_here = sys.orig_argv[1:2] == sys.argv[:1] or sys.orig_argv[1:3] == ["-m", __package__]  # not in a profiler
     is_watched = atexit._ncallbacks() or sys.gettrace() or sys.getprofile()  # noqa: SLF001 - the only way to know
@@ -66,9 +65,7 @@ def program() -> int:
     loaded = {name.partition(".")[0] for name in sys.modules.keys() - before}
     if began_here and not is_watched and loaded - OURS <= sys.stdlib_module_names:
         atexit._run_exitfuncs()  # noqa: SLF001 - of the libraries that we use; only a clean exit calls them
-        streams = sys.modules.get("runner.display.streams")
-        if streams is None or streams.flushed():
-            os._exit(code)
+        os._exit(code)  # nothing is left in Python's own buffers: see `display.streams`
     return code
 
 

@@ -1,4 +1,7 @@
-"""Standard output and error. Writing never raises, so a closed pipe or a full disk stops no run."""
+"""Standard output and error. Writing never raises, so a closed pipe or a full disk stops no run.
+
+Text goes to the descriptor at once. Nothing else in the runner prints, so Python's own buffers stay empty.
+"""
 
 from __future__ import annotations
 
@@ -102,17 +105,6 @@ class Stream:
                 if self.defers:
                     return
                 _has_room(descriptor, None)
-
-
-def flushed() -> bool:
-    """Flush Python's own buffers. Return False if that fails."""
-    try:
-        for file in (sys.stdout, sys.stderr):
-            if file is not None:
-                file.flush()
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def hold_descriptors() -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from runner.display import streams
-from runner.display.streams import STDOUT, Stream, flushed
+from runner.display.streams import STDOUT, Stream
 
 
 def test_text_that_the_encoding_cannot_hold_is_escaped(monkeypatch) -> None:
@@ -58,18 +58,6 @@ def test_a_pipe_that_is_full_for_now_is_waited_for() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (len(shown.stdout), shown.stderr) == (1_000_000, b"")
-
-
-def test_flushes_pythons_own_buffers_or_reports_failure(monkeypatch) -> None:
-    raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    print("x", end="")
-    assert flushed() and raw.getvalue() == b"x"
-    monkeypatch.setattr(sys, "stdout", None)
-    assert flushed()
-    raw.close()
-    monkeypatch.setattr(sys, "stdout", raw)
-    assert not flushed()
 
 
 @contextlib.contextmanager
