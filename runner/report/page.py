@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from runner import __version__
 from runner.display import text
@@ -88,7 +88,7 @@ def _environment() -> Environment:
     """Return the environment of the templates. Every value is made printable, so no name can change what is read."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=FileSystemLoader(os.path.join(os.path.dirname(__file__), "templates")),
+        loader=PackageLoader(__package__),  # from its directory `templates`
         finalize=lambda value: text.printable(value) if type(value) is str else value,
     )  # fmt: skip
     environment.globals |= {
