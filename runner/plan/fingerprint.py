@@ -55,12 +55,14 @@ class Fingerprint:
 class Dependencies:
     """Absolute paths that a plan depends on.
 
-    files: read or listed, through links; they may be absent. entries: links are not followed, as for outputs. trees:
-    directories with everything below them. kinds: directories of which only the kind of file counts.
+    files: read or listed, through links; they may be absent, except those that were `present`. entries: links are not
+    followed, as for outputs. trees: directories with everything below them. kinds: directories of which only the kind
+    of file counts.
     """
 
     def __init__(self) -> None:
         self.files: set[str] = set()
+        self.present: set[str] = set()
         self.entries: set[str] = set()
         self.trees: set[str] = set()
         self.kinds: set[str] = set()
@@ -68,7 +70,8 @@ class Dependencies:
     def groups(self) -> Iterator[set[str]]:
         """Yield the paths in four groups: those to stat, to lstat, to lstat for their kind only, and the absent ones.
 
-        No path is both in the first and the second: for an entry that is no link, lstat serves as well.
+        No path is both in the first and the second: for an entry that is no link, lstat serves as well. Raises
+        FileNotFoundError if a path that was present is gone.
         """
         files, entries = {path for path in self.files if "\0" not in path} | self.trees, set(self.entries)
         pending = list(self.trees)
@@ -79,6 +82,8 @@ class Dependencies:
                     (files if is_directory else entries).add(entry.path)
                     pending += [entry.path] if is_directory else []
         absent = {path for path in files if not os.path.exists(path)}
+        if gone := absent & self.present:
+            raise FileNotFoundError(min(gone))
         yield files - absent - {path for path in entries & files if not os.path.islink(path)}
         yield entries
         yield self.kinds
@@ -108,6 +113,7 @@ class Examiner:
     def add_to(self, dependencies: Dependencies) -> None:
         """Add every path that was read so far to `dependencies`."""
         dependencies.files |= self._watched | self._resolver.paths | self._code.paths
+        dependencies.present |= self._watched | self._trees
         dependencies.trees |= self._trees
 
     def examine(self, stage: Stage, skip_inputs: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:

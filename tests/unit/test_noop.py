@@ -59,6 +59,13 @@ def made(dependencies, began=None):
     return record_of(dependencies, spec, DIGEST, "run", began or later())
 
 
+def test_no_record_is_made_once_a_file_that_the_plan_has_read_is_gone(dependencies, tmp_path):
+    dependencies.files.add(str(tmp_path / "input"))
+    assert made(dependencies), "the plan found it absent"
+    dependencies.present.add(str(tmp_path / "input"))
+    assert made(dependencies) is None
+
+
 def test_a_record_is_read_as_it_was_written_and_current_until_something_changes(dependencies, tmp_path):
     found = decode(made(dependencies).encode(CONDITIONS), CONDITIONS)
     assert (found.paths.state_dir, found.paths.locks_dir) == ("/state", "/locks")
