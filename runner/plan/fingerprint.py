@@ -105,6 +105,7 @@ class Examiner:
         self._resolver = InputResolver(graph, orphans)
         self._find_command = find_command
         self._watched: set[str] = set()
+        self._places: set[str] = set()  # where programs were looked for
         self._trees: set[str] = set()
         self.standard: set[str] = set()  # modules that the code of all examined stages imports
         self.distributions: set[str] = set()  # that it imports: each "name version", or several, with commas
@@ -112,7 +113,7 @@ class Examiner:
 
     def add_to(self, dependencies: Dependencies) -> None:
         """Add every path that was read so far to `dependencies`."""
-        dependencies.files |= self._watched | self._resolver.paths | self._code.paths
+        dependencies.files |= self._watched | self._places | self._resolver.paths | self._code.paths
         dependencies.present |= self._watched | self._trees
         dependencies.trees |= self._trees
 
@@ -160,7 +161,7 @@ class Examiner:
         Empty for a program that is code, an output of a stage, or missing, and for one that only the start shows.
         """
         program, places = self._find_command(self._spec, stage)
-        self._watched.update(places)
+        self._places.update(places)
         if program is None or os.path.normpath(program) in fingerprint.watched:
             return {}
         if self._resolver.is_produced(os.path.relpath(program, self._spec.workspace)):
