@@ -51,8 +51,7 @@ def stopped_run(bench, script=WAITS, **popen):
     return process
 
 
-@pytest.mark.full_after(1)
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", full_but(CODES, [signal.SIGTERM]), ids=lambda number: number.name)
 def test_ends_within_a_second_of_its_stage_and_the_next_run_goes_on(bench, number):
     assert_consistent_end(bench, to_runner, number)
 
