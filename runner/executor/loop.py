@@ -282,7 +282,7 @@ class Executor:
         if not (self._keep_going or self._stopping.has_begun):  # only once, not in the calls below
             self._stopping.has_begun = True
             for other in self._woken():
-                self._fail(other, *failure(other))
+                self._fail(other, *failure(other, given_up=True))
 
     def _interrupt(self, job: Job) -> None:
         self._drop(job, job.result(INTERRUPTED))

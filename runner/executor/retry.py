@@ -46,14 +46,19 @@ def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str,
     return delay if may_start(retry, elapsed=now - job.began, delay=delay) else None
 
 
-def failure(job: Job) -> tuple[Fault, int]:
-    """Return the fault of a stage whose last attempt failed, and its exit code."""
+def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
+    """Return the fault of a stage whose last attempt failed, and its exit code.
+
+    `given_up`: the failure of another stage stopped the run before the next attempt.
+    """
     attempt = job.attempts[-1]
     if job.is_offline_failure(attempt):
         return _network_fault(job, attempt), EXIT_OFFLINE
     fault = _fault_of(job, attempt)
     if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in SYSTEM_ERRORS:
         return fault, EXIT_STATE
+    if given_up:
+        fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
     return fault, EXIT_RETRYABLE if is_retryable(job.stage, attempt) else EXIT_STAGE_FAILED
 
 
