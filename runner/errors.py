@@ -24,10 +24,7 @@ SYSTEM_ERRORS = frozenset({"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"})  # th
 
 
 class Fault:
-    """One fault: `where` (a file and JSON pointer, or a path), `what` is wrong, and a `hint` (may be empty).
-
-    JSON has the same three fields.
-    """
+    """One fault: `where` (a file and JSON pointer, or a path), `what` is wrong, and a `hint` (may be empty)."""
 
     def __init__(self, where: str, what: str, hint: str = "") -> None:
         self.where = where

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.canonical import KEY_VARIABLE
 from runner.display import text
 from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
-from runner.display.summary import json_text, outcome_text, run_json, summary_lines
+from runner.display.summary import fault_json, json_text, outcome_text, run_json, summary_lines
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.levels import SCAN, STRICT
@@ -275,7 +275,7 @@ class Commands:
     def _print(
         self, result: object, as_json: Callable[[Any], dict[str, object]], as_lines: Callable[[Any], Iterable[str]]
     ) -> None:
-        self.summary = lambda: json_text({**as_json(result), "warnings": [*map(vars, self._warnings)]})
+        self.summary = lambda: json_text({**as_json(result), "warnings": list(map(fault_json, self._warnings))})
         if "json" in self._given:
             self._write([self.summary()])
         elif "quiet" not in self._given:

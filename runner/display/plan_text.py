@@ -8,6 +8,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from runner.display.summary import fault_json
 from runner.display.text import counted, listed, printable
 from runner.errors import StateError
 from runner.plan.planner import AGAIN, MODIFIED, Adopt, Blocked, Decision, Depends, Run, Skip
@@ -67,7 +68,8 @@ def plan_json(planned: Planned) -> dict[str, object]:
             stages[-1]["reasons"] = [reason._asdict() for reason in decision.reasons]
         if name in planned.failures:
             stages[-1]["lastFailure"] = planned.failures[name]._asdict()
-    return {"pipeline": planned.graph.spec.name, "stages": stages, "faults": [*map(vars, planned.plan.faults)]}
+    faults = [fault_json(fault) for fault in planned.plan.faults]
+    return {"pipeline": planned.graph.spec.name, "stages": stages, "faults": faults}
 
 
 def explain_lines(explained: Explained) -> Iterator[str]:

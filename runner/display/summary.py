@@ -116,7 +116,7 @@ def run_json(result: RunResult) -> dict[str, object]:
                 **fields_json(stage, "status", "key", "seconds"),
                 "attempts": [attempt.as_metrics() for attempt in stage.attempts],
                 "outputs": {name: fields_json(made, "path", "size", "sha256") for name, made in stage.outputs.items()},
-                "error": stage.fault and vars(stage.fault),
+                "error": stage.fault and fault_json(stage.fault),
                 "log": stage.log,
             }
             for name, stage in result.stages.items()
@@ -126,7 +126,12 @@ def run_json(result: RunResult) -> dict[str, object]:
 
 def error_json(exit_code: int, faults: Sequence[Fault]) -> str:
     """Return the faults that ended a command as one JSON object."""
-    return json_text({"status": "error", "exitCode": exit_code, "errors": [*map(vars, faults)]})
+    return json_text({"status": "error", "exitCode": exit_code, "errors": [fault_json(fault) for fault in faults]})
+
+
+def fault_json(fault: Fault) -> dict[str, object]:
+    """Return a fault as a JSON value."""
+    return fields_json(fault, "where", "what", "hint")
 
 
 def fields_json(value: object, *names: str) -> dict[str, object]:
