@@ -198,7 +198,9 @@ class Lookup:
 
     def _last_resort(self, full: str, portions: list[str]) -> Module | None:
         """Return a namespace package of these portions, or else the module of an editable install."""
-        for path in () if portions else self._python.editable.get(full, ()):
+        if portions:
+            return Module(full, NAMESPACE, "", tuple(portions))
+        for path in self._python.editable.get(full, ()):
             directory, _, tail = path.rpartition("/")
             if tail.startswith("__init__."):  # `editables` names the file, setuptools the directory
                 directory, _, tail = directory.rpartition("/")
