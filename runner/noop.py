@@ -178,14 +178,15 @@ def record_of(dependencies: Dependencies, spec: Spec, spec_sha256: str, spec_run
     """Return the record of a plan that began at `began` (time.time_ns), after reading the state of its `dependencies`.
 
     None if a path has changed since then, or so shortly before that its time stamps might not show a later change
-    (racily clean).
+    (racily clean). Of absent paths, the directory shows whether the plan has found them absent, too.
     """
     try:
         groups = [sorted(map(os.fsencode, chosen)) for chosen in dependencies.groups()]
         files_read, entries, kinds = _signatures(groups)
+        around = [_signature(os.stat(path)) for path in {_directory_above(path) for path in groups[-1]}]
     except (OSError, ValueError):
         return None
-    if not all(is_settled(modified, changed, began) for changed, modified, *_ in (*files_read, *entries)):
+    if not all(is_settled(modified, changed, began) for changed, modified, *_ in (*files_read, *entries, *around)):
         return None
     states = list(map(_state, (files_read, entries, kinds)))
     record = Record(spec.paths, spec.name, len(spec.stages), spec_sha256, spec_run, groups, states)
@@ -216,6 +217,13 @@ def conditions_now(spec: str, workspace: str | None, var_sources: Sequence[str |
     key = env.get(SIGNING_VARIABLE)
     places = [path and os.path.abspath(path) for path in (spec, workspace, key)] + [key and os.path.realpath(key)]
     return sha256_of(repr((around, places, *var_sources)).encode("utf-8", "backslashreplace")).encode()
+
+
+def _directory_above(path: bytes) -> bytes:
+    """Return the nearest directory above a path that exists."""
+    while not os.path.exists(path := os.path.dirname(path)):
+        pass
+    return path
 
 
 def _signatures(groups: list[list[bytes]]) -> Iterator[list[tuple[int, ...]]]:

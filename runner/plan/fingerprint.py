@@ -55,14 +55,12 @@ class Fingerprint:
 class Dependencies:
     """Absolute paths that a plan depends on.
 
-    files: read or listed, through links; they may be absent, except those that were `present`. entries: links are not
-    followed, as for outputs. trees: directories with everything below them. kinds: directories of which only the kind
-    of file counts.
+    files: read or listed, through links; they may be absent. entries: links are not followed, as for outputs. trees:
+    directories with everything below them. kinds: directories of which only the kind of file counts.
     """
 
     def __init__(self) -> None:
         self.files: set[str] = set()
-        self.present: set[str] = set()
         self.entries: set[str] = set()
         self.trees: set[str] = set()
         self.kinds: set[str] = set()
@@ -70,8 +68,7 @@ class Dependencies:
     def groups(self) -> Iterator[set[str]]:
         """Yield the paths in four groups: those to stat, to lstat, to lstat for their kind only, and the absent ones.
 
-        No path is both in the first and the second: for an entry that is no link, lstat serves as well. Raises
-        FileNotFoundError if a path that was present is gone.
+        No path is both in the first and the second: for an entry that is no link, lstat serves as well.
         """
         files, entries = {path for path in self.files if "\0" not in path} | self.trees, set(self.entries)
         pending = list(self.trees)
@@ -82,8 +79,6 @@ class Dependencies:
                     (files if is_directory else entries).add(entry.path)
                     pending += [entry.path] if is_directory else []
         absent = {path for path in files if not os.path.exists(path)}
-        if gone := absent & self.present:
-            raise FileNotFoundError(min(gone))
         yield files - absent - {path for path in entries & files if not os.path.islink(path)}
         yield entries
         yield self.kinds
@@ -105,7 +100,6 @@ class Examiner:
         self._resolver = InputResolver(graph, orphans)
         self._find_command = find_command
         self._watched: set[str] = set()
-        self._places: set[str] = set()  # where programs were looked for
         self._trees: set[str] = set()
         self.standard: set[str] = set()  # modules that the code of all examined stages imports
         self.distributions: set[str] = set()  # that it imports: each "name version", or several, with commas
@@ -113,14 +107,14 @@ class Examiner:
 
     def add_to(self, dependencies: Dependencies) -> None:
         """Add every path that was read so far to `dependencies`."""
-        dependencies.files |= self._watched | self._places | self._resolver.paths | self._code.paths
-        dependencies.present |= self._watched | self._trees
+        dependencies.files |= self._watched | self._resolver.paths | self._code.paths
         dependencies.trees |= self._trees
 
     def examine(self, stage: Stage, skip_inputs: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:
         """Return the fingerprint of a stage without `skip_inputs`, which do not exist yet.
 
-        If it `is_decided` that the stage runs, inputs are only opened unless `reads_all`: their digests are "".
+        If it `is_decided` that the stage runs, then without `reads_all` an input with no known digest is only opened:
+        its digest is "".
         Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
         if stage.missing:
@@ -161,7 +155,7 @@ class Examiner:
         Empty for a program that is code, an output of a stage, or missing, and for one that only the start shows.
         """
         program, places = self._find_command(self._spec, stage)
-        self._places.update(places)
+        self._watched.update(places)
         if program is None or os.path.normpath(program) in fingerprint.watched:
             return {}
         if self._resolver.is_produced(os.path.relpath(program, self._spec.workspace)):

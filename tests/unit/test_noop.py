@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from types import SimpleNamespace
@@ -59,11 +60,19 @@ def made(dependencies, began=None):
     return record_of(dependencies, spec, DIGEST, "run", began or later())
 
 
-def test_no_record_is_made_once_a_file_that_the_plan_has_read_is_gone(dependencies, tmp_path):
-    dependencies.files.add(str(tmp_path / "input"))
-    assert made(dependencies), "the plan found it absent"
-    dependencies.present.add(str(tmp_path / "input"))
-    assert made(dependencies) is None
+@pytest.mark.parametrize("gone", ["in/a.txt", "in"])
+def test_no_record_is_made_once_a_file_that_the_plan_has_read_is_gone(dependencies, tmp_path, gone):
+    source = tmp_path / "in/a.txt"
+    dependencies.files.add(str(source))
+    assert made(dependencies), "the plan has found it absent"
+    source.parent.mkdir()
+    source.touch()
+    began = max(path.stat().st_ctime_ns for path in (tmp_path, *tmp_path.rglob("*"))) + 2 * TICK_NS
+    assert made(dependencies, began)
+    while time.time_ns() < began:
+        time.sleep(0.001)
+    (shutil.rmtree if gone == "in" else os.unlink)(tmp_path / gone)
+    assert made(dependencies, began) is None
 
 
 def test_a_record_is_read_as_it_was_written_and_current_until_something_changes(dependencies, tmp_path):
