@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.usage import Fields
     from runner.plan.code.banned import BanList
+    from runner.spec.kinds import Place
 
     Relink = Callable[[str], str] | None
 
@@ -135,7 +136,7 @@ class Source:
         if faults:
             raise InputError(*faults)
 
-    def _find(self, stage: Stage, at: tuple[str | int, ...], pattern: str) -> list[InputFile]:
+    def _find(self, stage: Stage, at: Place, pattern: str) -> list[InputFile]:
         if self._smaller:
             with contextlib.suppress(InputError):
                 return self._smaller.find(stage, at, pattern)

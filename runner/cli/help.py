@@ -16,12 +16,12 @@ _TEXTS = os.path.join(os.path.dirname(__file__), "help.txt")  # of the program, 
 
 
 def help_text(verb: str) -> str:
-    """Return the help of a verb, the version for `--version`, or the help of the program for anything else."""
+    """Return the help of a verb, of the program for "", or the version for `--version`."""
     if verb == "--version":
         return f"offpipe {__version__}\n"
     with open(_TEXTS, encoding="utf-8") as file:
         program, *texts = file.read().split("\n== ")
-    if verb not in VERBS:
+    if not verb:
         return program.format(verbs=_columns((each, summary) for each, (_, summary) in VERBS.items()))
     more = dict(each.split("\n", 1) for each in texts)
     words, summary = VERBS[verb]

@@ -54,7 +54,7 @@ def _perform(arguments: Arguments, stdout: Stream, stderr: Stream) -> tuple[int,
         if arguments.verb == HELP:
             from runner.cli.help import help_text
 
-            stdout.write(help_text(arguments.spec))
+            stdout.write(help_text(*arguments.stages))
         else:
             from runner.cli.commands import Commands  # here, because `--version` and `--help` need no verbs
 
@@ -67,7 +67,8 @@ def _perform(arguments: Arguments, stdout: Stream, stderr: Stream) -> tuple[int,
         return code, commands.summary if commands else str
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
         subject = commands.subject if commands else arguments.spec
-        is_dated = "quiet" in arguments.given or not (isinstance(arguments.failure, UsageError) or stderr.isatty())
+        is_parsed = not isinstance(arguments.failure, UsageError)
+        is_dated = "quiet" in arguments.given or (is_parsed and not stderr.isatty())
         return _report(error, arguments, subject if is_dated else "", stdout, stderr)
 
 
@@ -114,7 +115,8 @@ def _judge(error: BaseException, verb: str) -> tuple[int, tuple[Fault, ...]]:
         return EXIT_STATE, StateError.from_os(error, str(error.filename or ""), "go on").faults
     if isinstance(error, MemoryError):
         return EXIT_STATE, (Fault("", "out of memory"),)
-    if isinstance(error, ModuleNotFoundError) and verb in _EXTRAS:
+    is_ours = isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("runner")
+    if isinstance(error, ModuleNotFoundError) and verb in _EXTRAS and not is_ours:
         hint = f"pip install 'DIR[{verb}]', where DIR is your clone of offpipe"
         return EXIT_INVALID, (Fault("", f"{verb} needs {error.name}, which is not installed", hint),)
     if isinstance(error, ImportError) and _NO_ROOM in str(error):

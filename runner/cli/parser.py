@@ -102,7 +102,7 @@ class Arguments:
     """The parsed command line: verb, spec (may be empty), stages, and the given options by their long names.
 
     `words` is the command line itself. `run --dry-run` becomes the verb `plan`. `--help` and `--version` become the
-    verb HELP, with the argument of `help.help_text` as `spec`. With a `failure`, there is nothing to do but to report
+    verb HELP, with the argument of `help.help_text` as stage. With a `failure`, there is nothing to do but to report
     it; if it is a UsageError, the values of options are unchecked texts.
     """
 
@@ -145,10 +145,10 @@ def parse(words: Sequence[str]) -> Arguments:
     if not words:
         raise UsageError(Fault("", "no spec given", "for example: offpipe pipeline.json; see offpipe --help"))
     if words[0] == "--version" or words[0] in _HELP_NAMES:
-        return Arguments(words, HELP, words[0], [], {})
+        return Arguments(words, HELP, "", ["--version" if words[0] == "--version" else ""], {})
     verb, options, operands = _split(words)
     if any(name in _HELP_NAMES for name, _ in options):
-        return Arguments(words, HELP, verb, [], {})
+        return Arguments(words, HELP, "", [verb], {})
     given: dict[str, Any] = {}
     for name, text in options:
         names, kind, verbs, _ = _BY_NAME.get(name, _UNKNOWN)

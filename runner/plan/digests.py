@@ -101,7 +101,7 @@ class DigestCache:
         return entry
 
     def file(self, path: str, status: os.stat_result | None = None, *, reads: bool = True) -> FileDigest:
-        """Return the digest of a regular file. Unless this `reads` the file, it only opens it: the digest is "".
+        """Return the digest of a regular file. Without `reads`, one with no known digest is only opened: it is "".
 
         Raises InputError for any other file, without opening it; an OSError passes through.
         """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from runner.spec.graph import Graph
+    from runner.spec.kinds import Place
     from runner.spec.model import Spec, Stage
 
 _UNSUPPORTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -63,7 +64,7 @@ class InputResolver:
             raise InputError(*faults)
         return [*files.values()]
 
-    def find(self, stage: Stage, at: tuple[str | int, ...], pattern: str) -> list[InputFile]:
+    def find(self, stage: Stage, at: Place, pattern: str) -> list[InputFile]:
         """Return the files of one path of an input, `at` this place below `inputs`. Raises as `resolve` does."""
         where = self._where(stage, at)
         files = self._found(pattern, where)
@@ -92,7 +93,7 @@ class InputResolver:
                 if files[0].path == pattern and pattern.endswith("/") and not entries_of(files[0].absolute):
                     yield Fault(self._where(stage, at), f'"{pattern}" is empty')
 
-    def _where(self, stage: Stage, at: tuple[str | int, ...]) -> str:
+    def _where(self, stage: Stage, at: Place) -> str:
         return f"{self._spec.shown}#/stages/{stage.index}/inputs/{'/'.join(map(str, at))}"
 
     def _found(self, pattern: str, where: str) -> list[InputFile]:

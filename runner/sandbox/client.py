@@ -188,7 +188,7 @@ class Launcher:
 
     def _wake(self) -> None:
         """Continue a stopped launcher, which sees neither requests nor time limits."""
-        for target in (self._child, -self._child):  # itself, and the group that it makes, see namespaces
+        for target in (self._child, -self._child):  # itself, and its group (setsid in launcher.main)
             try:
                 os.kill(target, signal.SIGCONT)
             except ProcessLookupError:

@@ -113,7 +113,7 @@ class Job(Generic[Data]):
     def __enter__(self) -> Job[Data]:
         self._index, reached = self._checkpoints.begin(keeps=bool(self._to))
         if reached is not None:
-            self._over = self._index < reached["job"] or reached.get("done", False)
+            self._over = self._index < reached["job"] or reached.get("done") is True
             self.resumed = True
             if self._index == reached["job"]:
                 self._line_offset, self._byte_offset = reached["lineOffset"], reached["byteOffset"]

@@ -241,12 +241,14 @@ def _own_directories(spec: Spec, base: str) -> dict[str, str]:
 
 def _place_finder(taken: dict[str, str], hint: str) -> Callable[[str], Flaw]:
     """Return a function that returns the flaw of a path in or around one of the places that are `taken`."""
+    # Reversed: of the places in one directory, the first wins.
     around = {f"{parent}/": noun for place, noun in reversed(taken.items()) for parent in parents(place)}
 
     def flaw(path: str) -> Flaw:
         for place in (*(f"{parent}/" for parent in parents(path)), f"{bare(path)}/", bare(path)):
             if place in taken:
-                return f'"{path}" is {"" if bare(place) == bare(path) else "in "}{taken[place]}', hint
+                within = "" if bare(place) == bare(path) else "in "
+                return f'"{path}" is {within}{taken[place]}', hint
         return (f'"{path}" contains {around[path]}', hint) if path in around else None
 
     return flaw

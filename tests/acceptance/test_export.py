@@ -164,7 +164,6 @@ def test_instances_are_covered_like_stages(bench):
 
 
 @pytest.mark.full
-@pytest.mark.full_after(1)
 @pytest.mark.parametrize("is_pruned", [True, False])
 def test_what_was_adopted_belongs_to_the_run_that_made_it(nights, is_pruned):
     before = subjects(true_statements(nights))

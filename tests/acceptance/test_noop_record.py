@@ -471,7 +471,6 @@ def test_a_long_spec_is_in_one_log_and_named_by_those_that_follow(fresh):
 
 
 @pytest.mark.full
-@pytest.mark.full_after(1)
 @pytest.mark.parametrize("module", [True, False], ids=["module", "script"])
 def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_path, module):
     """Coverage by an exit function, a profiler by running the program in itself."""

@@ -117,7 +117,6 @@ def test_force_runs_all_and_with_names_only_these(bench):
 
 
 @pytest.mark.full
-@pytest.mark.full_after(1)
 @pytest.mark.parametrize(("shape", "count"), [(chain, 2_000), (chain, 10_000), (fan, 10_000)])
 def test_thousands_of_stages_are_loaded_planned_and_drawn(bench, shape, count):
     bench.write("in.txt", "x")
@@ -147,7 +146,6 @@ def test_a_failure_settles_a_thousand_that_wait_for_their_next_attempt(bench):
 
 
 @pytest.mark.full
-@pytest.mark.full_after(1)
 @pytest.mark.parametrize("count", [2_000, 10_000])  # Python's recursion ends at 1,000
 def test_a_chain_whose_first_fails_blocks_thousands(bench, count):
     stages = chain(count)

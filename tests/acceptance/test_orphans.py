@@ -196,7 +196,6 @@ def touch(bench):
 
 
 @pytest.mark.full
-@pytest.mark.full_after(1)
 @pytest.mark.parametrize("change", [copy_and_restore, chmod, touch])
 def test_an_orphan_stays_one_whatever_happens_to_modes_times_and_inodes(two, change):
     two.define(source("a"), tree(), gather("out/*.txt", "out/**/*.txt"))

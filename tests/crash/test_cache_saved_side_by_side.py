@@ -21,7 +21,7 @@ from runner.engine import Options
 from runner.engine.session import Session
 session = Session(sys.argv[1], Options(workspace=sys.argv[2]))
 session.plan()
-session.cache.dump = lambda sections: b'{"v": 1, "files": {%b}}' % b", ".join(
+session.cache.dump = lambda: b'{"v": 1, "files": {%b}}' % b", ".join(
     b'"%s%d": [1]' % (sys.argv[3].encode(), number) for number in range(int(sys.argv[4]))
 )
 session.cache.dirty = True

@@ -114,7 +114,7 @@ def is_committed(root):
 BLOWS = [remove_file, remove_tree, file_for_tree, fifo_for_tree, link_for_tree, link_for_directory]
 
 
-@pytest.mark.full_after(1)
+@pytest.mark.full_after(2)
 @pytest.mark.parametrize(("committed", "at_once"), [(True, True), (False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("blow", BLOWS)
 def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, committed, at_once):

@@ -205,7 +205,6 @@ OTHER_OPTIONS = [
 
 
 @pytest.mark.full
-@pytest.mark.full_after(3)
 @pytest.mark.parametrize("arguments", OTHER_OPTIONS)
 def test_other_options_change_nothing(project, arguments):
     project.spec()

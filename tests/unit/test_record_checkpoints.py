@@ -335,19 +335,19 @@ def test_partials_are_found_by_whole_names_only(place):
     assert found == {"one": [place.partial("one")], "gone": []}
 
 
-def test_a_directory_that_recovery_moves_meanwhile_has_no_progress_files(tmp_path):
+def test_a_directory_that_recovery_removes_meanwhile_has_no_progress_files(tmp_path):
     (tmp_path / "tmp").mkdir()
     stopping = threading.Event()
 
-    def move():
+    def remove():
         while not stopping.is_set():
-            os.rename(tmp_path / "tmp", tmp_path / "tmp.dead")
-            os.rename(tmp_path / "tmp.dead", tmp_path / "tmp")
+            (tmp_path / "tmp").rmdir()
+            (tmp_path / "tmp").mkdir()
 
-    moving = threading.Thread(target=move)
-    moving.start()
+    removing = threading.Thread(target=remove)
+    removing.start()
     try:
         assert not any(progress_files(f"{tmp_path}/tmp") for _ in range(5_000))
     finally:
         stopping.set()
-        moving.join()
+        removing.join()
