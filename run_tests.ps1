@@ -21,7 +21,7 @@ try {
     Invoke-Part format { & $Python -m ruff format --check --quiet . }
     Invoke-Part ruff { & $Python -m ruff check --quiet . }
     Invoke-Part mypy { & $Python -m mypy --strict --no-error-summary @typed }
-    & $Python -m pytest -n auto --dist loadfile --no-loadscope-reorder @args
+    & $Python -m pytest -n ([Environment]::ProcessorCount + 1) --dist loadfile --no-loadscope-reorder @args
     exit $LASTEXITCODE
 }
 finally { Pop-Location }

@@ -23,5 +23,6 @@ done
 part format "$python" -m ruff format --check --quiet .
 part ruff "$python" -m ruff check --quiet .
 part mypy "$python" -m mypy --strict --no-error-summary "${typed[@]}"
-case " $* " in *" --full "*) echo "all tests: twenty minutes on two cores" ;; *) echo "tests: about three minutes on two cores" ;; esac
-exec "$python" -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"
+case " $* " in *" --full "*) echo "all tests: fifteen minutes on two cores" ;; *) echo "tests: about three minutes on two cores" ;; esac
+# One worker more than processors, because tests also wait.
+exec "$python" -m pytest -n "$(($(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile --no-loadscope-reorder "$@"

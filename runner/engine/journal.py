@@ -136,6 +136,7 @@ class Journal:
         each run in the ledger has a log.
         """
         paths = session.spec.paths
+        self.mine = mine
         self.run_id = mine.run
         self.resumed = mine.last is not None
         self.durable = session.options.is_durable

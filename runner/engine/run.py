@@ -74,10 +74,9 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         preload(session.spec, durable=options.is_durable)
         preflight.remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
-        mine = recovered.mine
-        lock.update_holder(run=mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
-        journal = Journal(session, mine, launcher.layers, invocation)
-        executor = make_executor(session, plan, journal.log, mine, launcher, hooks, interrupts, listener, clock)
+        lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
+        journal = Journal(session, recovered.mine, launcher.layers, invocation)
+        executor = make_executor(session, plan, journal.log, journal.mine, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
             spec=session.spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
             isolation=launcher.layers, checkpoints=session.checkpoints,

@@ -114,7 +114,7 @@ def test_killed_at_its_lines_a_signed_invocation_is_signed_by_the_next(
 @pytest.mark.full
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_killed_at_any_call_an_invocation_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
-    assert_mended(scenario, tmp_path, lambda _: True, most=6)
+    assert_mended(scenario, tmp_path, lambda _: True, most=4)
 
 
 def assert_mended(
