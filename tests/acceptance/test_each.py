@@ -92,6 +92,7 @@ def test_rows_of_a_table_make_an_instance_each(bench, table, content):
     assert bench.read("all.txt") == b"1\n2\n"
 
 
+@pytest.mark.full
 def test_rows_with_one_key_are_one_instance_if_they_agree_in_what_the_stage_uses(bench):
     sources(bench, "1", "2", "3")
     bench.write("lanes.csv", "sample,lane,file\na,1,in/1.txt\na,2,in/2.txt\nb,1,in/3.txt\n")
@@ -310,6 +311,7 @@ def test_a_pattern_or_table_without_any_match_ends_with_5(bench, each, content, 
         assert bench.run(verb).returncode == 0
 
 
+@pytest.mark.full
 def test_sources_that_are_missing_for_a_while_cost_nothing(bench):
     sources(bench, "a", "b")
     bench.define(
@@ -413,6 +415,7 @@ def test_the_log_of_a_stage_that_was_never_started_is_an_error(bench, selector):
     assert (done.returncode, done.stderr) == (2, f"error: stage {selector}: was never started\n")
 
 
+@pytest.mark.full
 def test_the_orphans_of_a_template_are_one_warning(bench):
     sources(bench, "a", "b", "c", "d")
     bench.define(copy(), copy("other", to="other/{each.s}.txt", each={"s": ["a"]}), gather())

@@ -84,6 +84,7 @@ def test_a_run_that_is_named_attests_all_that_it_committed_and_nothing_else(nigh
     assert wanted["out/b.txt"][1] != digest_on_disk(nights.root / "out/b.txt")  # a later run made it anew
 
 
+@pytest.mark.full
 def test_of_a_path_that_a_run_committed_twice_only_the_last_commit_counts(bench):
     bench.write("in.txt", "1")
     bench.define(shell("a", COPY, inputs={"x": "in.txt"}), shell("b", "exit 1"))

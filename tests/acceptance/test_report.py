@@ -93,6 +93,7 @@ def test_digests_are_those_of_the_files_and_the_head_is_the_ledgers(bench) -> No
     assert json.loads(bench.read("state/audit_ledger.jsonl").splitlines()[-1])["hash"] in page.text("record")
 
 
+@pytest.mark.full
 def test_a_stage_that_is_up_to_date_shows_what_an_earlier_run_made(bench) -> None:
     bench.write("in.txt", "x\n")
     bench.define(shell("a", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}))
@@ -150,6 +151,7 @@ def test_a_copy_of_the_state_directory_is_enough_and_nothing_is_written_to_it(be
     }
 
 
+@pytest.mark.full
 def test_any_run_on_record_can_be_shown(bench) -> None:
     failing(bench)
     (first,) = {record["run"] for record in bench.records()}
@@ -269,6 +271,7 @@ def test_signatures_are_checked_with_a_public_key_and_named_without(bench, tmp_p
     assert verified["incomplete"] and all(each["what"] in page.text("record") for each in verified["incomplete"])
 
 
+@pytest.mark.full
 def test_up_to_twenty_inputs_of_instances_are_listed(bench) -> None:
     for name in "abc":
         bench.write(f"in/{name}", name)

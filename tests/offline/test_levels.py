@@ -152,6 +152,7 @@ def test_best_effort_runs_at_scan_and_everybody_is_told(bench):
     assert f"filter: not available\n  {NO_SECCOMP}\n" in said.stdout
 
 
+@pytest.mark.full
 @USERS
 def test_best_effort_takes_the_best(bench):
     done = bench.succeed("--offline", "best-effort")
@@ -176,6 +177,7 @@ def test_where_somebody_listens_already_attempts_are_refused_without_a_name(benc
     assert reason in doctor(bench, without(bench, "listener")).stdout
 
 
+@pytest.mark.full
 @USERS
 @pytest.mark.parametrize(
     "options", full_but(["-Ur", "-Urn", "-Uc", "-Urpf --mount-proc", "-Urm"], ["-Urpf --mount-proc"])

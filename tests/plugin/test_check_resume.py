@@ -76,6 +76,7 @@ def test_finds_bytes_that_depend_on_where_the_checkpoints_are(stage):
     ).finds("resume", "  done:     ran it with a checkpoint every 12 lines")
 
 
+@pytest.mark.full
 def test_finds_a_program_that_appends_to_what_was_there(stage):
     stage.shell(
         """
@@ -127,6 +128,7 @@ def test_takes_no_kill_for_landed_before_the_program_is_there(tmp_path):
     assert not (tmp_path / "plan.json.fired").exists()
 
 
+@pytest.mark.full
 def test_finds_a_stage_that_throws_its_checkpoints_away(stage):
     stage.python(
         """

@@ -103,6 +103,7 @@ def test_an_option_that_means_no_instance_is_an_error(project):
     )
 
 
+@pytest.mark.full
 def test_a_node_id_chooses_an_instance(project):
     assert passed(project, "it.json::upper@b[run]") == Counter(["upper@b[run]"])
     assert passed(project, "it.json::upper@b[run]", "it.json::copy@c[outputs]") == Counter(
@@ -116,6 +117,7 @@ def test_a_rerun_by_hand_names_the_instance(project):
     result.stdout.fnmatch_lines(["*by hand:*it.json::copy@b[[]run[]]' --offpipe-seed * --offpipe-each copy@b"])
 
 
+@pytest.mark.full
 def test_needs_of_a_template_an_instance_and_a_pattern_are_there(project):
     for needs in (["copy"], ["copy@b"], ["copy@[bc]"]):
         project.spec(COPY, {**ALL, "inputs": {"texts": "in/a.txt"}, "needs": needs})
@@ -163,6 +165,7 @@ def test_checks_that_kill_or_fill_the_disk_work_on_an_instance(project):
     result.assert_outcomes(passed=3)
 
 
+@pytest.mark.full
 def test_outputs_of_instances_that_are_not_checked_are_no_sources(project):
     """Without state nothing says that a stage made them, and no glob takes them all the same."""
     for letter in LETTERS:

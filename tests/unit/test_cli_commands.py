@@ -258,6 +258,7 @@ def test_log_prints_the_newest_log_byte_for_byte(pipeline) -> None:
     assert never.returncode == 2 and 'did you mean "count"?' in never.stderr
 
 
+@pytest.mark.full
 def test_log_without_a_stage_lists_the_events_of_a_run(pipeline) -> None:
     assert pipeline("log").stderr == "error: no run yet\n"
     run = json.loads(pipeline("run", "--json").stdout)["run"]
@@ -317,6 +318,7 @@ def test_clean_removes_outputs_and_state_only(pipeline) -> None:
     assert (pipeline.directory / "in.txt").exists()
 
 
+@pytest.mark.full
 def test_a_workspace_takes_all_that_is_written(pipeline) -> None:
     for words in (["run"], ["status", "--exit-code"], ["explain", "count"], ["log", "count"], ["clean"]):
         assert pipeline(*words, "--workspace", "elsewhere").returncode == 0

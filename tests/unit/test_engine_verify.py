@@ -99,6 +99,7 @@ def test_a_head_is_64_hex_digits(bench, head):
     assert shown.returncode == 2 and "is not a head" in shown.stderr
 
 
+@pytest.mark.full
 def test_the_head_that_a_run_prints_is_the_one_to_expect(bench):
     head = bench.succeed().stdout.rpartition("ledger head: ")[2].strip()
     assert verify(bench.spec, "--expect-head", head.upper()).returncode == 0
@@ -202,6 +203,7 @@ def test_outputs_that_were_touched_or_copied_are_the_same(bench):
     assert shown.returncode == 0 and ", 2 outputs)" in shown.stdout
 
 
+@pytest.mark.full
 def test_an_output_belongs_to_the_stage_that_made_it_last(bench):
     bench.define(shell("old", MAKE, inputs={"i": "in.txt"}, outputs={"out": "out/x"}))
     bench.succeed()
@@ -294,6 +296,7 @@ def test_a_run_without_the_key_of_the_ledger_is_refused_before_it_writes(bench, 
     assert {path: path.stat().st_mtime_ns for path in (bench.root / "state").rglob("*")} == before
 
 
+@pytest.mark.full
 def test_verbs_that_only_read_need_no_key(bench, key, other):
     bench.succeed(env=key)
     unreadable = {KEY_VARIABLE: "/nonexistent/key"}
@@ -306,6 +309,7 @@ def test_verbs_that_only_read_need_no_key(bench, key, other):
     assert verify(bench.spec, env=unreadable).returncode == 74
 
 
+@pytest.mark.full
 def test_a_ledger_is_keyed_from_some_line_on(bench, key):
     bench.succeed()
     bench.write("in.txt", "two\n")
@@ -324,6 +328,7 @@ def test_a_run_resumes_with_the_key_that_it_began_with(bench, key):
     assert verify(bench.spec, env=key).returncode == 0
 
 
+@pytest.mark.full
 def test_a_run_that_began_without_a_key_resumes_without_it_in_a_keyed_ledger(bench, key):
     bench.define(A, shell("c", FAIL_ONCE))
     assert bench.run().returncode == 1

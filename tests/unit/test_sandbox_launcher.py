@@ -450,6 +450,7 @@ def test_a_group_left_behind_is_ended_on_every_system(bench):
     os.close(reads)
 
 
+@pytest.mark.full
 def test_a_hundred_launches_at_once(bench):
     numbers = {bench.submit("/bin/sh", "-c", f"exit {count}") for count in range(100)}
     ended = bench.wait(100)
