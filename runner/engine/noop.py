@@ -99,6 +99,8 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
     path = session.noop_record
     content = record.encode(noop.conditions_now(spec.path, options.workspace, options.var_sources))
     with suppress(StateError):  # the next run plans again
+        if session.examiner.changed_since(session.examiner.read):
+            return  # another file may have taken a path, with older time stamps
         files.make_directories(os.path.dirname(path))
         files.replace(path, content, temporary=f"{path}.{os.getpid()}")
 

@@ -99,16 +99,16 @@ class Examiner:
         self._code = code
         self._resolver = InputResolver(graph, orphans)
         self._find_command = find_command
-        self._watched: set[str] = set()
-        self._trees: set[str] = set()
+        self.read = Fingerprint()  # its `watched` and `trees` are those of all examined stages
+        self._places: set[str] = set()  # where programs may be
         self.standard: set[str] = set()  # modules that the code of all examined stages imports
         self.distributions: set[str] = set()  # that it imports: each "name version", or several, with commas
         self.reads_all = True  # also the inputs of a stage that runs whatever they contain
 
     def add_to(self, dependencies: Dependencies) -> None:
         """Add every path that was read so far to `dependencies`."""
-        dependencies.files |= self._watched | self._resolver.paths | self._code.paths
-        dependencies.trees |= self._trees
+        dependencies.files |= self.read.watched.keys() | self._places | self._resolver.paths | self._code.paths
+        dependencies.trees |= self.read.trees.keys()
 
     def examine(self, stage: Stage, skip_inputs: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:
         """Return the fingerprint of a stage without `skip_inputs`, which do not exist yet.
@@ -144,8 +144,8 @@ class Examiner:
             self.distributions.update(code.closure.packages.values())
         if stage.command and stage.program_identity == "content":
             fingerprint.components["program"] = self._program(stage, fingerprint)
-        self._watched.update(fingerprint.watched)
-        self._trees.update(fingerprint.trees)
+        self.read.watched.update(fingerprint.watched)
+        self.read.trees.update(fingerprint.trees)
         fingerprint.key = digest(fingerprint.components)
         return fingerprint
 
@@ -155,7 +155,7 @@ class Examiner:
         Empty for a program that is code, an output of a stage, or missing, and for one that only the start shows.
         """
         program, places = self._find_command(self._spec, stage)
-        self._watched.update(places)
+        self._places.update(places)
         if program is None or os.path.normpath(program) in fingerprint.watched:
             return {}
         if self._resolver.is_produced(os.path.relpath(program, self._spec.workspace)):

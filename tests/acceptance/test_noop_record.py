@@ -16,15 +16,17 @@ import noop_words as quick
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pipeline_bench import ROOT, PipelineBench, shell
+from pipeline_bench import ROOT, PipelineBench, shell, wait_for
 from suites import full_but
 
 from runner.engine import Options
 from runner.engine.query import plan
 from runner.engine.run import run
 from runner.errors import OffpipeError, StateError
+from runner.listener import Listener
 from runner.noop import MAGIC, SHORT_SPEC, conditions_now
 from runner.plan.planner import Skip
+from runner.reading import TICK_NS
 
 PATIENCE = 20.0
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"
@@ -537,3 +539,38 @@ def test_a_forged_record_leads_to_a_full_run_and_an_intact_log(fresh, forgery):
     done = fresh.succeed()
     assert "nothing to do" in done.stdout and "Traceback" not in done.stderr
     assert fresh.succeed("verify").returncode == 0
+
+
+class Swaps(Listener):
+    """Lets the link `data` lead to an older directory once a plan hashes its large input."""
+
+    def __init__(self, root: Path) -> None:
+        self._link = root / "sub/x/data"
+
+    def hashed(self, path, total, size):
+        del path, total, size
+        self._link.unlink()
+        self._link.symlink_to("other")
+        self.hashed = lambda *_: None
+
+
+@pytest.mark.parametrize("other", ["another\n", None], ids=["another file", "no file"])
+def test_a_link_that_leads_elsewhere_before_the_record_is_written_is_noticed(tmp_path, other):
+    bench = PipelineBench(tmp_path)
+    bench.write("sub/x/first/in.txt", "one\n")
+    (tmp_path / "sub/x/other").mkdir()
+    if other:
+        bench.write("sub/x/other/in.txt", other)
+    (tmp_path / "sub/x/data").symlink_to("first")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(8 << 20)
+    count = shell("b", "wc -c <$PIPELINE_INPUT_X >$PIPELINE_OUTPUT_OUT", inputs={"x": "large"})
+    bench.define(shell("a", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "sub/x/data/in.txt"}), count)
+    bench.succeed()
+    os.utime(tmp_path / "large")  # so that the next plan hashes it again
+    newest = max(path.lstat().st_ctime_ns for path in tmp_path.rglob("*"))
+    wait_for(lambda: time.time_ns() > newest + 3 * TICK_NS, "time stamps that have settled")
+    run(str(bench.spec), Options(), Swaps(tmp_path))
+    done = bench.run()
+    assert done.returncode == (0 if other else 5), done.stdout
+    assert bench.read("out/a.txt") == (other or "one\n").encode()
