@@ -261,6 +261,7 @@ class Launcher:
         """Wait until the child has ended, and process 1 of its namespace, which may end a little later."""
         if self._end:
             return
+        self._wake()
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
             self._end = f"ended with exit code {code}" if code >= 0 else f"was killed by {signal_name(-code)}"

@@ -79,11 +79,14 @@ def test_a_kill_leaves_no_mount_and_no_namespace(bench):
 
 
 @at(KERNEL)
-@pytest.mark.parametrize("which", full_but([0, 1], [0]), ids=["outer", "inner"])
+@pytest.mark.parametrize("which", full_but(["outer", "inner", "inner of a stopped outer"], ["outer"]))
 def test_a_run_whose_launcher_is_killed_says_so_and_leaves_nothing(bench, which):
     bench.define(crowded("a"))
     process = bench.start_crowd()
-    os.kill(bench.launcher(process)[which], signal.SIGKILL)
+    outer, inner = bench.launcher(process)
+    if which == "inner of a stopped outer":
+        os.kill(outer, signal.SIGSTOP)
+    os.kill(outer if which == "outer" else inner, signal.SIGKILL)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 70
     assert "was killed by SIGKILL while it was needed" in stderr
