@@ -113,6 +113,7 @@ def recover(
     if opened:  # after every redo: a later run may have committed a file that still has a partial's name
         recovery.sweep(opened)
     files.discard(paths.temporary)
+    files.discard(f"{paths.temporary}.dead")  # as an earlier release left it
     return opened
 
 
