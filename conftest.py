@@ -1,7 +1,7 @@
 """Settings for every test; what one directory needs is in the conftest.py there.
 
-Tests marked `full` are left out of a run of the whole suite, unless it has the option --full; so are, of a test marked
-`full_after(count)`, the parameters after the first `count`. They always run when the command line names them: a file, a
+Tests marked `full` are left out of a run of the whole suite, unless it has the option --full. A test marked
+`full_after(count)` then runs its first `count` cases only. Tests always run when the command line names them: a file, a
 test, a spec, -k or -m.
 
 The checks of pipelines/*.json are tests of the project as well: `offpipe_specs` in pyproject.toml brings them in.

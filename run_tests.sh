@@ -25,4 +25,5 @@ part ruff "$python" -m ruff check --quiet .
 part mypy "$python" -m mypy --strict --no-error-summary "${typed[@]}"
 case " $* " in *" --full "*) echo "all tests: fifteen minutes on two cores" ;; *) echo "tests: about three minutes on two cores" ;; esac
 # One worker more than processors, because tests also wait.
-exec "$python" -m pytest -n "$(($(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile --no-loadscope-reorder "$@"
+processors=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+exec "$python" -m pytest -n "$((processors + 1))" --dist loadfile --no-loadscope-reorder "$@"

@@ -170,7 +170,7 @@ class Session:
     def plan(self, *, reads_all: bool = True) -> Plan:
         """Decide every selected stage from what is on disk now.
 
-        Without `reads_all`, the inputs of a stage that runs in any case are checked, and not read.
+        Without `reads_all`, the inputs of a stage that runs in any case are opened, and not read.
         Raises OfflineError with every fault in the stages' code, also if the stages are up to date.
         """
         self._markers.clear()

@@ -123,9 +123,8 @@ HIDDEN = b"# -*- coding: utf-7 -*-\n+" + base64.b64encode("import socket".encode
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize(
     "content",
-    [HIDDEN, "import socket".encode("utf-16"), b"import os\0\nimport socket\n",
-                   b"# coding: klingon\nimport os\n"],
-)  # fmt: skip
+    [HIDDEN, "import socket".encode("utf-16"), b"import os\0\nimport socket\n", b"# coding: klingon\nimport os\n"],
+)
 def test_no_encoding_hides_anything(bench, content):
     bench.write("p.py", content)
     bench.define(stage("a", processor="p.py"))

@@ -188,7 +188,7 @@ def unsigned_copy(bench):
 @pytest.mark.parametrize(
     "fault",
     ["missing", "readable by others", "in the workspace", "public", "rsa", "a hard link",
-                   "no cryptography", "empty", "encrypted", "cut", "a directory", "in the state directory"],
+     "no cryptography", "empty", "encrypted", "cut", "a directory", "in the state directory"],
 )  # fmt: skip
 def test_a_key_that_cannot_be_used_is_refused_and_nothing_is_written(bench, keys, tmp_path_factory, fault):
     bench.write("in.txt", "one\n")
