@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 FULL_SPECS = ("every-field.json", "resume.json")  # whose checks are left to --full
-EVERY_STAGE = ("run", "outputs")  # checks of every stage; without --full, others are of the first stage of a spec only
+EVERY_STAGE = ("run", "outputs")  # checks of every stage; without --full, others run for the first stage of a spec only
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,8 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile our own modules once, before xdist starts its workers.
 
-    Thousands of processes will import them, and where PYTHONDONTWRITEBYTECODE is set each would compile all of them
-    anew, which is a third of what a run costs. Where nothing can be written it only takes longer.
+    Thousands of processes will import them. With PYTHONDONTWRITEBYTECODE set, each would compile all of them anew, a
+    third of what a run costs. If the bytecode cannot be written, the tests only take longer.
     """
     if not hasattr(session.config, "workerinput"):
         for package in ("runner", "pytest_offpipe", "stages"):

@@ -1,1 +1,1 @@
-"""Measures the runner beside other tools on the machine at hand: `python -m benchmarks [--quick] [NAME...]`."""
+"""Measures the runner beside other tools on this machine: `python -m benchmarks [--quick] [NAME...]`."""

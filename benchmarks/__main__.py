@@ -1,4 +1,4 @@
-"""The command: what to measure, and where; prints tables and asserts nothing. See docs/benchmarks.md."""
+"""Measures the runner beside other tools and prints tables; it asserts nothing. See docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ BENCHMARKS = {
     "touched": touched.measure, "text": text.measure, "growth": growth.measure, "guard": guard.measure,
     "plugin": plugin.measure,
 }  # fmt: skip
-BESIDE_BEFORE = 11  # runs of each: a difference of a tenth is within the spread of fewer
+BESIDE_BEFORE = 11  # runs of each: with fewer, the spread hides a difference of a tenth
 SWIFT = ("make", "ninja", "doit")
-ALONE = {"start", "text", "growth", "guard", "plugin"}  # what looks at no other tool
+ALONE = {"start", "text", "growth", "guard", "plugin"}  # benchmarks that need no other tool
 
 
 def main() -> int:
     parser = _parser()
-    asked = parser.parse_args()
-    names = _known(parser, asked.names, BENCHMARKS) or list(BENCHMARKS)
-    default = SWIFT if asked.quick else PEERS
-    peers = _known(parser, list(default) if asked.peers is None else asked.peers.split(","), PEERS)
-    sizes = LEAST if asked.least else QUICK if asked.quick else FULL
-    least = BESIDE_BEFORE if asked.before else FULL.runs
-    runs = asked.runs or (least if sizes is FULL else sizes.runs)
+    arguments = parser.parse_args()
+    names = _known(parser, arguments.names, BENCHMARKS) or list(BENCHMARKS)
+    default = SWIFT if arguments.quick else PEERS
+    peers = _known(parser, list(default) if arguments.peers is None else arguments.peers.split(","), PEERS)
+    sizes = LEAST if arguments.least else QUICK if arguments.quick else FULL
+    least = BESIDE_BEFORE if arguments.before else FULL.runs
+    runs = arguments.runs or (least if sizes is FULL else sizes.runs)
     if sizes is FULL and runs < least:
         parser.error(f"fewer than {least} runs show no spread")
-    found = Found() if set(names) <= ALONE else find(asked.cache, peers)
+    found = Found() if set(names) <= ALONE else find(arguments.cache, peers)
     tables: list[Table] = []
-    with tempfile.TemporaryDirectory(prefix="offpipe-benchmark-", dir=asked.dir) as directory:
+    with tempfile.TemporaryDirectory(prefix="offpipe-benchmark-", dir=arguments.dir) as directory:
         place = Path(directory)
-        about = [*describe(place), *(f"{name}: {said}" for name, said in found.versions.items())]
-        if asked.before:
-            about.append(f"before: {code(asked.before)}")
+        about = [*describe(place), *(f"{name}: {version}" for name, version in found.versions.items())]
+        if arguments.before:
+            about.append(f"before: {code(arguments.before)}")
         about.append(f"{sizes.name} sizes, {runs} runs of each in turn")
         print("\n".join(about), flush=True)
         for name in names:
-            for table in BENCHMARKS[name](Bench(place / name, sizes, runs, found.tools, asked.before)):
+            for table in BENCHMARKS[name](Bench(place / name, sizes, runs, found.tools, arguments.before)):
                 if sizes is not FULL:
                     table.leave_unjudged()
                 show(table)
                 tables.append(table)
     is_complete = sizes is FULL and set(names) == set(BENCHMARKS)
-    if to := asked.to or (CHECKOUT / "docs" if is_complete else None):
+    if to := arguments.to or (CHECKOUT / "docs" if is_complete else None):
         print(f"\nwritten to {report.write(to, about, tables)}")
     return 0
 
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _known(parser: argparse.ArgumentParser, names: list[str], known: dict[str, object]) -> list[str]:
-    """Return the names; one that is not known ends it all."""
+    """Return the names; an unknown one is a usage error."""
     names = [name for name in names if name]
     if unknown := set(names) - set(known):
         parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""What every benchmark is given: where to work, how much, and beside which tools."""
+"""What every benchmark gets: where to work, how much, and beside which tools."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.timing import Sample, interleave, note
-from benchmarks.tools import DURABILITIES, UNTOLD, Offpipe, Tool, laid_out
+from benchmarks.tools import DURABILITIES, LEFT_OUT, Offpipe, Tool, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,11 +20,11 @@ FULL, PROCESS = (f"offpipe, {durability}" for durability in DURABILITIES)
 
 @dataclass(frozen=True)
 class Bench:
-    """One measurement of the machine: a directory of its own, sizes, number of runs, and the other tools.
+    """The settings of a benchmark: its own directory, sizes, number of runs, and the other tools.
 
-    Trees of many files stay until all is measured: an ext4 without a journal passes over each inode that was freed in
-    the last minutes (one, or six when that is not yet on the disk: RECENTCY_MIN and RECENTCY_DIRTY, fs/ext4/ialloc.c)
-    before it takes a new one. What one table removed would slow whoever makes the most files in the next.
+    Trees of many files stay until all is measured. An ext4 without a journal skips each inode that was freed in the
+    last minute, or in the last six if that is not yet on the disk (RECENTCY_MIN and RECENTCY_DIRTY, fs/ext4/ialloc.c).
+    So removing the files of one table would slow the tool that makes the most files in the next.
     """
 
     place: Path
@@ -35,7 +35,7 @@ class Bench:
     """A checkout of an earlier version of the runner, to be measured beside this one."""
 
     def tools(self, *, has_fresh: bool = False) -> list[Tool]:
-        """Return the runner at both levels of durability, also as it was before, and the others."""
+        """Return the runner at both levels of durability, its earlier version if there is one, and the other tools."""
         codes = [None, self.before] if self.before else [None]
         kinds = (False, True) if has_fresh else (False,)
         ours = [
@@ -45,7 +45,7 @@ class Bench:
         return [*ours, *self.peers]
 
     def interleave(self, cases: Mapping[str, Callable[[Sample], None]]) -> dict[str, Sample]:
-        """Run cases in turn; another tool may fail, and is not waited for twice."""
+        """Run cases in turn; another tool may fail, and if it is slow it runs only once."""
         may_fail = {tool.name for tool in self.peers}
         return interleave(cases, self.runs, patience=self.sizes.patience, may_fail=may_fail)
 
@@ -62,7 +62,7 @@ class Bench:
             if fresh := [tree for tree in trees if tree is not None]:
                 cases[tool.name] = _first(tool, fresh, jobs)
             else:
-                left_out[tool.name] = Sample(remark=UNTOLD)
+                left_out[tool.name] = Sample(remark=LEFT_OUT)
         return self.interleave(cases) | left_out
 
     def tree(self, tool: Tool, name: str) -> Path:

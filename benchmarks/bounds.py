@@ -1,4 +1,4 @@
-"""What must hold: a figure of one interleaved run beside its bound, and whether it keeps it."""
+"""Bounds: a figure of interleaved runs, its limit, and whether it holds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 OURS, BEFORE = "offpipe", "offpipe before"
-# How much slower than the code before a row may be. Two may be slower by more, for much less code: a no-op of 10,000
-# paths and the plugin; and Python stages that are forked.
+# How much slower than the earlier code a row may be. More is allowed for a no-op of 10,000 paths and for the plugin, in
+# exchange for much less code, and for forked Python stages.
 SLOWER, SLOWER_MANY, SLOWER_FORKED = 1.1, 1.4, 1.25
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A promise with what was measured for it; `holds` is None where something to compare with was missing."""
+    """A promise and what was measured for it; `holds` is None if there was nothing to compare with."""
 
     promise: str
     measured: str
@@ -36,7 +36,7 @@ def judged(
     promise: str, value: float, limit: float, *, low: float | None = None, high: float | None = None, unit: str = "",
     at_least: bool = False, digits: int = 2,
 ) -> Bound:  # fmt: skip
-    """Return a bound on a figure, of which `low` and `high` are the spread."""
+    """Return a bound on a figure; `low` and `high` are its spread."""
     unit = f" {unit}" if unit else ""
     spread = f" ({low:.{digits}f} .. {high:.{digits}f})" if low is not None and high is not None else ""
     bound = f"{'at least' if at_least else 'at most'} {limit:g}{unit}"
@@ -58,12 +58,12 @@ def ratio(samples: Mapping[str, Sample], promise: str, over: str, under: str, li
 
 
 def speedup(samples: Mapping[str, Sample], promise: str, slow: str, fast: str, limit: float) -> Bound:
-    """Bound how many times as fast as `slow` the other is, from below."""
+    """Set a lower bound on how many times as fast as `slow` the other is."""
     return _compared(samples, promise, (slow, fast), limit, lambda one, two: one / two, "x", at_least=True)
 
 
 def not_slower(samples: Mapping[str, Sample], shown: str, limit: float = SLOWER) -> list[Bound]:
-    """Bound each row of the runner by the row of the code before, where that was measured."""
+    """Bound each row of the runner by that of the earlier code, if that was measured."""
     pairs = {name: name.replace(OURS, BEFORE, 1) for name in samples}
     return [
         ratio(samples, f"8. {shown}: {name}: to the code before", name, before, limit)
@@ -81,7 +81,7 @@ def _compared(
     compare: Callable[[float, float], float], unit: str, *, at_least: bool = False,
 ) -> Bound:  # fmt: skip
     pair = [samples.get(name) for name in names]
-    sides: list[Sequence[float]] = [one.seconds for one in pair if one is not None and one.runs]
+    sides: list[Sequence[float]] = [sample.seconds for sample in pair if sample is not None and sample.runs]
     if len(sides) < 2:
         return missing(promise, limit, unit=unit, at_least=at_least)
     rounds = [compare(*both) for both in zip(*sides, strict=False)]

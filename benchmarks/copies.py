@@ -1,4 +1,4 @@
-"""Many small stages: what the runner adds to a `/bin/cp`, beside other tools on the same files, one and two at once."""
+"""Many small stages: what the runner adds to a `/bin/cp`, beside other tools on the same files, at -j1 and -j2."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _bounds(samples: dict[str, Sample], shown: str, jobs: int) -> list[Bound]:
 
 
 def isolated(bench: Bench, shown: str) -> Bound:
-    """Whether all runs whose metrics are still there were isolated as well as can be."""
+    """Whether all runs that still have metrics were isolated at the best level."""
     levels = {
         json.loads(path.read_bytes()).get("isolation", {}).get("level")
         for path in bench.place.glob("offpipe-*/*/state/metrics_*.json")

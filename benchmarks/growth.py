@@ -1,4 +1,4 @@
-"""Large pipelines: that time and memory grow with the number of stages, and not faster."""
+"""Large pipelines: time and memory must not grow faster than the number of stages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = {
     PLAN: ["plan", "spec.json"],
     NOOP: ["spec.json", "-q", "--durability", "process"],
 }
-KIB = 4  # of memory a stage, beyond the spec as it is loaded
+KIB = 4  # memory per stage, beyond that of the loaded spec
 
 
 def measure(bench: Bench) -> Iterator[Table]:
@@ -34,18 +34,20 @@ def measure(bench: Bench) -> Iterator[Table]:
         }
         for pipeline in pipelines.values():
             pipeline.lay_out(bench.runs)
-        runs = {_name(RUN, stages): one.case(RUN) for stages, one in pipelines.items()}
+        runs = {_name(RUN, stages): prepared.case(RUN) for stages, prepared in pipelines.items()}
         samples = bench.interleave(runs)
-        for one in pipelines.values():
-            one.case(NOOP)(Sample())  # leaves the record that the next ones read
+        for prepared in pipelines.values():
+            prepared.case(NOOP)(Sample())  # leaves the record that the next no-ops read
         verbs = {
-            _name(verb, stages): one.case(verb) for verb in (LOAD, PLAN, NOOP) for stages, one in pipelines.items()
+            _name(verb, stages): prepared.case(verb)
+            for verb in (LOAD, PLAN, NOOP)
+            for stages, prepared in pipelines.items()
         }
         samples |= bench.interleave(verbs)
         shown = f"{shape.__name__}, {small:,} and {large:,} stages"
         bounds = [*_times(samples, shown, small, large), *_memory(samples, shown, small, large)]
         notes = [
-            f"load is `validate`; memory is told beyond what that takes, which is {_loaded(samples, small, large)}"
+            f"load is `validate`; memory is what a verb takes beyond load, which takes {_loaded(samples, small, large)}"
         ]
         yield Table(f"growth, {shown}: by the stage", samples, with_memory=True, notes=notes, bounds=bounds)
 
@@ -71,7 +73,7 @@ def _memory(samples: Mapping[str, Sample], shown: str, small: int, large: int) -
 
 
 def _a_stage(samples: Mapping[str, Sample], verb: str, small: int, large: int) -> float:
-    """Return how many KiB the peak grows by a stage."""
+    """Return how many KiB the peak grows per stage."""
     return (samples[_name(verb, large)].peak - samples[_name(verb, small)].peak) / (large - small) / 1024
 
 
@@ -80,7 +82,7 @@ def _loaded(samples: Mapping[str, Sample], small: int, large: int) -> str:
 
 
 class Pipeline:
-    """Trees of the same work: one for each first run, of which the last is then up to date for all other verbs."""
+    """Trees of the same work: one for each first run. The last one is then up to date for all other verbs."""
 
     def __init__(self, root: Path, work: Work) -> None:
         self._root = root

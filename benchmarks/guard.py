@@ -1,4 +1,4 @@
-"""What the offline guard costs: getting ready once, and each start of a stage, against a launcher without isolation."""
+"""What the offline guard costs: to get ready once, and to start each stage, beside a launcher without isolation."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def measure(bench: Bench) -> Iterator[Table]:
 
 
 def _added(samples: dict[str, Sample], shown: str, allowed: float) -> list[Bound]:
-    """Bound what each level takes beyond none, in milliseconds."""
+    """Bound how many milliseconds more each level takes than no isolation."""
     base = "no isolation"
     return [
         added(samples, f"{shown}, {name}: more than without", name, base, allowed) for name in samples if name != base

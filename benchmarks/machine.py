@@ -1,4 +1,4 @@
-"""What the figures were measured on: tools, versions, and how long the disk takes to promise anything."""
+"""What the figures were measured on: the code, the machine, and how long its disk takes to flush."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def describe(place: Path) -> list[str]:
 
 
 def code(checkout: Path) -> str:
-    """Return what git calls the code in a checkout, `-dirty` where files differ from it; or that it has no name."""
-    if not (checkout / ".git").exists():  # nor is it named by a repository that it merely lies in
+    """Return git's name for the code in a checkout, with `-dirty` if files differ; or why it has no name."""
+    if not (checkout / ".git").exists():  # a repository around it must not name it
         return "without a name, for this is no git checkout"
     words = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
     try:
@@ -39,13 +39,13 @@ def code(checkout: Path) -> str:
 
 
 def synced(place: Path) -> str:
-    """Return a line on how long the disk below `place` takes to promise a small append, now."""
+    """Return a line on how long the disk below `place` takes now to flush a small append."""
     place.mkdir(parents=True, exist_ok=True)
     return f"fdatasync after appending 200 bytes: {_syncs(place)}"
 
 
 def _syncs(place: Path) -> str:
-    """Time what a runner must wait for at least once a stage if a power cut is to lose nothing."""
+    """Time the flush that a runner must wait for at least once a stage, or a power cut could lose its work."""
     seconds = []
     path = place / "synced"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -68,7 +68,7 @@ def _processor() -> str:
 
 
 def _file_system(place: Path) -> str:
-    """Return the type of the file system that `place` is on: of the longest mount point that leads there."""
+    """Return the type of the file system of `place`: that of the longest mount point that contains it."""
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     except OSError:

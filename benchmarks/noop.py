@@ -1,4 +1,4 @@
-"""Nothing to do: how long it takes to find out, for many small stages and for one of many inputs."""
+"""How long it takes to find that there is nothing to do, for many small stages and for one of many inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.bench import FULL, Bench
 from benchmarks.bounds import SLOWER, SLOWER_MANY, Bound, added, fact, not_slower, ratio
 from benchmarks.table import Table
 from benchmarks.timing import Failed, Sample, note, timed
-from benchmarks.tools import UNTOLD, Offpipe, Tool, laid_out
+from benchmarks.tools import LEFT_OUT, Offpipe, Tool, laid_out
 from benchmarks.work import Work, chain, many_inputs, wide
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ def recorded_bound(shown: str, recorded: bool) -> Bound:
 
 
 def settled(bench: Bench, work: Work) -> tuple[dict[str, Sample], list[str], bool]:
-    """Time runs of work that is up to date; say who did some of it again, and whether the runner recorded each run."""
+    """Time runs of work that is up to date; also return who did some again, and if the runner recorded each run."""
     trees: dict[Tool, Path] = {}
     notes = []
     for tool in bench.tools():
         if tool.is_for_first_runs:
             continue
         if len(work.steps) > tool.most:
-            notes.append(f"{tool.name}: not asked for more than {tool.most:,} stages")
+            notes.append(f"{tool.name}: at most {tool.most:,} stages")
             continue
         note(f"bringing {len(work.steps):,} stages up to date with {tool.name}")
         tree = bench.tree(tool, f"{work.shape}-{len(work.steps)}")
@@ -82,10 +82,10 @@ def settled(bench: Bench, work: Work) -> tuple[dict[str, Sample], list[str], boo
 
 
 def _why_unsettled(tool: Tool, tree: Path, work: Work) -> str:
-    """Make a tree of work that is up to date; return why a peer has to be left out, empty where it has not."""
+    """Make a tree of work that is up to date; return why a peer must be left out, or an empty string."""
     try:
         if laid_out(tool, tree, work) is None:
-            return UNTOLD
+            return LEFT_OUT
         tool.settle(tree, work)
     except Failed as error:
         if not tool.is_peer:
@@ -99,6 +99,6 @@ def _again(tool: Tool, tree: Path) -> Callable[[Sample], None]:
 
 
 def _records(tree: Path) -> tuple[int, int]:
-    """Return how many audit logs, and how many metrics files there are."""
+    """Return the numbers of audit logs and of metrics files."""
     state = tree / "state"
     return len(list(state.glob("audit_2*.jsonl"))), len(list(state.glob("metrics_*.json")))

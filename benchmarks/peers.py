@@ -1,4 +1,4 @@
-"""Where the other tools come from: make and ninja from PATH, those that are Python from virtual environments here."""
+"""Finds the other tools: make, ninja and bwrap on PATH, the Python ones in virtual environments of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSTALLABLE = ("ninja", "doit", "snakemake", "dvc")
 
 @dataclass
 class Found:
-    """The tools that are there, a line on each, and why others are not."""
+    """The tools that there are; a line on each, or why it is left out."""
 
     tools: list[Tool] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
@@ -33,17 +33,17 @@ def default_cache() -> Path:
 
 
 def find(cache: Path, names: Sequence[str]) -> Found:
-    """Find the named tools, and install into `cache` what is not there yet: a virtual environment for each, once."""
+    """Find the named tools; install missing ones once, each in its own virtual environment below `cache`."""
     found = Found()
     for name in names:
         program = shutil.which(name) if name in FROM_PATH else None
         why = "not on PATH"
         if program is None and name in INSTALLABLE:
             program, why = _installed(cache / name, name)
-        said = _version(program) if program else ""
-        if program and said:
+        version = _version(program) if program else ""
+        if program and version:
             found.tools.append(PEERS[name](name, program))
-        found.versions[name] = said or f"left out: {why}"
+        found.versions[name] = version or f"left out: {why}"
     return found
 
 
@@ -68,15 +68,15 @@ def _installed(place: Path, name: str) -> tuple[str | None, str]:
 
 
 def _version(program: str) -> str:
-    """Return what `program --version` says first, and the version of the environment that it is in."""
+    """Return the first line of `program --version`, and the Python version of the environment that it is in."""
     try:
         ended = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     if ended.returncode or not ended.stdout:
         return ""
-    said = ended.stdout.splitlines()[0].removeprefix("GNU Make ").strip()
+    version = ended.stdout.splitlines()[0].removeprefix("GNU Make ").strip()
     settings = Path(program).parent.parent / "pyvenv.cfg"
     lines = settings.read_text(encoding="utf-8").splitlines() if settings.exists() else []
     python = next((line.partition("=")[2].strip() for line in lines if line.startswith("version")), "")
-    return f"{said}{f' (Python {python})' if python else ''}"
+    return f"{version}{f' (Python {python})' if python else ''}"

@@ -1,4 +1,4 @@
-"""A table as a picture, in SVG for light and dark ground: a dot for each median, a line from the least to the most."""
+"""Draws a table as SVG for light and dark backgrounds: a dot for each median, a line from the least to the most."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.table import Table
 
 ROW, TOP, BOTTOM = 24, 44, 30
-LETTER = 6.6  # pixels, of the widest letters in the mean
+LETTER = 6.6  # pixels: the mean width of the widest letters
 PLOT, RIGHT = 400, 80
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f }
@@ -36,7 +36,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 
 
 def picture(table: Table) -> str:
-    """Return the SVG of a table. The scale is logarithmic where the largest is over five times the least."""
+    """Return the SVG of a table. The scale is logarithmic if the largest time is over five times the least."""
     times = [seconds for sample in table.samples.values() for seconds in sample.seconds]
     scale = Scale(min(times), max(times))
     left = 24 + LETTER * max(map(len, table.samples))
@@ -66,7 +66,7 @@ def picture(table: Table) -> str:
 
 
 class Scale:
-    """From seconds to places between 0 and 1."""
+    """Maps seconds to places between 0 and 1."""
 
     def __init__(self, least: float, most: float) -> None:
         self._is_logarithmic = most > 5 * least
@@ -80,7 +80,7 @@ class Scale:
         return (value - self._from) / (self._to - self._from)
 
     def ticks(self) -> Sequence[float]:
-        """Return round values: 1, 2 and 5 of each power of ten, or only the powers where these are many."""
+        """Return round values: 1, 2 and 5 times each power of ten, or only the powers if there are many."""
         if not self._is_logarithmic:
             step = 10 ** math.floor(math.log10(self._to))
             step = next(size for size in (step / 5, step / 2, step, step * 2) if self._to / size <= 6)
@@ -88,7 +88,7 @@ class Scale:
         powers = range(math.floor(self._from), math.ceil(self._to) + 1)
         marks = (1, 2, 5) if self._to - self._from < 2 else (1,)
         every = [mark * 10.0**power for power in powers for mark in marks]
-        return [one for one in every if self._from <= math.log10(one) <= self._to]
+        return [tick for tick in every if self._from <= math.log10(tick) <= self._to]
 
 
 def _short(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """Specs as tests: 20 checks of trivial commands beside pytest-workflow and plain tests, and the plugin when unused.
 
-Each case has an environment of its own, with the same pytest and nothing else, because plugins of others take time too.
+Each case has an environment of its own, with the same pytest and nothing else, because other plugins take time, too.
 Two are copies of what is installed here; pytest-workflow comes from an index, or is left out.
 """
 
@@ -66,15 +66,16 @@ def measure(bench: Bench) -> Iterator[Table]:
     if bench.before:
         words = ("--offpipe-spec", "spec.json", "--offpipe-checks", "run")
         cases[OFFPIPE.replace(OURS, BEFORE)] = suite.case(ours, *words, before=bench.before)
-    workflow, said = _workflow(default_cache() / WORKFLOW, version)
+    workflow, about = _workflow(default_cache() / WORKFLOW, version)
     if workflow:
         cases[WORKFLOW] = suite.case(workflow, "test_workflow.yml")
     samples = _warm(cases, bench.runs)
     yield Table(title, samples, PLAIN, bounds=_bounds(samples, items), notes=[
-        f"pytest {version}; {said}", "only offpipe isolates each command, and waits for the disk to hold what it made",
+        f"pytest {version}; {about}", "only offpipe isolates each command, and waits for the disk to hold what it made",
     ])  # fmt: skip
     cases = {
-        name: suite.case(one, "--collect-only", "test_plain.py") for name, one in ((UNUSED, ours), (WITHOUT, without))
+        name: suite.case(python, "--collect-only", "test_plain.py")
+        for name, python in ((UNUSED, ours), (WITHOUT, without))
     }
     unused = _warm(cases, 3 * bench.runs)
     yield Table("plugin: unused, pytest --collect-only", unused, WITHOUT, bounds=[_not_slower(unused)])
@@ -91,7 +92,7 @@ def _bounds(samples: dict[str, Sample], items: int) -> list[Bound]:
 
 
 def _not_slower(samples: dict[str, Sample]) -> Bound:
-    """Bound what an unused plugin adds by how far runs without it lie apart: no more than that can be measured."""
+    """Bound what an unused plugin adds by the quartiles' distance of runs without it: less cannot be measured."""
     first, _, third = statistics.quantiles(samples[WITHOUT].seconds, n=4)
     more = 1e3 * (samples[UNUSED].median - samples[WITHOUT].median)
     return judged(
@@ -103,7 +104,7 @@ def _not_slower(samples: dict[str, Sample]) -> Bound:
 
 
 def _warm(cases: dict[str, Callable[[Sample], None]], runs: int) -> dict[str, Sample]:
-    """Run cases in turn, once without looking: bytecode of copied modules is written then, and files are read."""
+    """Run cases in turn, first once unmeasured: that writes bytecode of copied modules and reads files."""
     for name, case in cases.items():
         note(f"{name}, for once")
         case(Sample())
@@ -134,7 +135,7 @@ class Suite:
         (root / "test_workflow.yml").write_text(json.dumps(workflows))  # which is YAML as well
 
     def case(self, python: Path, *arguments: str, before: Path | None = None) -> Callable[[Sample], None]:
-        """Time pytest, each time with a new temporary directory, none of which is removed before the end."""
+        """Return a case that times pytest, each time with a new temporary directory; they all stay until the end."""
 
         def run(sample: Sample) -> None:
             self._runs += 1
@@ -150,7 +151,7 @@ def _environment(place: Path, names: tuple[str, ...]) -> Path:
     python, packages = _bare(place)
     for name in names:
         for file in importlib.metadata.files(name) or ():
-            if ".." not in file.parts:  # programs, which lie elsewhere
+            if ".." not in file.parts:  # no programs: they are elsewhere
                 to = packages.joinpath(*file.parts)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(str(file.locate()), to)
@@ -160,8 +161,8 @@ def _environment(place: Path, names: tuple[str, ...]) -> Path:
 def _bare(place: Path) -> tuple[Path, Path]:
     venv.create(place, with_pip=False, symlinks=True)
     python = place / "bin/python"
-    asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return python, place / subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return python, place / subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _install_checkout(python: Path, scratch: Path) -> None:
@@ -174,7 +175,7 @@ def _install_checkout(python: Path, scratch: Path) -> None:
 
 
 def _workflow(place: Path, version: str) -> tuple[Path | None, str]:
-    """Return the interpreter of an environment with pytest-workflow, installed once; or None, and why there is none."""
+    """Return the interpreter of an environment with pytest-workflow, installed once, or None; and a remark."""
     python = place / "bin/python"
     needed = [WORKFLOW, f"pytest=={version}"]
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
@@ -189,6 +190,6 @@ def _workflow(place: Path, version: str) -> tuple[Path | None, str]:
     if ended.returncode:
         lines = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")]
         return None, f"{WORKFLOW} left out: it could not be installed ({lines[-1] if lines else 'pip failed'})"
-    asked = [str(python), "-c", f"from importlib.metadata import version; print(version('{WORKFLOW}'))"]
-    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    return python, f"{WORKFLOW} {said}, with its own copy of the same pytest"
+    command = [str(python), "-c", f"from importlib.metadata import version; print(version('{WORKFLOW}'))"]
+    installed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return python, f"{WORKFLOW} {installed}, with its own copy of the same pytest"

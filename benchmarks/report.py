@@ -1,4 +1,4 @@
-"""The report in docs/: what must hold, every table, and a picture of each; and all runs as JSON, for who doubts."""
+"""Writes the report in docs/: what must hold, every table with its picture, and all runs as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEGEND = (
 
 
 def write(to: Path, about: Sequence[str], tables: Sequence[Table]) -> Path:
-    """Write the report below a directory, with nothing left of an earlier one; return its path."""
+    """Write the report below a directory, in place of an earlier one; return its path."""
     to.mkdir(parents=True, exist_ok=True)
     for old in to.glob(f"{NAME}-*.svg"):
         old.unlink()
@@ -47,19 +47,21 @@ def write(to: Path, about: Sequence[str], tables: Sequence[Table]) -> Path:
 def _bounds(tables: Sequence[Table]) -> list[str]:
     if not any(table.bounds for table in tables):
         return [f"Nothing is judged here: {UNJUDGED}."]
-    bounds = sorted((one for table in tables for one in table.bounds), key=lambda one: one.promise.partition(" ")[0])
-    kept = [one for one in bounds if one.holds]
-    broken = [one for one in bounds if one.holds is False]
+    bounds = sorted(
+        (bound for table in tables for bound in table.bounds), key=lambda bound: bound.promise.partition(" ")[0]
+    )
+    kept = [bound for bound in bounds if bound.holds]
+    broken = [bound for bound in bounds if bound.holds is False]
     unknown = len(bounds) - len(kept) - len(broken)
     first = f"{len(kept)} of {len(bounds)} hold{f', {unknown} could not be measured' if unknown else ''}"
     if not broken:
         return [f"{first}. {LEGEND}\n", *_verdicts(bounds)]
-    others = [one for one in bounds if one not in broken]
+    others = [bound for bound in bounds if bound not in broken]
     return [f"{first}; these do not:\n", *_verdicts(broken), f"\n{LEGEND}\n", "The others:\n", *_verdicts(others)]
 
 
 def _verdicts(bounds: Sequence[Bound]) -> list[str]:
-    rows = [[one.promise, one.measured, one.bound, one.verdict] for one in bounds]
+    rows = [[row.promise, row.measured, row.bound, row.verdict] for row in bounds]
     return _markdown(["what", "measured", "bound", ""], rows)
 
 
@@ -79,11 +81,11 @@ def _raw(about: Sequence[str], tables: Sequence[Table]) -> dict[str, object]:
             {
                 "title": table.title,
                 "runs": {
-                    name: [[round(one.seconds, 6), round(one.processor, 6), one.peak] for one in sample.runs]
+                    name: [[round(run.seconds, 6), round(run.processor, 6), run.peak] for run in sample.runs]
                     for name, sample in table.samples.items()
                 },
                 "columns": ["seconds", "cpu seconds", "peak bytes"],
-                "bounds": [[one.promise, one.measured, one.bound, one.verdict] for one in table.bounds],
+                "bounds": [[row.promise, row.measured, row.bound, row.verdict] for row in table.bounds],
             }
             for table in tables
         ],

@@ -1,4 +1,4 @@
-"""How much work is measured: in full, which is what the bounds are meant for, or less of everything."""
+"""How much work is measured: in full, for which the bounds are meant, or less of everything."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of stages and files, MiB of text and data. Of three the first is small, and the last large."""
+    """Numbers of stages and files, MiB of text and data. Of several, the first is the smallest."""
 
     name: str
     runs: int

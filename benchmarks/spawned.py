@@ -1,7 +1,7 @@
 """Runs one command and prints what it took: seconds, processor seconds, peak and floor of memory in KiB, exit code.
 
-Started by `timing.timed` for each command, as `python -I -S`: the kernel counts the memory of a process from its fork
-on, so whoever starts what is measured must be small itself.
+`timing.timed` starts this for each command, as `python -I -S`. The kernel counts the memory of a process from its fork
+on, so the process that starts the measured one must be small.
 """
 
 import os
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def peak() -> int:
-    """Return the peak of this program itself in KiB; getrusage would tell of who started it."""
+    """Return the peak memory of this program in KiB; getrusage would include that of the process that started it."""
     with open("/proc/self/status", encoding="ascii") as file:
         return int(next(line.split()[1] for line in file if line.startswith("VmHWM")))
 

@@ -1,4 +1,4 @@
-"""What the program takes to start: `--version` and `--help` beside an interpreter that does nothing."""
+"""How long the program takes to start: `--version` and `--help` beside an interpreter that does nothing."""
 
 from __future__ import annotations
 

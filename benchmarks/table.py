@@ -1,4 +1,4 @@
-"""How results are shown: the median, never the best run, and how far the runs lie apart."""
+"""Shows results: the median, never the best run, and the spread of the runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Table:
         self.samples = {name: sample for name, sample in self.samples.items() if sample.runs}
 
     def leave_unjudged(self) -> None:
-        """Say instead of each verdict that there is none: on less work the fixed costs alone may break a bound."""
+        """Replace the verdicts by a note: with less work, the fixed costs alone may break a bound."""
         if self.bounds:
             self.notes.append(UNJUDGED)
             self.bounds = []
@@ -62,7 +62,7 @@ def show(table: Table) -> None:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """Return lines of equal columns, the first to the left, the others to the right."""
+    """Return lines of equal columns, the first aligned to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for first, *others in rows:

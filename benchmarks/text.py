@@ -1,4 +1,4 @@
-"""Bulk text: stage_upper and loops over stage.lines with checkpoints, beside the loop anybody would write first."""
+"""Bulk text: stage_upper and loops over stage.lines with checkpoints, beside the loop that you would write first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ with sdk.stage() as stage, stage.lines("text", to="text", **stage.params) as job
     for line in job:
         job.write(line.upper())
 """
-# Some one letter in nine is not ASCII: French and German with a little of the rest of the world.
+# About one letter in nine is not ASCII: French and German, and a little of other languages.
 WORDS = (
     "the pipeline reads lines and writes them again in upper case while a checkpoint says how far it came "
     "un été à la façade du café où naît l'idée über größere Wälder führt der Weg zurück naïve señor 日本 наука"
@@ -68,7 +68,7 @@ def measure(bench: Bench) -> Iterator[Table]:
 
 
 class Upper:
-    """The input, and the two ways to its upper case; what they wrote is compared after the first time."""
+    """The input, and the ways to its upper case; the first outputs of `loop` and `stage` are compared."""
 
     def __init__(self, root: Path, size: int) -> None:
         self.root = root
@@ -95,7 +95,7 @@ class Upper:
         sample.add(self._run("lines.py", params)[1])
 
     def _run(self, processor: str, params: dict[str, str]) -> tuple[Usage, Usage]:
-        """What a run of this one stage took, and what the stage in it did."""
+        """Return what a run of this one stage took, and what the stage in it took."""
         stage = {
             "name": "upper", "processor": processor, "params": params, "checkpoint": {"everyLines": EVERY_LINES},
             "inputs": {"text": "input.txt"}, "outputs": {"text": "upper.txt"},
@@ -112,7 +112,7 @@ class Upper:
 
 
 def write_text(path: Path, size: int) -> int:
-    """Write lines of words, of 20 to 120 bytes, until `size` is reached; returns their number. Always the same text."""
+    """Write lines of words, of 20 to 120 bytes, up to `size`; return their number. The text is always the same."""
     note(f"writing {size >> 20:,} MiB of text")
     chance = random.Random(1)
     block = "".join(" ".join(chance.choices(WORDS, k=chance.randint(3, 17))) + "\n" for _ in range(50_000)).encode()

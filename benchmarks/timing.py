@@ -1,4 +1,4 @@
-"""How things are timed: whole processes, one after the other in turn, every run kept."""
+"""Times whole processes, one after the other in turn, and keeps every run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 class Failed(Exception):  # noqa: N818 - what happened, told as a remark
-    """A command ended with another exit code than 0."""
+    """A command ended with an exit code other than 0, or took too long."""
 
 
 class Usage(NamedTuple):
-    """What one run took: seconds on the wall and of processors, and its peak memory in bytes.
+    """What one run took: wall seconds, processor seconds, and its peak memory in bytes.
 
-    The kernel counts memory from the fork on, so the peak of what was started is never seen below `floor`.
+    The kernel counts memory from the fork on, so no measured peak is below `floor`.
     """
 
     seconds: float
@@ -35,7 +35,7 @@ class Usage(NamedTuple):
 
 @dataclass
 class Sample:
-    """All runs of one case, and what else is to be said of it."""
+    """All runs of one case, and a remark on it."""
 
     runs: list[Usage] = field(default_factory=list)
     remark: str = ""
@@ -72,10 +72,10 @@ def interleave(
     cases: Mapping[str, Callable[[Sample], None]], runs: int, *, patience: float = float("inf"),
     may_fail: Collection[str] = (),
 ) -> dict[str, Sample]:  # fmt: skip
-    """Run every case once, then every case again, and so on: what disturbs the machine then disturbs all of them.
+    """Run every case once, then every case again, and so on, so that a disturbance of the machine affects all.
 
-    A case prepares, measures, and adds to its sample. The disk is quiet before each. Of those that `may_fail` the first
-    failure is the last run; so is, of any, a run that took longer than `patience`.
+    A case prepares, measures, and adds to its sample. The disk is quiet before each. Of a case that `may_fail`, the
+    first failure is the last run; so is a run that took longer than `patience`.
     """
     samples = {name: Sample() for name in cases}
     for number in range(runs):
@@ -99,9 +99,9 @@ def interleave(
 def timed(
     command: Sequence[str | Path], cwd: Path = CHECKOUT, env: Mapping[str, str] | None = None, most: float | None = None
 ) -> Usage:
-    """Run a command to its end and return what it and its children took; its output is nobody's.
+    """Run a command to its end and return what it and its children took; its output is discarded.
 
-    Raises Failed, also for one that has not ended after `most` seconds and is killed then.
+    Raises Failed, also for a command that is killed because it has not ended after `most` seconds.
     """
     words = [str(word) for word in command]
     os.sync()
@@ -111,7 +111,7 @@ def timed(
         start_new_session=True,
     )  # fmt: skip
     try:
-        said, complained = started.communicate(timeout=most)
+        output, errors = started.communicate(timeout=most)
     except BaseException as error:
         os.killpg(started.pid, signal.SIGKILL)
         started.communicate()
@@ -119,22 +119,22 @@ def timed(
             raise Failed(f"had not ended after {most:g} s") from None
         raise
     if started.returncode:
-        raise Failed(complained.strip().rpartition("\n")[2])
-    seconds, processor, peak, floor, code = map(float, said.split())
+        raise Failed(errors.strip().rpartition("\n")[2])
+    seconds, processor, peak, floor, code = map(float, output.split())
     if code:
         raise Failed(f"exit {code:.0f} of {Path(words[0]).name} {' '.join(words[1:])}")
     return Usage(seconds, processor, int(peak) * 1024, int(floor) * 1024)
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which the runner is what this checkout holds, with its bytecode kept, as installed."""
-    unlike = ("PYTHONDONTWRITEBYTECODE", "OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE", "OFFPIPE_SIGNING_KEY_FILE")
-    kept = {name: value for name, value in os.environ.items() if name not in unlike}
+    """Return an environment with the runner of this checkout, which keeps bytecode like an installed one."""
+    dropped = ("PYTHONDONTWRITEBYTECODE", "OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE", "OFFPIPE_SIGNING_KEY_FILE")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, "PYTHONPATH": str(CHECKOUT), **more}
 
 
 def code_of(checkout: Path | None) -> dict[str, str]:
-    """Return the environment in which the runner is what another checkout holds; that of None changes nothing."""
+    """Return the variables that select the runner of another checkout; None changes nothing."""
     return {"PYTHONPATH": str(checkout)} if checkout else {}
 
 
@@ -144,6 +144,6 @@ def runner(*arguments: str | Path) -> list[str | Path]:
 
 
 def note(text: str) -> None:
-    """Say on a terminal what is being done; an empty text wipes it away."""
+    """Show on a terminal what is being done; an empty text erases it."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

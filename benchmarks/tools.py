@@ -1,4 +1,4 @@
-"""The tools that are compared: what each reads, and how it is called. Every recipe says the same work."""
+"""The tools that are compared: what each reads, and how it is called. All of them get the same work."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
     from benchmarks.timing import Usage
     from benchmarks.work import Step, Work
 
-MOST = 180.0  # seconds that another tool is waited for
-UNTOLD = "left out: it could not be told the work"
+MOST = 180.0  # seconds that a run of another tool may take
+LEFT_OUT = "left out: it cannot describe the work"
 ISOLATED = "ninja in bwrap"
 DURABILITIES = ("full", "process")
 
 
 class Tool:
-    """A tool by its name in the tables; `most` stages are as many as it is asked to handle."""
+    """A tool by its name in the tables; it gets at most `most` stages."""
 
     most = 10_000
     has_jobs = True
     is_peer = True
-    is_for_first_runs = False  # only: with nothing to do it is no other tool
+    is_for_first_runs = False  # only: with nothing to do it is like another tool
 
     def __init__(self, name: str, program: str) -> None:
         self.name = name
         self._program = program
 
     def write(self, tree: Path, work: Work) -> None:
-        """Write what tells the tool its work."""
+        """Write the files that tell the tool its work."""
         raise NotImplementedError
 
     def command(self, jobs: int) -> list[str | Path]:
         return [self._program, f"-j{jobs}"]
 
     def settle(self, tree: Path, work: Work) -> None:  # noqa: ARG002 - others need it
-        """Bring a tree up to date, in whatever way is quick, and run once more: that leaves nothing to be written."""
+        """Bring a tree up to date in a quick way, then run once more, so that nothing is left to be written."""
         self.run(tree, 2)
         self.run(tree, 2)
 
@@ -49,7 +49,7 @@ class Tool:
         return timed(self.command(jobs), tree, self.environment(tree), MOST if self.is_peer else None)
 
     def environment(self, tree: Path) -> dict[str, str]:
-        """Return what keeps the tool's own files where they are removed with the rest."""
+        """Return variables that keep the tool's own files in the tree, so that they are removed with it."""
         home = str(tree / ".home")
         return {"HOME": home, "XDG_CACHE_HOME": home}
 
@@ -74,7 +74,7 @@ class Ninja(Tool):
 
 
 class IsolatedNinja(Ninja):
-    """ninja, each of whose commands has a network and processes of its own: as isolated as a stage of the runner."""
+    """ninja with a network and a pid namespace for each command, which is as isolated as a stage of the runner."""
 
     wrapper = "bwrap --unshare-net --unshare-pid --dev-bind / / -- "
     is_for_first_runs = True
@@ -99,7 +99,7 @@ class Doit(Tool):
 
 
 class Snakemake(Tool):
-    most = 1_000  # of a chain, beyond which it meets Python's limit on recursion; a wide one takes minutes to run
+    most = 1_000  # a longer chain exceeds Python's recursion limit; a wide pipeline takes minutes to run
 
     def command(self, jobs: int) -> list[str | Path]:
         return [self._program, "--quiet", "all", f"-j{jobs}"]
@@ -119,7 +119,7 @@ class Snakemake(Tool):
 
 
 class Dvc(Tool):
-    most = 1_000  # of which the first run takes minutes
+    most = 1_000  # their first run takes minutes
     has_jobs = False
 
     def command(self, jobs: int) -> list[str | Path]:  # noqa: ARG002 - it knows one way
@@ -155,8 +155,8 @@ class Offpipe(Tool):
     is_peer = False
 
     def __init__(self, durability: str, *, fresh: bool = False, before: Path | None = None) -> None:
-        who = BEFORE if before else OURS
-        super().__init__(f"{who}, {durability}{', fresh interpreters' if fresh else ''}", "")
+        version = BEFORE if before else OURS
+        super().__init__(f"{version}, {durability}{', fresh interpreters' if fresh else ''}", "")
         self.durability = durability
         self._fresh = fresh
         self._before = before
@@ -179,7 +179,7 @@ class Offpipe(Tool):
 
     def settle(self, tree: Path, work: Work) -> None:  # noqa: ARG002 - it does it by itself
         timed(runner("spec.json", "-q", "--durability", "process"), tree, self.environment(tree))
-        for _ in range(2):  # the first of them leaves the record that the next ones read
+        for _ in range(2):  # the first leaves the record that later ones read
             self.run(tree)
 
     def environment(self, tree: Path) -> dict[str, str]:  # noqa: ARG002 - what it writes is in the tree anyway
@@ -192,7 +192,7 @@ PEERS: dict[str, type[Tool]] = {
 
 
 def laid_out(tool: Tool, tree: Path, work: Work) -> Path | None:
-    """Make a tree of work for a tool; None for a peer that cannot even be told."""
+    """Make a tree of work for a tool; return None for a peer that fails while its files are written."""
     work.lay_out(tree)
     try:
         tool.write(tree, work)

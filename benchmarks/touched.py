@@ -1,4 +1,4 @@
-"""A large input with a new time stamp and the same bytes: one look at its content, and then no more."""
+"""A large input with a new time stamp and the same bytes: its content is read once, and then no more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.bench import FULL, Bench
 from benchmarks.bounds import Bound, fact, not_slower, ratio
 from benchmarks.table import Table
 from benchmarks.timing import Failed, Sample, note
-from benchmarks.tools import UNTOLD, laid_out
+from benchmarks.tools import LEFT_OUT, laid_out
 from benchmarks.work import one_large
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TOUCHED, AFTER, UNTOUCHED = "touched", "the run after", "before it was touched"
 BLOCK = 1 << 20
-MOMENT = 0.05  # seconds, between two commands of a person: in less, a clock may not tell them apart
+MOMENT = 0.05  # seconds between two commands: a clock may not tell closer ones apart
 
 
 def measure(bench: Bench) -> Iterator[Table]:
@@ -46,7 +46,7 @@ def measure(bench: Bench) -> Iterator[Table]:
 
 
 class Line:
-    """One tool with its tree, all of whose times are kept apart."""
+    """One tool with its tree, and a sample for each kind of run."""
 
     def __init__(self, tool: Tool, tree: Path) -> None:
         self.tool = tool
@@ -56,11 +56,11 @@ class Line:
         self._work = one_large()
 
     def why_not_ready(self, large: Path) -> str:
-        """Bring the tree up to date, its input a link to the large file; return why a peer is to be left out."""
+        """Bring the tree up to date, with a link to the large file as input; return why a peer must be left out."""
         note(f"bringing {self.tool.name} up to date")
         try:
             if laid_out(self.tool, self._tree, self._work) is None:
-                return UNTOLD
+                return LEFT_OUT
             (self._tree / "in/0.txt").unlink()
             os.link(large, self._tree / "in/0.txt")
             self.tool.settle(self._tree, self._work)
@@ -71,8 +71,8 @@ class Line:
         return ""
 
     def run(self, sample: Sample) -> None:
-        """Time three runs, of which the second finds a new time stamp; `sample` is told of that one."""
-        self.tool.run(self._tree)  # the link was touched for the others since
+        """Time three runs, of which the second finds a new time stamp; `sample` gets that one, too."""
+        self.tool.run(self._tree)  # unmeasured: other tools have touched the linked file
         self.samples[UNTOUCHED].add(self.tool.run(self._tree))
         before = self._work.made(self._tree)
         os.utime(self._tree / "in/0.txt")
@@ -88,7 +88,7 @@ def _bounds(lines: list[Line], samples: dict[str, Sample], shown: str) -> Iterat
     ours = next(line for line in lines if line.tool.name == FULL)
     yield fact(f"4. {shown}: no stage is run again", holds=ours.runs_again == 0)
     yield ratio(samples, f"4. {shown}: to doit", f"{FULL}: {TOUCHED}", f"doit: {TOUCHED}", 0.55)
-    # At stat cost: no more than a fifth above what a run takes that nothing was touched for.
+    # At the cost of stat: at most a fifth more than a run before which nothing was touched.
     yield ratio(samples, f"4. {shown}, the run after: to one before", f"{FULL}: {AFTER}", f"{FULL}: {UNTOUCHED}", 1.2)
 
 

@@ -1,4 +1,4 @@
-"""The work that every tool is given alike: steps, each a program that makes one file of others."""
+"""The work, which is the same for every tool: steps, each a program that makes one file from others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with open(sys.argv[2], "w", encoding="utf-8") as to:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage, rule or task. In `words`, `{in}` and `{out}` stand for the one source and for the target."""
+    """One stage, rule or task. In `words`, `{in}` and `{out}` stand for the first source and for the target."""
 
     name: str
     words: tuple[str, ...]
@@ -43,11 +43,11 @@ class Step:
 
     @property
     def command(self) -> list[str]:
-        """The words of the command, by the interpreter that runs the benchmarks for a script."""
+        """The words of the command; a script runs in the interpreter that runs the benchmarks."""
         return [word.replace("{in}", self.sources[0]).replace("{out}", self.target) for word in self._started()]
 
     def shell(self, source: str, target: str) -> str:
-        """Return the command as a line for the shell, with what another language has for source and target."""
+        """Return the command as a line of shell, with another tool's words for source and target."""
         words = [word if "{in}" in word or "{out}" in word else shlex.quote(word) for word in self._started()]
         return " ".join(words).replace("{in}", source).replace("{out}", target)
 
@@ -63,7 +63,7 @@ class Work:
     steps: tuple[Step, ...]
 
     def lay_out(self, tree: Path) -> None:
-        """Make a tree of it: what no step makes is written, and the directory of the targets is there."""
+        """Make a tree of it: write the files that no step makes, and create the directory of the targets."""
         (tree / "out").mkdir(parents=True)
         (tree / "in").mkdir()
         (tree / SCRIPT).write_text(SCRIPT_TEXT)
@@ -74,14 +74,14 @@ class Work:
                     (tree / source).write_text(f"the content of file {source}\n" * 20)
 
     def perform(self, tree: Path) -> None:
-        """Do all of it, with nobody who remembers."""
+        """Run all steps, without a tool that records them."""
         for step in self.steps:
             subprocess.run(step.command, cwd=tree, check=True)
 
     def made(self, tree: Path) -> list[tuple[int, int]]:
-        """Return when each target was written, and which file it is, to tell later whether it was made again."""
-        found = [os.stat(tree / step.target) for step in self.steps]
-        return [(status.st_mtime_ns, status.st_ino) for status in found]
+        """Return the time and the inode of each target, to tell later whether it was made again."""
+        statuses = [os.stat(tree / step.target) for step in self.steps]
+        return [(status.st_mtime_ns, status.st_ino) for status in statuses]
 
 
 def wide(stages: int) -> Work:
@@ -97,13 +97,13 @@ def scripts(stages: int) -> Work:
 
 
 def one_large() -> Work:
-    """One stage that reads the head of a large input, which is to be linked to `in/0.txt`."""
+    """One stage that reads the head of a large input; the caller links that to `in/0.txt`."""
     words = ("/bin/dd", "if={in}", "of={out}", "count=1", "status=none")
     return Work("large", (_step(0, words, ["in/0.txt"]),))
 
 
 def many_inputs(inputs: int) -> Work:
-    """One stage that depends on so many files, and makes one."""
+    """One stage that depends on `inputs` files, and makes one."""
     return Work("many", (_step(0, COPY, [f"in/{n}.txt" for n in range(inputs)]),))
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks as a program: that they measure, judge and report. What they measure is nobody's to assert here."""
+"""The benchmarks as a program: they measure, judge and report. No test here asserts what they measure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def sample(*seconds):
-    return Sample([Usage(one, one, 1 << 20) for one in seconds])
+    return Sample([Usage(duration, duration, 1 << 20) for duration in seconds])
 
 
 def benchmarks(*words, **options):
@@ -69,8 +69,8 @@ def test_no_bound_is_judged_on_other_than_full_sizes(tmp_path) -> None:
     assert shown.stdout.split("\n\n")[1].endswith("\n  bounds are for full sizes")
     report = (tmp_path / "report/benchmark-results.md").read_text()
     assert "## What must hold\n\nNothing is judged here: bounds are for full sizes.\n" in report
-    for said in (shown.stdout, report):
-        assert "hold |" not in said and "holds" not in said and "does not hold" not in said
+    for text in (shown.stdout, report):
+        assert "hold |" not in text and "holds" not in text and "does not hold" not in text
 
 
 @pytest.mark.full
@@ -146,7 +146,7 @@ def test_unknown_names_and_too_few_runs_are_refused(words) -> None:
 @pytest.mark.full_after(4)
 @pytest.mark.parametrize("work", [wide(3), chain(3), scripts(2), many_inputs(3)], ids=lambda work: work.shape)
 @pytest.mark.parametrize("tool", [Make("make", "make"), Ninja("ninja", "ninja")], ids=lambda tool: tool.name)
-def test_other_tools_are_told_the_same_work(tool, work, tmp_path) -> None:
+def test_other_tools_do_the_same_work(tool, work, tmp_path) -> None:
     tree, plain = tmp_path / "tree", tmp_path / "plain"
     laid_out(tool, tree, work)
     work.lay_out(plain)
@@ -164,7 +164,7 @@ def test_other_tools_are_told_the_same_work(tool, work, tmp_path) -> None:
     assert work.made(tree) == before
 
 
-def test_a_peer_that_cannot_even_be_told_its_work_is_left_out(tmp_path) -> None:
+def test_a_peer_whose_work_cannot_even_be_laid_out_is_left_out(tmp_path) -> None:
     for name, kind in PEERS.items():
         assert (laid_out(kind(name, "/nonexistent/tool"), tmp_path / name, wide(2)) is None) == (name == "dvc")
 
@@ -191,7 +191,7 @@ def test_cases_run_in_turn_and_a_failing_or_slow_peer_is_not_run_again() -> None
         interleave({"broken": case("broken")}, 2)
 
 
-def test_a_command_is_timed_with_its_own_memory_and_its_failure_told(tmp_path) -> None:
+def test_a_command_is_timed_with_its_own_memory_and_its_failure_reported(tmp_path) -> None:
     held = bytearray(64 << 20)
     usage = timed([sys.executable, "-c", "sum(range(1_000_000))"], tmp_path)
     assert usage.seconds > 0 and usage.processor > 0
@@ -211,7 +211,7 @@ def test_a_command_that_does_not_end_is_killed(tmp_path) -> None:
     assert time.monotonic() - began < 30
 
 
-# ---- what is said of it ----------------------------------------------------------------------------------------------
+# ---- what is reported ------------------------------------------------------------------------------------------------
 
 
 def test_a_ratio_is_the_median_of_the_rounds_and_shows_their_spread() -> None:
@@ -260,7 +260,7 @@ def test_promises_have_the_numbers_of_the_page() -> None:
 
 @pytest.mark.parametrize("seconds", [(0.001,), (0.01, 0.02), (0.005, 7.0), (1e-6, 100.0)])
 def test_a_picture_shows_every_case_within_its_frame(seconds) -> None:
-    table = Table("a < b", {f"case {number}": sample(one, one * 1.5) for number, one in enumerate(seconds)})
+    table = Table("a < b", {f"case {number}": sample(value, value * 1.5) for number, value in enumerate(seconds)})
     root = ET.fromstring(picture(table))
     width = float(root.get("width"))
     dots = [float(dot.get("cx")) for dot in root.findall(".//{*}circle")]

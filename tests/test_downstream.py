@@ -1,4 +1,4 @@
-"""examples/downstream is a project that is no part of ours: copied elsewhere, beside an installed wheel, it passes."""
+"""examples/downstream is a project of its own: copied elsewhere, with our wheel installed, its tests pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STAGES = ("clean", "sort", "averages", "report")
 CHECKS = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
 PIPELINE = {f"pipeline[{check}]" for check in ("offline", "skip", "audit")}
 OWN = 11  # tests of the project itself
-ALONE = ("-p", "no:hypothesispytest", "-p", "no:randomly", "-p", "no:cov")  # what the tests' own environment has
+ALONE = ("-p", "no:hypothesispytest", "-p", "no:randomly", "-p", "no:cov")  # plugins that our own environment has
 
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}"),
@@ -40,7 +40,7 @@ def project(tmp_path) -> Path:
 
 
 def outcomes(output: str) -> dict[str, str]:
-    """Test -> how it ended, from the lines that `-rA` shows."""
+    """Return how each test ended, from the lines that `-rA` shows."""
     return {
         test.removeprefix("specs/readings.json::"): how
         for how, test in re.findall(r"^(PASSED|FAILED|ERROR) (\S+)", output, re.MULTILINE)
@@ -55,25 +55,25 @@ def test_tests_and_checks_pass_from_the_wheel(python, project) -> None:
     origin = run(python, "-c", "import pytest_offpipe; print(pytest_offpipe.__file__)", cwd=project)
     assert Path(origin).is_relative_to(python.parents[1])
     before = files(project)
-    told = outcomes(run(python, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *ALONE, cwd=project))
+    results = outcomes(run(python, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *ALONE, cwd=project))
     checks = {f"{stage}[{check}]" for stage in STAGES for check in CHECKS} - {"sort[resume]", "sort[stop]"}
-    # Whether a kill lands in a stage that is done in a moment is for chance to say; all the others are made.
+    # Chance decides whether a kill hits a stage that takes only a moment. All other checks are always made.
     chancy = {f"{stage}[{check}]" for stage in STAGES for check in ("resume", "stop")}
-    own = {test for test in told if test.startswith("tests/")}
-    assert (checks - chancy) | PIPELINE <= set(told) <= checks | PIPELINE | own
+    own = {test for test in results if test.startswith("tests/")}
+    assert (checks - chancy) | PIPELINE <= set(results) <= checks | PIPELINE | own
     assert len(own) == OWN
-    assert set(told.values()) == {"PASSED"}
+    assert set(results.values()) == {"PASSED"}
     assert {name for name in files(project) - before if "__pycache__" not in name} == set()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed")
-def test_two_workers_tell_the_same(python, project) -> None:
+def test_two_workers_give_the_same_results(python, project) -> None:
     quick = ("--offpipe-checks", "run,outputs,offline,skip,audit")
-    told = outcomes(run(python, "-m", "pytest", "-rA", "-n2", *quick, *ALONE, cwd=project))
+    results = outcomes(run(python, "-m", "pytest", "-rA", "-n2", *quick, *ALONE, cwd=project))
     made = {f"{stage}[{check}]" for stage in STAGES for check in ("run", "outputs")} | PIPELINE
-    assert {test for test in told if not test.startswith("tests/")} == made
-    assert len(told) == len(made) + OWN
-    assert set(told.values()) == {"PASSED"}
+    assert {test for test in results if not test.startswith("tests/")} == made
+    assert len(results) == len(made) + OWN
+    assert set(results.values()) == {"PASSED"}
 
 
 def test_a_stamp_in_an_output_is_found(python, project) -> None:
@@ -98,9 +98,9 @@ def test_lines_that_a_retry_doubles_are_found(python, project) -> None:
 
 
 def failing(python: Path, project: Path, check: str, *arguments: str) -> str:
-    """Run pytest, whose one failure is to be `check`; return what it says."""
+    """Run pytest and expect `check` as its only failure; return the output."""
     output = run(python, "-m", "pytest", "-rA", *ALONE, *arguments, cwd=project, fails=True)
-    told = outcomes(output)
-    assert [test for test, how in told.items() if how != "PASSED"] == [check], output
-    assert told["averages[run]"] == "PASSED"
+    results = outcomes(output)
+    assert [test for test, how in results.items() if how != "PASSED"] == [check], output
+    assert results["averages[run]"] == "PASSED"
     return output

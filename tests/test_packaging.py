@@ -93,7 +93,7 @@ def editable(checkout, tmp_path_factory) -> zipfile.ZipFile:
 
 
 def test_wheel_and_editable_wheel_declare_the_same_entry_points(built, editable) -> None:
-    """pytest finds the plugin by them, the shell the program."""
+    """By them, pytest finds the plugin and the shell finds the program."""
     for archive in (zipfile.ZipFile(built[1]), editable):
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
         declared = configparser.ConfigParser()
@@ -119,8 +119,8 @@ def test_installed_plugin_is_found_by_pytest_and_collects_a_spec(installed, tmp_
         "--offpipe-checks",
         "run,outputs,offline,skip",
     ]
-    said = run(installed / "python", *words, cwd=tmp_path)
-    assert "4 passed" in said
+    output = run(installed / "python", *words, cwd=tmp_path)
+    assert "4 passed" in output
     origin = run(installed / "python", "-c", "import pytest_offpipe; print(pytest_offpipe.__file__)", cwd=tmp_path)
     assert origin.startswith(str(installed.parent))
 

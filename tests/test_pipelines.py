@@ -1,4 +1,4 @@
-"""The specs that a newcomer reads first: the demo is short, and another spec shows all there is."""
+"""The specs that a newcomer reads first: the demo is short, and every-field.json shows every field."""
 
 from __future__ import annotations
 

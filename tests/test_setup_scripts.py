@@ -1,6 +1,6 @@
-"""scripts/setup.sh, which both run_*.sh source: what it says when it cannot go on, and that it installs once.
+"""scripts/setup.sh, which both run_*.sh source: it installs once, and says what to do if it cannot go on.
 
-Installing for real takes an index or a directory of wheels, so here a stand-in Python records what it is asked to do.
+A real installation needs an index or a directory of wheels, so a stand-in for Python records its command lines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOOLS = ["cat", "cksum", "dirname", "flock", "mkdir", "rm", "tr"]
 
 pytestmark = pytest.mark.skipif(BASH is None, reason="no bash here")
 
-# Answers as a Python does that has the modules named in $MODULES; `-m venv DIR` makes DIR/bin/python a copy of itself.
+# Appends its command lines to $ASKED, and answers as Python would. `-m venv DIR` makes DIR/bin/python a copy of itself.
 STAND_IN = """#!{bash}
 printf '%s\\n' "$*" >>"$ASKED"
 case "$*" in
@@ -33,20 +33,20 @@ esac
 
 
 class Machine:
-    """A checkout with nothing but what set-up needs, and a PATH with nothing but a few tools."""
+    """A checkout with only what set-up needs, and a PATH with only a few tools."""
 
     def __init__(self, place: Path) -> None:
         self.checkout = place / "check out"
         self.tools = place / "bin"
-        self.asked = place / "asked"
+        self.log = place / "asked"
         (self.checkout / "scripts").mkdir(parents=True)
         self.tools.mkdir()
         for name in ("pyproject.toml", "scripts/setup.sh"):
             shutil.copy(ROOT / name, self.checkout / name)
         for tool in TOOLS:
-            found = shutil.which(tool)
-            if found:
-                (self.tools / tool).symlink_to(found)
+            path = shutil.which(tool)
+            if path:
+                (self.tools / tool).symlink_to(path)
 
     def add_python(self, name: str = "python3") -> None:
         program = self.tools / name
@@ -55,7 +55,7 @@ class Machine:
 
     def start(self, mode: str = "demo", **settings: str) -> subprocess.Popen[str]:
         script = 'set -euo pipefail; . "$0/scripts/setup.sh"; setup "$1"; echo "ready $python"'
-        environment = {"PATH": str(self.tools), "ASKED": str(self.asked), **settings}
+        environment = {"PATH": str(self.tools), "ASKED": str(self.log), **settings}
         command = [BASH, "-c", script, str(self.checkout), mode]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=environment, cwd=self.tools, stdout=pipe, stderr=pipe, text=True)
@@ -66,7 +66,7 @@ class Machine:
         return process.returncode, output, errors
 
     def installs(self) -> list[str]:
-        return [line for line in self.asked.read_text().splitlines() if "-m pip install" in line]
+        return [line for line in self.log.read_text().splitlines() if "-m pip install" in line]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The shape of the code, held by reading its syntax trees: who imports whom, who writes, who starts programs.
+"""The shape of the code, checked in its syntax trees: which modules import others, write, or start programs.
 
 The rules are in tests/support/syntax_rules.py; test_structure_rules.py shows that each finds what it forbids.
 """
@@ -52,7 +52,7 @@ LEAVES = (
 )
 ROOMS = ("spec", "plan", "sandbox", "record")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    # A key is a module or a room of runner/, and the longest that fits counts; what it may import are modules or rooms.
+    # A key is a module or a room of runner/; the longest match counts. The values are modules or rooms, too.
     "__init__": (),
     "errors": (),  # this one and the next are loaded in every stage
     "paths": (),
@@ -83,14 +83,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "__main__": ("errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
-    # What may be imported too when only type checkers see it.
+    # What else may be imported if only type checkers see it.
     "hookspecs": ("sandbox.client", "record.checkpoints", "spec.model"),  # the values that hooks are called with
     "display.plan_text": ("engine.query",),  # the plan, and what was explained
     "noop": ("spec.model",),  # what was planned
     "results": ("record.markers",),  # what a stage has made
     **dict.fromkeys(
         ("plan.digests", "plan.fingerprint", "plan.orphans", "plan.planner"), ("record.markers",)
-    ),  # what is compared with
+    ),  # what they compare with
 }
 MAY_WRITE = {
     "display.streams": "opens its pipe or terminal again, so that no write waits for the reader",
@@ -116,7 +116,7 @@ MAY_USE_TERMINAL = {
 }
 STORY = ("spec.load", "spec.graph", "plan.planner", "executor", "record.state")
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
-LONGER = {"runner/engine/run.py": {"run": 60}}  # it tells a run from top to bottom
+LONGER = {"runner/engine/run.py": {"run": 60}}  # it is the story of a run, from top to bottom
 STORY_LINES = 1_650  # of code: without blank lines, comments and docstrings
 
 LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
@@ -175,17 +175,17 @@ def trees(*packages: str) -> dict[str, ast.Module]:
 
 
 def every_runner_module(rule: Rule, exempt: Mapping[str, str]) -> list[str]:
-    found = []
+    findings = []
     for path in sources("runner"):
         module = module_name(path)
         if not fits(module, exempt):
-            found += [f"{path.relative_to(ROOT)}:{finding}" for finding in rule(tree_of(path), module)]
-    return found
+            findings += [f"{path.relative_to(ROOT)}:{finding}" for finding in rule(tree_of(path), module)]
+    return findings
 
 
 def assert_none(findings: Iterable[str]) -> None:
-    found = list(findings)
-    assert not found, "\n".join(["", *found])
+    lines = list(findings)
+    assert not lines, "\n".join(["", *lines])
 
 
 # ---- the promises ----------------------------------------------------------------------------------------------------
@@ -196,12 +196,12 @@ def test_imports_run_one_way() -> None:
 
 
 def test_ready_made_stages_import_the_sdk_and_nothing_else_of_ours() -> None:
-    found = []
+    findings = []
     for path in sources("stages"):
         for line, name in imported_names(tree_of(path), "stages"):
             if name.split(".")[0] in {"runner", "pytest_offpipe", "stages"} and not fits(name, ["runner.sdk"]):
-                found.append(f"{path.name}:{line}: {name}")
-    assert_none(found)
+                findings.append(f"{path.name}:{line}: {name}")
+    assert_none(findings)
 
 
 def test_the_sdk_loads_almost_nothing() -> None:
@@ -246,11 +246,13 @@ def test_only_the_cluster_connects_to_anything() -> None:
 
 
 def test_nothing_imports_private_pytest() -> None:
-    found = []
+    findings = []
     for path in sources("runner", "stages", "pytest_offpipe", "tests", "benchmarks", "examples"):
         if b"_pytest" in path.read_bytes():  # most files need not be parsed
-            found += [f"{path.relative_to(ROOT)}:{finding}" for finding in private_pytest_imports(tree_of(path), "x")]
-    assert_none(found)
+            findings += [
+                f"{path.relative_to(ROOT)}:{finding}" for finding in private_pytest_imports(tree_of(path), "x")
+            ]
+    assert_none(findings)
 
 
 def test_files_stay_short() -> None:
@@ -280,18 +282,18 @@ def test_imports_make_no_cycle() -> None:
 
 
 def test_a_protocol_has_more_than_one_implementation() -> None:
-    found = protocols(trees("runner"))
-    assert_none(sorted(found - PROTOCOLS.keys()))
-    assert_none(f"{name} is gone: remove it" for name in sorted(PROTOCOLS.keys() - found))
+    names = protocols(trees("runner"))
+    assert_none(sorted(names - PROTOCOLS.keys()))
+    assert_none(f"{name} is gone: remove it" for name in sorted(PROTOCOLS.keys() - names))
 
 
 def test_functions_stay_short() -> None:
-    found = []
+    findings = []
     for path in sources("runner", "stages", "pytest_offpipe"):
         name = str(path.relative_to(ROOT))
         rule = long_functions(tree_of(path), "", FUNCTION_LINES, LONGER.get(name))
-        found += [f"{name}:{finding}" for finding in rule]
-    assert_none(found)
+        findings += [f"{name}:{finding}" for finding in rule]
+    assert_none(findings)
 
 
 def test_the_story_reads_in_one_sitting() -> None:
@@ -307,11 +309,11 @@ def test_tracked_files_name_no_machine() -> None:
         pytest.skip("no git checkout here, so nothing says which files are tracked")
     # A checkout or home of one component (/src) may well be meant as an example.
     places = [place for place in (str(ROOT), str(Path.home()), sys.prefix) if place.count("/") > 1]
-    found = []
+    findings = []
     for name in listing.stdout.decode().split("\0"):
         path = ROOT / name
         if name and path.is_file():
-            found += [
+            findings += [
                 f"{name}:{finding}" for finding in machine_paths(path.read_bytes().decode("utf-8", "replace"), places)
             ]
-    assert_none(found)
+    assert_none(findings)

@@ -4,11 +4,11 @@ from crash_sweep import ALL
 from launchers import bench, on_both, workers
 
 __all__ = ["bench", "workers"]
-ON_BOTH = (  # the tests of a run
+ON_BOTH = (  # files about what a run does
     "damaged_checkpoints keep_going launching names_like_partials promises"
     " retries status_of_a_run_at_work status_of_a_waiting_retry strays"
 ).split()
-SWEPT = (  # with OFFPIPE_SWEEP=all: mostly of what is decided or done on this machine
+SWEPT = (  # added by OFFPIPE_SWEEP=all: mostly about what is decided or done on this machine
     "adoption each edited_outputs edits kept_stdout odd_uses outgrown_checkpoints publishing self_healing vars"
 ).split()
 

@@ -29,7 +29,7 @@ INSTANCES = ["first@a", "first@b", "second@a", "second@b"]
 
 @pytest.fixture
 def written(bench):
-    """A pipeline of written stages, after a run."""
+    """A pipeline of stages written by hand, after a run."""
     for name in "ab":
         bench.write(f"in/{name}.txt", f"{name}\n")
     bench.define(*WRITTEN, ALL)
@@ -134,7 +134,7 @@ def test_an_adopted_output_becomes_an_orphan_of_its_new_stage(written):
 
 
 def test_a_kill_between_record_and_marker_costs_nothing(written):
-    """The markers and the end of the run are removed, as if a kill had come before them."""
+    """Removes the markers and the end of the run, as if a kill had come before them."""
     before = started(written)
     written.define(*TEMPLATES, ALL)
     written.succeed()

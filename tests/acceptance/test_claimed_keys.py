@@ -1,4 +1,4 @@
-"""A log is keyed as the ledger says, or damaged: anybody can write the id of a key into record 0."""
+"""A log that is not keyed as the ledger says is damaged: anybody can write a key id into record 0."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def key(tmp_path_factory):
 
 
 @pytest.fixture
-def told(bench, tmp_path_factory):
-    """Make a run of two stages, change its state directory, and return the exit code of `verify` and what it says."""
+def verify_after(bench, tmp_path_factory):
+    """Define two stages. The function changes their state directory and returns `verify`'s exit code and output."""
     bench.write("in.txt", "one\n")
     bench.define(A, B)
 
-    def told(change, **options):
+    def verify_after(change, **options):
         state = State(bench.root / "state", tmp_path_factory.mktemp("copy") / "state")
         change(state)
         shutil.rmtree(bench.root / "state")
@@ -34,11 +34,11 @@ def told(bench, tmp_path_factory):
         shown = bench.run("verify", **options)
         return shown.returncode, shown.stdout
 
-    return told
+    return verify_after
 
 
 def claim(key_id, run="first", *, refers=True):
-    """Write a key's id into record 0 of a log, and have every plain hash, of log and ledger, fit again."""
+    """Write a key id into record 0 of a log, and make the plain hashes of the log and the ledger fit again."""
 
     def change(state):
         name = f"audit_{run}.jsonl"
@@ -53,20 +53,20 @@ def claim(key_id, run="first", *, refers=True):
     return change
 
 
-def test_a_log_that_claims_a_key_which_the_ledger_does_not_name_is_damaged(bench, told):
+def test_a_log_that_claims_a_key_which_the_ledger_does_not_name_is_damaged(bench, verify_after):
     bench.succeed("run", "--run-id", "first")
-    code, text = told(claim("0123456789abcdef"))
+    code, text = verify_after(claim("0123456789abcdef"))
     assert code == 6
     assert "audit_first.jsonl:1: data.keyId: is keyed with 0123456789abcdef, and line 1 of the ledger is not" in text
 
 
-def test_so_is_the_log_of_a_run_that_has_not_succeeded(bench, told):
+def test_a_log_of_a_failed_run_that_claims_a_key_is_damaged(bench, verify_after):
     bench.define(A, {**B, "command": ["false"]})
     assert bench.run("run", "--run-id", "first").returncode == 1
-    assert told(claim("0123456789abcdef"))[0] == 6
+    assert verify_after(claim("0123456789abcdef"))[0] == 6
 
 
-def test_a_claim_in_a_log_from_before_the_key_was_used_is_damage_without_the_key_too(bench, told, key):
+def test_a_claim_in_a_log_older_than_the_key_is_damage_even_without_the_key(bench, verify_after, key):
     bench.succeed("run", "--run-id", "first")
     bench.write("in.txt", "two\n")
     bench.succeed("run", "--run-id", "second", env=key)
@@ -74,15 +74,15 @@ def test_a_claim_in_a_log_from_before_the_key_was_used_is_damage_without_the_key
     def change(state):
         state.rewrite("audit_first.jsonl", lambda records: records[0]["data"].update(keyId=Seal(KEY).id))
 
-    code, text = told(change)
+    code, text = verify_after(change)
     assert code == 6 and "audit_first.jsonl:1: data.keyId" in text
 
 
-def test_logs_that_are_keyed_as_the_ledger_says_are_only_unchecked_without_the_key(bench, told, key):
+def test_logs_keyed_as_the_ledger_says_are_only_unchecked_without_the_key(bench, verify_after, key):
     bench.succeed("run", "--run-id", "first")
     bench.define(A, B, {**B, "name": "c", "command": ["false"], "outputs": {"out": "out/c.txt"}})
     assert bench.run("run", "--run-id", "second").returncode == 1
     bench.write("in.txt", "two\n")
     assert bench.run("run", "--run-id", "third", env=key).returncode == 1
-    assert told(lambda _: None)[0] == 2
-    assert told(lambda _: None, env=key)[0] == 3
+    assert verify_after(lambda _: None)[0] == 2
+    assert verify_after(lambda _: None, env=key)[0] == 3

@@ -1,4 +1,4 @@
-"""docs/from-*.md: their files and commands work as printed, and their tables have fields of a spec."""
+"""The files and commands in docs/from-*.md work as printed, and their tables have fields of a spec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGES = {name: (ROOT / f"docs/from-{name}.md").read_text("utf-8") for name in ("
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SAVED = re.compile(r"^`([\w.]+)`[^`\n]*:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROGRAMS = 'offpipe() { "$PYTHON" -m runner "$@"; }; '
-WORDS = 450  # of a page, beside its code
+WORDS = 450  # of a page at most, without its code
 
 
 @pytest.fixture(params=["make", "dvc"])

@@ -1,4 +1,4 @@
-"""What `completion` prints completes command lines in real shells: typed into one, then Tab."""
+"""The script of `completion` works in real shells: the tests type the start of a line, then Tab."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETUP = {
 
 @pytest.fixture(params=["bash", "fish", pytest.param("zsh", marks=pytest.mark.full)])
 def shell(request, tmp_path):
-    """A shell that is installed, and in `tmp_path` its script and some files."""
+    """The name of an installed shell; `tmp_path` has its completion script and some files."""
     if shutil.which(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
     script = offpipe("completion", request.param)
@@ -52,7 +52,7 @@ def test_it_completes_verbs_specs_options_and_their_words(shell, tmp_path):
     assert dict(zip(LINES, completed, strict=True)) == LINES
 
 
-def test_in_the_first_place_it_offers_every_verb_and_every_file(shell, tmp_path):
+def test_offers_every_verb_and_file_as_the_first_word(shell, tmp_path):
     from runner.cli.parser import VERBS
 
     if shell == "fish":
@@ -80,7 +80,7 @@ def test_without_shtab_it_says_what_to_install(tmp_path):
 
 
 def fish_offers(lines, directory):
-    """What fish offers for each line, as a set."""
+    """Return the set of words that fish offers for each line."""
     program = "source offpipe.script; for line in $argv; complete -C $line; echo; end"
     command = ["fish", "--no-config", "-c", program, *(f"offpipe {line}" for line in lines)]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
@@ -89,34 +89,34 @@ def fish_offers(lines, directory):
 
 
 def fish_completes(line, offers):
-    """The line with the one word that fish would put in the place of the last."""
+    """Return the line with its last word completed by the only offer that fits."""
     last = line.rsplit(maxsplit=1)[-1]
     (offered,) = (offer for offer in offers if offer.startswith(last))
     return line.removesuffix(last) + offered.replace("\\ ", " ").rstrip("/")
 
 
 def typed(shell, lines, directory, tabs="\t"):
-    """Type each line into the shell, then Tab; return what each stands for then, or what it lists."""
+    """Type each line and Tab; return each completed line, or for more than one Tab what the shell lists."""
     command, setup = SETUP[shell]
     env = {**os.environ, "TERM": "dumb", "PS1": "> ", "HOME": str(directory), "COLUMNS": "200", "HISTFILE": ""}
     terminal, inner = pty.openpty()
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), inner)
     process = subprocess.Popen(["setsid", "--ctty", *command], cwd=directory, env=env, **streams)
     os.close(inner)
-    found = []
+    results = []
     try:
         os.write(terminal, f"{setup}; PROMPT='> '; echo rea''dy\n".encode())
         read_to(terminal, b"ready\r\n")
         for line in lines:
-            # Ctrl-A is the begin of the line, Ctrl-E its end: the shell prints what it has made of the words.
+            # Ctrl-A goes to the start of the line, Ctrl-E to its end: `echo` prints the completed words.
             os.write(terminal, f"offpipe {line}{tabs}\x01echo \"<\"'' \x05 \">\"''\n".encode())
             shown = read_to(terminal, b" >\r\n").decode()
-            made = shown.rpartition("\n< offpipe ")[2].partition(" >\r\n")[0].rstrip(" /")
-            found.append(shown if len(tabs) > 1 else made)
+            completed = shown.rpartition("\n< offpipe ")[2].partition(" >\r\n")[0].rstrip(" /")
+            results.append(shown if len(tabs) > 1 else completed)
     finally:
         os.close(terminal)  # HUP ends the shell
         process.wait(PATIENCE)
-    return found
+    return results
 
 
 def read_to(terminal, mark):

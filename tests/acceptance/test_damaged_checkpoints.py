@@ -1,4 +1,4 @@
-"""A checkpoint with a flipped bit costs its stage a new start, and never a line of its output."""
+"""A flipped bit in a checkpoint makes its stage start anew, and never costs a line of its output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-# Two jobs over one input into one output; the first attempt fails in the middle of the second, behind a checkpoint.
+# Two jobs copy one input to one output. The first attempt fails in the middle of the second, after a checkpoint.
 STAGE = """
 import os
 from runner import sdk
@@ -26,7 +26,7 @@ WHOLE = "".join(f"{turn} {line}" for turn in ("one", "two") for line in LINES)
 
 @pytest.fixture
 def stopped(bench):
-    """A bench whose stage stopped behind its checkpoint at line 30 of its second job."""
+    """A bench whose stage failed after its checkpoint at line 30 of its second job."""
     bench.write("stage.py", STAGE)
     bench.write("in.txt", "".join(LINES))
     bench.write("fails", "")
@@ -39,10 +39,10 @@ def stopped(bench):
 
 
 def digits(content: bytes, field: str) -> list[int]:
-    """Where the digits of a field's value are."""
-    found = re.search(rb'"%b": *([0-9]+)' % field.encode(), content)
-    assert found is not None
-    return list(range(*found.span(1)))
+    """Return the positions of the digits of a field's value."""
+    match = re.search(rb'"%b": *([0-9]+)' % field.encode(), content)
+    assert match is not None
+    return list(range(*match.span(1)))
 
 
 @pytest.mark.full_after(1)
@@ -60,7 +60,7 @@ def test_a_flipped_bit_of_a_checkpoint_loses_no_line(stopped, field) -> None:
     assert stopped.succeed().stderr.count("warning") == 0
 
 
-def test_a_sound_checkpoint_is_gone_on_from_and_its_offsets_are_on_record(stopped) -> None:
+def test_resumes_from_a_sound_checkpoint_and_records_its_offsets(stopped) -> None:
     reached = json.loads(stopped.read("state/progress_a.json"))
     stopped.succeed()
     assert stopped.read("out.txt").decode() == WHOLE
@@ -104,7 +104,7 @@ def test_an_input_that_is_edited_between_two_attempts_starts_the_stage_again(ben
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("code", ["''", "[]", "0.0"])
-def test_a_job_that_is_left_by_an_exit_that_fails_is_not_done(bench, code) -> None:
+def test_a_job_left_by_a_failing_exit_is_not_done(bench, code) -> None:
     leaves = f"if job.line_offset == 35 and stage.attempt == 1:\n                raise SystemExit({code})"
     bench.write(
         "stage.py",

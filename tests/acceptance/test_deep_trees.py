@@ -1,4 +1,4 @@
-"""Directories so deep that no path leads down, or no stack: as outputs, in scratch, in what a failed stage left."""
+"""Directories too deep for a path or for recursion: as outputs, in scratch, and left by a failed stage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ os.makedirs(os.environ["PIPELINE_OUTPUT_OUT"], exist_ok=True)
 
 @pytest.fixture(autouse=True)
 def removed(tmp_path):
-    """By a program: pytest calls itself for each level."""
+    """Remove the trees with `rm`: pytest's own removal recurses once per level."""
     yield
     subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
 
@@ -43,13 +43,13 @@ def digs(bench, place, code, levels, name):
 
 @pytest.mark.parametrize(("levels", "name"), [(1200, "d"), (100, "n" * 100)])
 @pytest.mark.parametrize(("place", "code"), [("scratch", 0), ("scratch", 3), ("output", 3)])
-def test_what_is_left_goes_and_the_stage_can_be_mended(bench, place, code, levels, name) -> None:
+def test_deep_leftovers_are_removed_and_the_stage_can_be_fixed(bench, place, code, levels, name) -> None:
     digs(bench, place, code, levels, name)
     assert bench.run().returncode == bool(code)
     bench.write("fixed", "")
     bench.succeed()
     bench.succeed("verify", "--outputs")
-    assert not [one.name for one in bench.root.iterdir() if one.name.startswith(".partial-")]
+    assert not [entry.name for entry in bench.root.iterdir() if entry.name.startswith(".partial-")]
     bench.succeed("clean", "--state")
     assert not any((bench.root / "state").glob("tmp*"))
 
@@ -64,7 +64,7 @@ def test_an_output_is_published_and_removed_however_deep_it_is(bench) -> None:
     assert list((bench.root / "out").iterdir()) == []
 
 
-def test_one_that_no_path_leads_down_fails_its_stage(bench) -> None:
+def test_an_output_too_deep_for_a_path_fails_its_stage(bench) -> None:
     digs(bench, "output", 0, 100, "n" * 100)
     failed = bench.run("--json")
     assert failed.returncode == 1

@@ -30,7 +30,7 @@ def sources(bench, *names: str) -> None:
 
 
 def ran(bench, *words: str) -> list[str]:
-    """Run, and return the stages that this started, by name."""
+    """Run, and return the names of the stages that it started."""
     before = len(bench.records("attempt.started"))
     bench.succeed("-v", *words)
     return sorted(record["data"]["stage"] for record in bench.records("attempt.started")[before:])
@@ -103,7 +103,7 @@ def test_rows_with_one_key_are_one_instance_if_they_agree_in_what_the_stage_uses
     assert ran(bench) == ["all", "lane@a,1", "lane@a,2", "lane@b,1", "merge@a", "merge@b"]
     assert bench.read("all.txt") == b"1\n2\n3\n"
     bench.write("lanes.csv", "note,sample,lane,file\nx,b,1,in/3.txt\n,a,2,in/2.txt\n,a,1,in/1.txt\n")
-    assert ran(bench) == [], "neither the order of rows nor a column that nothing uses changes anything"
+    assert ran(bench) == [], "row order and unused columns change nothing"
     for content in ('[{"s": "a", "q": 1}, {"s": "a", "q": 1.0}]', '[{"s": "a", "q": true}, {"s": "a", "q": 1}]'):
         bench.write("rows.json", content)
         bench.define({"name": "t", "each": {"rows": "rows.json"}, "command": ["touch", "{outputs.o}"],
@@ -423,10 +423,10 @@ def test_the_orphans_of_a_template_are_one_warning(bench):
     for name in "bcd":
         (bench.root / f"in/{name}.txt").unlink()
     bench.define(copy(), gather())
-    warned = bench.succeed("plan").stderr
-    assert warned.count("warning: ") == 2 and '"other/a.txt" is an orphan: stage "other@a" made it in run ' in warned
-    assert '"out/b.txt" is an orphan: ' in warned
-    assert "no stage declares it any more; so are 2 more of copy\nhint: " in warned
+    output = bench.succeed("plan").stderr
+    assert output.count("warning: ") == 2 and '"other/a.txt" is an orphan: stage "other@a" made it in run ' in output
+    assert '"out/b.txt" is an orphan: ' in output
+    assert "no stage declares it any more; so are 2 more of copy\nhint: " in output
     assert bench.succeed().stderr.count("warning: ") == 2
     assert bench.succeed("verify", "--outputs").stdout.count(" is an orphan: ") == 4
 

@@ -1,4 +1,4 @@
-"""An output that was edited in place is made again, even if its size and modification time are the old ones."""
+"""An output that was edited in place is made again, even if its size and modification time are the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.record.markers import Marker
 
 @pytest.fixture
 def output(bench):
-    """The output of a stage that has run, for another one that reads it."""
+    """The output of a stage that has run; another stage reads it."""
     bench.define(
         shell("a", "echo made > $PIPELINE_OUTPUT_OUT"),
         shell("b", "cat $PIPELINE_INPUT_A > $PIPELINE_OUTPUT_OUT", inputs={"a": "out/a.txt"}),
@@ -36,7 +36,7 @@ def test_an_output_edited_in_place_with_its_time_restored_is_made_again(bench, o
     for _ in range(runs):
         assert bench.skips_everything()
     edit(output)
-    reasons = {one["stage"]: one["reasons"] for one in bench.json("plan")["stages"] if one["decision"] == "run"}
+    reasons = {stage["stage"]: stage["reasons"] for stage in bench.json("plan")["stages"] if stage["decision"] == "run"}
     assert [reason["component"] for reason in reasons["a"]] == ["outputs"]
     bench.succeed()
     assert (output.read_text(), bench.read("out/b.txt")) == ("made\n", b"made\n")

@@ -1,4 +1,4 @@
-"""What is edited is what runs, however quickly."""
+"""A run notices every edit, however soon it comes."""
 
 from __future__ import annotations
 

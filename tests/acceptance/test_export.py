@@ -1,4 +1,4 @@
-"""What `export` attests is in the published form, and true: by the files on disk and the commits on record."""
+"""Statements of `export` have the published form, and agree with the files on disk and the recorded commits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from attestations import checked, dependencies, digest_on_disk, run_of, statements, subjects, true_statements
+from attestations import check_statement, dependencies, digest_on_disk, run_of, statements, subjects, true_statements
 from audit_bench import LEDGER, State
 from make_state import unpack
 from pipeline_bench import PipelineBench, shell, wait_for
@@ -24,17 +24,17 @@ TREE = "mkdir -p $PIPELINE_OUTPUT_OUT/deep; echo x > $PIPELINE_OUTPUT_OUT/deep/f
 FORMATS = sorted((Path(__file__).parents[1] / "formats").glob("v*"))
 
 
-def runs(found) -> list[str]:
-    return [run_of(statement) for statement in found]
+def runs(exported) -> list[str]:
+    return [run_of(statement) for statement in exported]
 
 
 def named_program(bench, stage) -> str:
-    """The program that the record says a stage started."""
+    """Return the program that a stage started, according to the record."""
     return next(each["data"]["program"] for each in bench.records("stage.commit") if each["data"]["stage"] == stage)
 
 
 def only_state(bench, tmp_path_factory) -> PipelineBench:
-    """The state directory alone, copied elsewhere, that nobody may write."""
+    """Copy the state directory alone, read-only, to another place."""
     moved = tmp_path_factory.mktemp("auditor") / "copy"
     shutil.copytree(bench.root / "state", moved)
     for path in (*moved.rglob("*"), moved):
@@ -57,35 +57,35 @@ def three_nights(tmp_path_factory):
 
 @pytest.fixture
 def nights(bench, three_nights):
-    """Three runs: `a` and `b` in the first, `b` again in the third, and a directory."""
+    """Three runs: one of all stages, one of `tree` alone (a directory), one of `b` alone."""
     shutil.copytree(three_nights, bench.root, symlinks=True, dirs_exist_ok=True)
     return bench
 
 
 def test_each_output_that_stands_is_covered_once_by_the_run_that_made_it(nights):
-    found = true_statements(nights)
+    exported = true_statements(nights)
     first, second, third = dict.fromkeys(record["run"] for record in nights.records("stage.commit"))
-    assert {path: run for path, (run, _) in subjects(found).items()} == {
+    assert {path: run for path, (run, _) in subjects(exported).items()} == {
         "out/a.txt": first, "out/tree/": second, "out/b.txt": third,
     }  # fmt: skip
-    assert runs(found) == [first, second, third]
+    assert runs(exported) == [first, second, third]
 
 
-def test_a_run_that_is_named_attests_all_that_it_committed_and_nothing_else(nights):
+def test_a_named_run_attests_all_that_it_committed_and_nothing_else(nights):
     commits = nights.records("stage.commit")
-    (found,) = statements(nights, "--run", commits[0]["run"])
+    (statement,) = statements(nights, "--run", commits[0]["run"])
     wanted = {
         output["path"]: (record["run"], output["sha256"])
         for record in commits
         for output in record["data"]["outputs"].values()
         if record["run"] == commits[0]["run"]
     }
-    assert subjects([found]) == wanted and len(wanted) == 3
+    assert subjects([statement]) == wanted and len(wanted) == 3
     assert wanted["out/b.txt"][1] != digest_on_disk(nights.root / "out/b.txt")  # a later run made it anew
 
 
 @pytest.mark.full
-def test_of_a_path_that_a_run_committed_twice_only_the_last_commit_counts(bench):
+def test_only_the_last_commit_of_a_path_in_a_run_counts(bench):
     bench.write("in.txt", "1")
     bench.define(shell("a", COPY, inputs={"x": "in.txt"}), shell("b", "exit 1"))
     assert bench.run("--run-id", "r").returncode == EXIT_STAGE_FAILED
@@ -95,7 +95,7 @@ def test_of_a_path_that_a_run_committed_twice_only_the_last_commit_counts(bench)
     assert statements(bench, "--run", "r") == true_statements(bench)
 
 
-def test_a_refused_invocation_with_the_name_of_a_run_is_no_part_of_it(bench):
+def test_a_refused_invocation_with_the_id_of_a_run_is_not_part_of_it(bench):
     bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
     bench.succeed("--run-id", "r")
     before = statements(bench)
@@ -113,11 +113,11 @@ def test_each_invocation_has_its_git_commit_and_the_program_has_its_digest(bench
     bench.write(".git/HEAD", f"{'face' * 10}\n")
     bench.write("ok", "")
     bench.succeed()
-    (found,) = true_statements(bench)
-    invoked = found["predicate"]["buildDefinition"]["internalParameters"]["invocations"]
-    assert [each["gitCommit"] for each in invoked] == ["5eed" * 10, "face" * 10]
-    spec, *others = found["predicate"]["buildDefinition"]["resolvedDependencies"]
-    assert {each["specSha256"] for each in invoked} == {spec["digest"]["sha256"]}
+    (statement,) = true_statements(bench)
+    invocations = statement["predicate"]["buildDefinition"]["internalParameters"]["invocations"]
+    assert [each["gitCommit"] for each in invocations] == ["5eed" * 10, "face" * 10]
+    spec, *others = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert {each["specSha256"] for each in invocations} == {spec["digest"]["sha256"]}
     assert "effective spec" not in [each["name"] for each in others]
     program = named_program(bench, "a")
     assert [(each["name"], each["digest"]["sha256"]) for each in others] == [(program, digest_on_disk(Path(program)))]
@@ -133,21 +133,21 @@ def test_dependencies_are_inputs_code_interpreter_and_programs(bench):
         {"name": "b", "command": ["{python}", "s.py"], "inputs": {"a": "out/a.txt"}, "outputs": {"out": "out/b.txt"}},
     )
     bench.succeed()
-    (found,) = true_statements(bench)
-    named = dependencies(found)
+    (statement,) = true_statements(bench)
+    named = dependencies(statement)
     read = ("in.txt", "dir/", "helper.py", "s.py", "out/a.txt")
     assert {path: named.pop(path) for path in read} == {path: digest_on_disk(bench.root / path) for path in read}
-    found_by_uri = {each.get("uri") for each in found["predicate"]["buildDefinition"]["resolvedDependencies"]}
-    assert {f"pkg:pypi/pluggy@{version('pluggy')}", f"file://{named_program(bench, 'a')}"} < found_by_uri
+    uris = {each.get("uri") for each in statement["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    assert {f"pkg:pypi/pluggy@{version('pluggy')}", f"file://{named_program(bench, 'a')}"} < uris
     (opening,) = bench.records("run.start")
     assert named.pop("effective spec") == opening["data"]["specSha256"]
     assert {os.path.basename(name).rstrip("0123456789.") for name in named} == {"sh", "cpython", "python", "pluggy"}
-    stages = {each["stage"]: each for each in found["predicate"]["buildDefinition"]["externalParameters"]["stages"]}
+    stages = {each["stage"]: each for each in statement["predicate"]["buildDefinition"]["externalParameters"]["stages"]}
     assert stages["a"]["params"] == {"y": 0.5} and stages["a"]["inputs"] == {"x": ["in.txt"], "d": ["dir/"]}
-    assert {each["annotations"]["stage"]: each["annotations"]["record"] for each in found["subject"]} == {
+    assert {each["annotations"]["stage"]: each["annotations"]["record"] for each in statement["subject"]} == {
         record["data"]["stage"]: record["seq"] for record in bench.records("stage.commit")
     }
-    metadata = found["predicate"]["runDetails"]["metadata"]
+    metadata = statement["predicate"]["runDetails"]["metadata"]
     assert metadata["startedOn"] < opening["ts"] < metadata["finishedOn"]
 
 
@@ -175,14 +175,14 @@ def test_what_was_adopted_belongs_to_the_run_that_made_it(nights, is_pruned):
     assert len(adopted) == 2
     if is_pruned:
         nights.succeed("prune", "--before", "0d")
-    found = true_statements(nights)
-    assert subjects(found) == before
-    (by,) = (each["annotations"] for each in found[0]["subject"] if each["name"] == "out/a.txt")
-    assert by == ({} if is_pruned else {"stage": "a", "record": adopted[0]["data"]["adopts"][2]})
+    exported = true_statements(nights)
+    assert subjects(exported) == before
+    (annotations,) = (each["annotations"] for each in exported[0]["subject"] if each["name"] == "out/a.txt")
+    assert annotations == ({} if is_pruned else {"stage": "a", "record": adopted[0]["data"]["adopts"][2]})
     assert nights.run("export", "--run", adopted[1]["run"]).returncode == EXIT_INVALID
 
 
-def test_of_a_pruned_run_whose_outputs_were_made_anew_nothing_is_left(nights):
+def test_a_pruned_run_whose_outputs_were_made_anew_cannot_be_exported(nights):
     runs = [record["run"] for record in nights.records("stage.commit")]
     nights.succeed("-f")
     nights.succeed("prune", "--keep", "1")
@@ -193,18 +193,18 @@ def test_of_a_pruned_run_whose_outputs_were_made_anew_nothing_is_left(nights):
 def test_pruned_runs_are_attested_by_what_the_markers_prove(nights):
     whole = true_statements(nights)
     nights.succeed("prune", "--keep", "1")
-    found = true_statements(nights)
-    assert subjects(found) == subjects(whole) and found[2] == whole[2] and found[0] != whole[0]
-    for pruned, before in zip(found, whole, strict=True):
+    exported = true_statements(nights)
+    assert subjects(exported) == subjects(whole) and exported[2] == whole[2] and exported[0] != whole[0]
+    for pruned, before in zip(exported, whole, strict=True):
         assert pruned["predicate"]["runDetails"]["metadata"] == before["predicate"]["runDetails"]["metadata"]
         lost = {"effective spec", *(name for name in dependencies(before) if name.startswith("/"))}
         assert dependencies(before).items() - dependencies(pruned).items() <= {
             (name, dependencies(before)[name]) for name in lost
         }
-    assert subjects(statements(nights, "--run", runs(found)[0])) == subjects(found[:1])
+    assert subjects(statements(nights, "--run", runs(exported)[0])) == subjects(exported[:1])
 
 
-def test_a_state_directory_alone_says_the_same(nights, tmp_path_factory):
+def test_a_state_directory_alone_exports_the_same(nights, tmp_path_factory):
     assert only_state(nights, tmp_path_factory).run("export").stdout == nights.succeed("export").stdout
 
 
@@ -215,12 +215,12 @@ def test_what_a_failed_run_committed_is_attested_and_the_resumed_run_is_one_stat
     assert [each["name"] for each in failed["subject"]] == ["out/a.txt"]
     bench.write("ok", "")
     bench.succeed("-j", "1")
-    (found,) = true_statements(bench)
-    assert runs([found]) == runs([failed]) and len(found["subject"]) == 2
-    invoked = found["predicate"]["buildDefinition"]["internalParameters"]["invocations"]
-    begun = [{**each["data"], "began": each["ts"]} for each in bench.records() if each["ev"] in OPENINGS]
-    assert [{**each, "spec": data["spec"]} for each, data in zip(invoked, begun, strict=True)] == begun
-    times = [each["predicate"]["runDetails"]["metadata"] for each in (failed, found)]
+    (resumed,) = true_statements(bench)
+    assert runs([resumed]) == runs([failed]) and len(resumed["subject"]) == 2
+    invocations = resumed["predicate"]["buildDefinition"]["internalParameters"]["invocations"]
+    openings = [{**each["data"], "began": each["ts"]} for each in bench.records() if each["ev"] in OPENINGS]
+    assert [{**each, "spec": data["spec"]} for each, data in zip(invocations, openings, strict=True)] == openings
+    times = [each["predicate"]["runDetails"]["metadata"] for each in (failed, resumed)]
     assert times[0]["startedOn"] == times[1]["startedOn"] and times[0]["finishedOn"] < times[1]["finishedOn"]
 
 
@@ -231,9 +231,9 @@ def test_a_run_at_work_is_attested_as_far_as_it_got(bench):
     )
     running = bench.start()
     wait_for(lambda: bench.exists("state/stage_a.json"))
-    (found,) = true_statements(bench)
-    assert [each["name"] for each in found["subject"]] == ["out/a.txt"]
-    assert "finishedOn" not in found["predicate"]["runDetails"]["metadata"]
+    (statement,) = true_statements(bench)
+    assert [each["name"] for each in statement["subject"]] == ["out/a.txt"]
+    assert "finishedOn" not in statement["predicate"]["runDetails"]["metadata"]
     bench.write("go", "")
     assert running.wait() == 0
     assert len(true_statements(bench)[0]["subject"]) == 2
@@ -262,7 +262,7 @@ def test_a_damaged_record_is_not_exported(nights, file):
 
 
 @pytest.mark.parametrize("field", ["versions", "specSha256"])
-def test_a_record_that_was_chained_anew_without_a_field_is_refused_too(bench, tmp_path_factory, field):
+def test_a_record_chained_anew_without_a_field_is_refused(bench, tmp_path_factory, field):
     bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
     bench.succeed("--run-id", "r")
     state = State(bench.root / "state", tmp_path_factory.mktemp("forged") / "state")
@@ -283,7 +283,7 @@ def test_a_keyed_record_needs_its_key(bench, tmp_path_factory):
     bench.succeed(env={KEY_VARIABLE: str(key)})
     without = bench.run("export")
     assert (without.returncode, without.stdout) == (EXIT_INVALID, "") and "without that key" in without.stderr
-    assert checked(bench.succeed("export", env={KEY_VARIABLE: str(key)}).stdout)
+    assert check_statement(bench.succeed("export", env={KEY_VARIABLE: str(key)}).stdout)
 
 
 def test_without_anything_to_attest_it_ends_with_2(bench, tmp_path):
@@ -300,7 +300,7 @@ def test_without_anything_to_attest_it_ends_with_2(bench, tmp_path):
         assert (done.returncode, done.stdout) == (EXIT_INVALID, "") and what in done.stderr
 
 
-def test_it_writes_to_a_file_but_to_none_of_the_pipeline(nights):
+def test_writes_to_a_file_but_to_no_file_of_the_pipeline(nights):
     printed = nights.succeed("export", "-o", "-").stdout
     target = nights.root / "made.jsonl"
     target.write_text(printed * 2)
@@ -348,16 +348,16 @@ def test_names_that_are_not_utf_8_make_valid_json(tmp_path):
         {"name": "a", "processor": "ü.sh", "inputs": {"x": "in.txt"}, "outputs": {"out": "o"}, "params": params}
     )
     bench.succeed()
-    (found,) = true_statements(bench)
-    named = found["predicate"]["buildDefinition"]["resolvedDependencies"]
+    (statement,) = true_statements(bench)
+    named = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
     (program,) = (each for each in named if "uri" in each)
     assert program["name"].endswith("/\\xff x/ü.sh") and program["uri"].endswith("/%FF%20x/%C3%BC.sh")
-    assert dependencies(found)["ü.sh"] == digest_on_disk(bench.root / "ü.sh")
-    assert found["predicate"]["buildDefinition"]["externalParameters"]["stages"][0]["params"] == params
+    assert dependencies(statement)["ü.sh"] == digest_on_disk(bench.root / "ü.sh")
+    assert statement["predicate"]["buildDefinition"]["externalParameters"]["stages"][0]["params"] == params
 
 
 @pytest.mark.parametrize("kept", FORMATS, ids=lambda kept: kept.name)
 def test_what_earlier_releases_recorded_is_attested(kept, tmp_path):
     bench = PipelineBench(unpack(kept / "finished", tmp_path / "finished"))
-    (found,) = true_statements(bench)
-    assert json.dumps(found).count('"record": ') == 2 * len(found["subject"])
+    (statement,) = true_statements(bench)
+    assert json.dumps(statement).count('"record": ') == 2 * len(statement["subject"])

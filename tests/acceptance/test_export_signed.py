@@ -1,4 +1,4 @@
-"""With a signing key, Statements are in envelopes that an independent library opens, and only of a signed record."""
+"""With a signing key, Statements get envelopes that an independent library opens, if the record is signed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from attestations import checked
+from attestations import check_statement
 from audit_bench import LEDGER, State
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pipeline_bench import shell, wait_for
@@ -32,7 +32,7 @@ def signed(bench, keys):
 
 
 def opened(text: str, keys) -> list[bytes]:
-    """The payloads of envelopes, once their signatures were checked with the public key."""
+    """Check the signatures of envelopes with the public key, and return the payloads."""
     public = SSlibKey.from_crypto(load_pem_public_key(keys.public.read_bytes()), keyid=keys.id)
     envelopes = [Envelope.from_dict(json.loads(line)) for line in text.splitlines()]
     assert all(envelope.verify([public], 1) for envelope in envelopes)
@@ -42,7 +42,7 @@ def opened(text: str, keys) -> list[bytes]:
 def test_each_line_is_an_envelope_around_what_is_printed_without_a_key(signed, keys):
     payloads = opened(signed.succeed("export", env=keys.env).stdout, keys)
     assert payloads == signed.succeed("export").stdout.encode().splitlines() and len(payloads) == 2
-    assert all(map(checked, payloads))
+    assert all(map(check_statement, payloads))
 
 
 @needs_openssl
@@ -102,11 +102,11 @@ def test_what_a_run_at_work_made_gets_no_signature_until_the_run_has_signed_it(f
     for env, words in ((keys.env, ()), ({}, keys.words)):
         done = failed.run("export", *words, env=env)
         assert (done.returncode, done.stdout) == (EXIT_PENDING, "") and "no signature covers" in done.stderr
-    assert len(failed.succeed("export").stdout.splitlines()) == 1, "without a key it is attested as far as it got"
+    assert len(failed.succeed("export").stdout.splitlines()) == 1, "without a key the run is attested as far as it got"
     failed.write("go", "")
     assert running.wait() == 0
     (payload,) = opened(failed.succeed("export", env=keys.env).stdout, keys)
-    assert len(checked(payload)["subject"]) == 3
+    assert len(check_statement(payload)["subject"]) == 3
 
 
 def test_a_commit_that_was_appended_to_the_log_of_a_failed_run_gets_no_signature(failed, keys, tmp_path_factory):
@@ -121,7 +121,7 @@ def test_a_commit_that_was_appended_to_the_log_of_a_failed_run_gets_no_signature
     state.file("stage_a.json").unlink()  # as `clean` does
     failed.spec, run = state.path, name.removeprefix("audit_").removesuffix(".jsonl")
     assert failed.run("verify").returncode == EXIT_PENDING, "without the key the forgery looks like a kill"
-    assert checked(failed.succeed("export", "--run", run).stdout)
+    assert check_statement(failed.succeed("export", "--run", run).stdout)
     done = failed.run("export", "--run", run, env=keys.env)
     assert (done.returncode, done.stdout) == (EXIT_PENDING, "") and "no signature covers" in done.stderr
 
@@ -136,7 +136,7 @@ def test_a_line_behind_the_newest_signature_gets_no_signature(signed, keys, tmp_
 
 
 @pytest.mark.full
-def test_after_a_change_of_keys_the_older_is_named(signed, keys, tmp_path_factory):
+def test_after_a_change_of_keys_the_older_key_must_be_named(signed, keys, tmp_path_factory):
     newer = make_keys(tmp_path_factory.mktemp("newer"))
     signed.succeed("-f", env=newer.env)
     assert signed.run("export", env=newer.env).returncode == EXIT_DAMAGED

@@ -1,4 +1,4 @@
-"""What a Python stage leaves open at its end is written out in a fork as by an interpreter of its own."""
+"""A forked Python stage writes out what it leaves open, and exits, as it would in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_a_stage_leaves_open_is_written_out(bench, left) -> None:
         bench.define(stage)
         bench.succeed()
         content = bench.read(f"out-{fresh}")
-        made.append(gzip.decompress(content) if "gzip" in left else content)  # which has names and times in its head
+        made.append(gzip.decompress(content) if "gzip" in left else content)  # its header has names and times
     assert made[0] == made[1] != b""
 
 

@@ -1,4 +1,4 @@
-"""A Python stage that the launcher forks sees what it would see in an interpreter of its own."""
+"""A Python stage that the launcher forks sees what it would see in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline_bench import ROOT, PipelineBench
 
 from runner.sandbox.forkserver import PURE
 
-# What differs from run to run either way: addresses, long numbers, the run's own directory of logs and scratch.
+# What differs between any two runs: addresses, long numbers, the run's own directory of logs and scratch.
 VARYING = re.compile(rb"0x[0-9a-f]+|\d{5,}|\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
-# What a program logs otherwise when it was forked (docs/known-limits.md); how it ends is the same.
+# Probes that log something else when forked (docs/known-limits.md). They still end the same way.
 DIFFER = {
     "gc": "objects that were there before the fork are frozen",
     "end_coroutine": "the warning about a coroutine that was never awaited names another line",
@@ -35,7 +35,7 @@ WAYS = {"fresh": True, "forked": False}  # freshInterpreter
 
 @pytest.fixture(autouse=True, scope="module")
 def with_caches():
-    """Without them nothing is forked, and the comparison would compare nothing."""
+    """Keep the caches on: without them nothing is forked, and the comparison would prove nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("OFFPIPE_PLAIN", raising=False)
         yield
@@ -43,11 +43,11 @@ def with_caches():
 
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory):
-    """Every probe in every way: {probe: (how it ended, its log)} by way."""
-    found = {}
+    """Run every probe in every way, and return {probe: (how it ended, its log)} by way."""
+    results = {}
     root = tmp_path_factory.mktemp("forkserver") / "root"
     for way, fresh in WAYS.items():
-        root.mkdir()  # at the same place, as paths are printed
+        root.mkdir()  # at the same place: probes print paths
         bench = PipelineBench(root)
         bench.write("helper.py", "WHO = 'the helper'\n")
         for name, source in PROBES.items():
@@ -62,21 +62,21 @@ def ways(tmp_path_factory):
         )  # fmt: skip
         done = bench.run("-k", "-j1")
         assert done.returncode == 1, done.stderr
-        found[way] = ends_of(root)
+        results[way] = ends_of(root)
         bench.close()
         root.rename(root.with_name(way))
-    return found
+    return results
 
 
 def ends_of(root):
     metrics = json.loads(next(root.glob("state/metrics_*.json")).read_text())
     logs = next(root.glob("state/logs/*"))
-    found = {}
+    ends = {}
     for name, stage in metrics["stages"].items():
         last = stage["attempts"][-1]
         content = (logs / f"{name}.1.log").read_bytes()
-        found[name] = (last["exit"], last["signal"], last["timedOut"]), VARYING.sub(b"N", content)
-    return found
+        ends[name] = (last["exit"], last["signal"], last["timedOut"]), VARYING.sub(b"N", content)
+    return ends
 
 
 @pytest.mark.full
@@ -90,7 +90,7 @@ def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(ways, probe):
 
 
 def test_probes_are_forked(tmp_path):
-    """Else the comparison above would compare nothing: only of a forked stage the launcher's program is the command."""
+    """Else the comparison above proves nothing. Only a forked stage has the launcher's program as its command."""
     bench = PipelineBench(tmp_path)
     source = "import os\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'wb').write(open('/proc/self/cmdline', 'rb').read())\n"
     bench.write("show.py", source)
@@ -101,7 +101,7 @@ def test_probes_are_forked(tmp_path):
     assert b"/sandbox/program.py" not in bench.read("b")
 
 
-def test_also_where_the_interpreter_is_spelled_in_another_way(tmp_path):
+def test_a_stage_is_forked_even_if_the_interpreter_is_spelled_in_another_way(tmp_path):
     bench = PipelineBench(tmp_path)
     bench.write("show.py", WRITES + "out.write_bytes(open('/proc/self/cmdline', 'rb').read())\n")
     bench.define({"name": "a", "processor": "show.py", "outputs": {"out": "a"}})
@@ -111,13 +111,13 @@ def test_also_where_the_interpreter_is_spelled_in_another_way(tmp_path):
     assert b"/sandbox/program.py" in bench.read("a")
 
 
-# ---- stages of one run are strangers to each other ------------------------------------------------------------------
+# ---- stages of one run do not affect each other ---------------------------------------------------------------------
 
 WRITES = "import os\nfrom pathlib import Path\nout = Path(os.environ['PIPELINE_OUTPUT_OUT'])\n"
 
 
 def pair(bench, first, second, **fields):
-    """Two stages, one after the other, in one run; what the second wrote."""
+    """Run two stages, one after the other, in one run, and return what the second wrote."""
     bench.write("first.py", WRITES + first)
     bench.write("second.py", WRITES + second)
     bench.define(
@@ -137,7 +137,7 @@ json.dump(dict(os.environ), open(os.environ["PIPELINE_OUTPUT_OUT"], "w"))
 
 
 def test_no_stage_gets_the_environment_of_another(tmp_path):
-    """Of environments with the same names only what is other goes to the launcher, so it has to know which was last."""
+    """One launcher starts all four, with and without a fork and a retry. Each gets the environment of its own only."""
     bench = PipelineBench(tmp_path)
     bench.write("shows.py", SHOWS_ENVIRONMENT)
     enforced = {"resources": {"memoryMiB": 500, "enforce": True}}  # no fork
@@ -151,8 +151,8 @@ def test_no_stage_gets_the_environment_of_another(tmp_path):
     )  # fmt: skip
     bench.succeed("-j1")
     names = {"MODE", "ONLY_OTHER"}
-    found = {name: json.loads(bench.read(name)) for name in own}
-    assert {name: {one: env[one] for one in names & set(env)} for name, env in found.items()} == own
+    environments = {name: json.loads(bench.read(name)) for name in own}
+    assert {name: {var: env[var] for var in names & set(env)} for name, env in environments.items()} == own
 
 
 def test_what_one_stage_changes_in_the_library_no_other_sees(tmp_path):
@@ -164,7 +164,7 @@ def test_what_one_stage_changes_in_the_library_no_other_sees(tmp_path):
 def test_what_one_stage_loads_is_not_loaded_in_another(tmp_path):
     loads = "import json, sqlite3, decimal\nout.write_text('x')\n"
     asks = "import sys\nout.write_text(str([name in sys.modules for name in ('sqlite3', 'decimal')]))\n"
-    assert pair(PipelineBench(tmp_path), loads, asks) == str([False] * 2), "but json may be: it is of the library"
+    assert pair(PipelineBench(tmp_path), loads, asks) == str([False] * 2), "but json may be: it is in PURE"
 
 
 LATER = """
@@ -192,7 +192,7 @@ out.write_text(repr(list(f())))
 
 @pytest.mark.full
 def test_what_a_stage_imports_later_is_what_it_would_be_without_another_stage(tmp_path):
-    """The halves of modules that are written in C are not loaded anew, and keep what they hold."""
+    """The launcher loads every module in PURE beforehand, because the first stage imports it."""
     everything = "import " + ", ".join(sorted(PURE)) + ", decimal, pickle, sqlite3, fractions\nout.write_text('x')\n"
     bench = PipelineBench(tmp_path)
     forked = pair(bench, everything, LATER)
@@ -208,26 +208,26 @@ def test_stages_draw_other_random_numbers(tmp_path):
     assert bench.read("first").split()[1] != bench.read("second").split()[1]
 
 
-def test_a_processor_that_is_edited_while_the_run_goes_on_is_run_as_it_is_then(tmp_path):
+def test_a_processor_edited_during_the_run_runs_as_edited(tmp_path):
     bench = PipelineBench(tmp_path)
     bench.write("helper.py", "VALUE = 'old'\n")
     edits = (
         "import time\nfor name in ('second.py', 'helper.py'):\n"
         "    Path(name).write_text(Path(name).read_text().replace('old', 'new'))\nout.write_text('x')\n"
     )
-    said = pair(bench, edits, "import helper\nout.write_text('old ' + helper.VALUE)\n")
-    assert said == "new new"
+    output = pair(bench, edits, "import helper\nout.write_text('old ' + helper.VALUE)\n")
+    assert output == "new new"
 
 
 @pytest.mark.full
-def test_the_seed_of_hashes_is_new_in_every_run_and_the_specs_own_is_heeded(tmp_path):
+def test_the_hash_seed_is_new_in_every_run_unless_the_spec_sets_it(tmp_path):
     bench = PipelineBench(tmp_path)
     shows = "out.write_text(str(hash('some text')))\n"
-    seen = {pair(bench, shows, shows)}
+    hashes = {pair(bench, shows, shows)}
     for _ in range(2):
         bench.succeed("-f", "-j1")
-        seen.add(bench.read("second").decode())
-    assert len(seen) == 3
+        hashes.add(bench.read("second").decode())
+    assert len(hashes) == 3
     seeded = [pair(bench, shows, shows, env={"PYTHONHASHSEED": "7"}) for _ in range(2)]
     bench.succeed("-f", "-j1")
     assert {*seeded, bench.read("second").decode()} == {seeded[0]}
@@ -244,7 +244,7 @@ def test_the_seed_of_hashes_is_new_in_every_run_and_the_specs_own_is_heeded(tmp_
         ({"LANG": "C"}, "os.environ['LANG']", "C"),
     ],
 )  # fmt: skip
-def test_what_an_interpreter_heeds_only_when_it_starts_gets_a_new_one(tmp_path, env, asks, said):
+def test_a_variable_that_is_read_only_at_startup_gets_a_fresh_interpreter(tmp_path, env, asks, said):
     bench = PipelineBench(tmp_path)
     source = (
         "import sys\ncommand = open('/proc/self/cmdline').read()\n"
@@ -262,7 +262,7 @@ def test_without_caches_every_stage_gets_its_own_interpreter(tmp_path):
 
 
 def test_a_file_that_shadows_the_library_is_found_by_all_that_import_it(tmp_path):
-    """`string` of the stage's own, which the library's `csv` or `random` would get as well."""
+    """The stage has a `string` of its own, which the library's `csv` or `random` would import as well."""
     bench = PipelineBench(tmp_path)
     bench.write("string.py", "MINE = True\nascii_letters = digits = punctuation = ''\nclass Template: pass\n")
     asks = "import tempfile, string, sys\nout.write_text(str((string.MINE, sys.modules['string'].__file__)))\n"
@@ -282,8 +282,8 @@ AGAIN = {
 @pytest.mark.full
 @pytest.mark.parametrize("program", AGAIN)
 def test_a_program_that_comes_again_is_told_from_a_fresh_one_by_nothing(tmp_path, program):
-    """It was read and compiled by the launcher then."""
-    found = []
+    """Four stages of one run have the same program."""
+    results = []
     bench = PipelineBench(tmp_path)
     bench.write("program.py", AGAIN[program])
     for fresh in (False, True):
@@ -293,7 +293,7 @@ def test_a_program_that_comes_again_is_told_from_a_fresh_one_by_nothing(tmp_path
         )
         assert bench.run("-k", "-j1", "-f").returncode == 1  # none makes its output
         logs = max((tmp_path / "state/logs").iterdir(), key=lambda directory: directory.stat().st_mtime_ns)
-        found.append([VARYING.sub(b"N", (logs / f"s{n}.1.log").read_bytes()) for n in range(4)])
-    forked, fresh = found
+        results.append([VARYING.sub(b"N", (logs / f"s{n}.1.log").read_bytes()) for n in range(4)])
+    forked, fresh = results
     assert forked == fresh
     assert forked[0]

@@ -1,4 +1,4 @@
-"""A handler that raises once a forked program is over changes nothing about how that ended, wherever it strikes."""
+"""A handler that raises after a forked program's end never changes how it ended, wherever the handler strikes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline_bench import PipelineBench
 
 pytestmark = pytest.mark.full
 
-# The handler is run at each place where one can be, from the program's last instruction on; at one of them it raises.
+# The handler runs at each place where one can, from the program's last instruction on. At one of them it raises.
 PROGRAM = """
 import _thread, collections, functools, os, signal, sys
 ends, raises, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -45,8 +45,8 @@ def bench(tmp_path, monkeypatch):
 
 
 def codes_of(bench, *words):
-    told = json.loads(bench.run("-k", "--json", *words).stdout)["stages"]
-    return {name: stage["attempts"][-1]["exit"] for name, stage in told.items()}
+    stages = json.loads(bench.run("-k", "--json", *words).stdout)["stages"]
+    return {name: stage["attempts"][-1]["exit"] for name, stage in stages.items()}
 
 
 @pytest.mark.parametrize("raises", ["error", "exit"])
@@ -60,10 +60,10 @@ def test_the_exit_code_is_the_programs(bench, ends, raises) -> None:
     ))  # fmt: skip
     codes = codes_of(bench)
     assert codes == dict.fromkeys(codes, CODES[ends]) and len(codes) == PLACES
-    where = [bench.read(f"raised{place}") for place in range(PLACES)]
-    assert b"/sandbox/program.py" in where[0], "it raised, in a fork"
-    assert len([one for one in where if one]) > 3
-    if ends != "fails":  # what is told of a failure can be broken off
+    contents = [bench.read(f"raised{place}") for place in range(PLACES)]
+    assert b"/sandbox/program.py" in contents[0], "the handler raised, in a fork"
+    assert len([content for content in contents if content]) > 3
+    if ends != "fails":  # a handler can cut a traceback short
         assert all(bench.run("log", name).stdout == "" for name in ("at0", "at1", "at5", "at20", f"at{PLACES - 1}"))
 
 
@@ -91,7 +91,7 @@ def hook(*_):
 sys.excepthook = hook
 1 / 0
 """
-ODD = {  # errors that look like a handler's, and a handler that looks like none
+ODD = {  # errors that look like a handler's, and a handler that does not look like one
     "strips-its-frame": (STRIPS.format(ending="ValueError", trace="error.__traceback__.tb_next"), 1),
     "has-no-traceback": (STRIPS.format(ending="ValueError", trace="None"), 1),
     "exits-without-its-frame": (STRIPS.format(ending="SystemExit(3)", trace="error.__traceback__.tb_next"), 3),
@@ -104,7 +104,7 @@ ODD = {  # errors that look like a handler's, and a handler that looks like none
 }
 
 
-def test_no_traceback_is_judged_by(bench) -> None:
+def test_the_exit_code_does_not_depend_on_the_traceback(bench) -> None:
     opening = "import os\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').close()\n"
     stages, expected = [], {}
     for name, (program, code) in ODD.items():

@@ -1,4 +1,4 @@
-"""The same of a forked Python stage on other versions of Python. Left out by `-m "not matrix"`; .ci/run makes all."""
+"""test_forkserver.py with other versions of Python. `-m "not matrix"` leaves this out; .ci/run includes it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Fourteen nights of one pipeline, as its operator finds them in the morning.
 
-Each file of `nights/` is a session at a shell: `#` explains, `$ ` is followed by what is typed, then comes all that is
-printed, and `exit N` if N is not 0. Only facts of the machine and of the hour have names instead: times, durations, run
-ids in their order, the ledger's head, process, host, guard level and PATH.
+Each file of `nights/` is a shell session. `#` starts a comment, `$ ` a command. All that the command prints follows,
+then `exit N` if N is not 0. Names stand for facts of the machine and of the hour: times, durations, run ids in their
+order, the ledger's head, process, host, guard level and PATH.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ exec unshare -Urm sh -c 'mount -t tmpfs -o nr_inodes=1 none state/logs && exec "
 
 
 class Step(NamedTuple):
-    """A line that is typed, and what must be printed."""
+    """A line that is typed, and what it must print."""
 
     typed: str
     printed: str
@@ -83,7 +83,7 @@ def steps(session: str) -> Iterator[Step]:
 
 
 class Operator(PipelineBench):
-    """Types lines at a shell. One that ends with `&` goes on behind the next ones, as the job `%1`."""
+    """Types lines at a shell. A line that ends with `&` runs in the background, as the job `%1`."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -104,7 +104,7 @@ class Operator(PipelineBench):
         self.type("chmod -R u=rwX,go=rX . && python3 write_spec.py >nightly.json")
 
     def type(self, line: str) -> str:
-        """Return what is printed."""
+        """Return what the line prints."""
         match line.split():
             case [*words, "&"]:
                 self._job = self._begin(" ".join(["exec", *words]))
@@ -118,7 +118,7 @@ class Operator(PipelineBench):
         return self._end(self._begin(line))
 
     def _is_published(self) -> bool:
-        """Whether only one stage is at work, and all before it are published, which a run does meanwhile."""
+        """Whether only one stage is at work, and all before it are published. (A run publishes meanwhile.)"""
         part: dict[str, list[dict[str, object]]] = {}
         for record in self.records():
             if record["ev"] in ("run.start", "run.resumed"):
@@ -144,15 +144,15 @@ class Operator(PipelineBench):
 
     def _end(self, process: subprocess.Popen[str]) -> str:
         printed, _ = process.communicate(timeout=60)
-        code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # as a shell has it
+        code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # as in a shell
         return self._named(f"{printed}exit {code}\n" if code else printed)
 
     def _named(self, text: str) -> str:
-        """Return the text with names for facts."""
+        """Return the text with names for facts of the machine and the hour."""
         ledger = self.root / "state/audit_ledger.jsonl"
         for run in RUN.findall(ledger.read_text()) if ledger.exists() else ():
             self._names.setdefault(run, f"RUN-{len(self._names) + 1:02}")
-        text = RUN.sub(lambda found: self._names[found[0]], text)
+        text = RUN.sub(lambda match: self._names[match[0]], text)
         for fact, name in FACTS.items():
             text = re.sub(fact, name, text, flags=re.MULTILINE)
         return text.replace(str(self.root), "/srv/nightly")

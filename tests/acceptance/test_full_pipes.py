@@ -1,4 +1,4 @@
-"""A run whose messages nobody reads does its work and ends, by itself or by a signal. A slow reader gets every line."""
+"""A run whose messages nobody reads still works, ends and obeys signals. A slow reader gets every line."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def spec(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gated(tmp_path: Path) -> Path:
-    """A stage that says that it has started, and then goes on forever."""
+    """A stage that reports its start, and then sleeps."""
     os.mkfifo(tmp_path / "started")
     return write_spec(tmp_path, ["sh", "-c", "echo >started; exec sleep 1000"], 1)
 
 
 @contextlib.contextmanager
 def full_pipe(*, capacity: int | None = None):
-    """Yield both ends of a pipe which is full, or which holds `capacity` bytes and is empty."""
+    """Yield both ends of a full pipe, or of an empty one for `capacity` bytes."""
     read_end, write_end = os.pipe()
     try:
         if capacity is None:

@@ -1,4 +1,4 @@
-"""The ledger knows every invocation: what ran, what was refused and why, what was interrupted, and what did not end."""
+"""The ledger records every invocation: what ran, what was refused and why, what was interrupted or did not end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def runs(bench: PipelineBench, *words: str) -> list[dict[str, object]]:
 
 
 def outcomes(bench: PipelineBench, *words: str) -> list[tuple[object, ...]]:
-    """Outcome and exit code of each invocation, the oldest first."""
+    """Return outcome and exit code of each invocation, the oldest first."""
     return [(each["outcome"], each["exitCode"]) for each in reversed(runs(bench, *words))]
 
 
@@ -41,9 +41,9 @@ def test_every_invocation_leaves_a_line(bench) -> None:
     bench.succeed()
     bench.succeed()
     bench.succeed("clean")
-    every = list(reversed(runs(bench)))
+    invocations = list(reversed(runs(bench)))
     assert "  1 succeeded, 1 failed  stage b: " in bench.run("runs").stdout, "in the order of the summary"
-    assert [(each["verb"], each["outcome"], each["exitCode"]) for each in every] == [
+    assert [(each["verb"], each["outcome"], each["exitCode"]) for each in invocations] == [
         ("run", "failed", 1),
         ("run", "refused", 5),
         ("run", "refused", 2),
@@ -51,15 +51,15 @@ def test_every_invocation_leaves_a_line(bench) -> None:
         ("run", "succeeded", 0),
         ("clean", "succeeded", 0),
     ]
-    assert every[0]["stages"] == {"succeeded": 1, "failed": 1} and "stage b" in every[0]["fault"]
-    assert "in.txt" in every[1]["fault"] and 'no stage named "nope"' in every[2]["fault"]
-    assert every[3]["part"] == 2 and every[3]["run"] == every[0]["run"]
-    assert every[4]["stages"] == {"skipped": 1} and every[4]["part"] is None
-    assert all(each["began"] <= each["ended"] for each in every)
+    assert invocations[0]["stages"] == {"succeeded": 1, "failed": 1} and "stage b" in invocations[0]["fault"]
+    assert "in.txt" in invocations[1]["fault"] and 'no stage named "nope"' in invocations[2]["fault"]
+    assert invocations[3]["part"] == 2 and invocations[3]["run"] == invocations[0]["run"]
+    assert invocations[4]["stages"] == {"skipped": 1} and invocations[4]["part"] is None
+    assert all(each["began"] <= each["ended"] for each in invocations)
     intact(bench)
 
 
-def test_a_run_that_goes_on_is_shown_by_its_part_and_the_night_that_failed_stays_failed(bench) -> None:
+def test_a_continued_run_is_shown_by_its_part_and_the_night_that_failed_stays_failed(bench) -> None:
     bench.define(shell("a", "test -e ok && echo x > $PIPELINE_OUTPUT_OUT"))
     assert bench.run().returncode == 1
     bench.write("ok", "")
@@ -82,7 +82,7 @@ def test_a_run_that_is_locked_out_leaves_a_line_while_the_other_works(bench) -> 
     intact(bench)
 
 
-def test_a_run_that_is_killed_did_not_end_and_one_that_is_interrupted_says_so(bench) -> None:
+def test_a_killed_run_did_not_end_and_an_interrupted_run_is_listed_as_such(bench) -> None:
     bench.define(shell("a", "until test -e go; do sleep 0.01; done; echo x > $PIPELINE_OUTPUT_OUT"))
     process = bench.start()
     wait_for(lambda: bench.records("attempt.started"))
@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_did_not_end_and_one_that_is_interrupted_says_so(be
     intact(bench)
 
 
-def test_a_run_that_its_disk_ended_has_failed_and_says_why(bench) -> None:
+def test_a_run_that_a_disk_error_ended_has_failed_and_says_why(bench) -> None:
     bench.write("state/logs", "no directory")
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     assert bench.run().returncode == 74
@@ -117,8 +117,8 @@ def test_an_open_run_that_a_later_one_closes_is_superseded_and_never_succeeded(b
     bench.succeed()
     last, second, first = runs(bench)
     assert (first["outcome"], second["outcome"], last["outcome"]) == ("failed", "failed", "succeeded")
-    by = {each["run"]: each["supersededBy"] for each in (first, second) if each["run"] != last["run"]}
-    assert list(by.values()) == [last["run"]]
+    superseded = {each["run"]: each["supersededBy"] for each in (first, second) if each["run"] != last["run"]}
+    assert list(superseded.values()) == [last["run"]]
     assert bench.json("status")["openRuns"] == []
     intact(bench)
 
@@ -136,9 +136,9 @@ def test_a_run_without_work_supersedes_the_open_runs_whose_work_is_done(bench) -
 def test_warnings_are_on_record_although_the_run_was_quiet(bench) -> None:
     bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT", env={"A": "{inputs.x}"}))
     bench.succeed("-q")
-    (warned,) = runs(bench)
+    (invocation,) = runs(bench)
     (record,) = bench.records("run.warning")
-    (text,) = warned["warnings"]  # type: ignore[misc]
+    (text,) = invocation["warnings"]  # type: ignore[misc]
     assert record["data"]["what"] in text
     assert "run.warning" in bench.run("log").stdout
     assert "1 warning" in bench.run("runs").stdout

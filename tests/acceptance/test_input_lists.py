@@ -1,4 +1,4 @@
-"""An input may be a list of paths, globs and directories: in their order, each file once."""
+"""An input may be a list of paths, globs and directories. It keeps their order and has each file once."""
 
 from __future__ import annotations
 

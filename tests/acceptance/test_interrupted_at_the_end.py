@@ -1,4 +1,4 @@
-"""What a stage has finished when the run is stopped is not thrown away, and nothing new is begun."""
+"""A run that is stopped publishes what a stage still finishes, and starts nothing new."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signal while the output of a stage is hashed ends that at once; hashing does not count as the stage's time."""
+"""A signal ends the hashing of an output at once. Hashing does not count as the stage's time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bench(tmp_path):
 
 
 def is_hashing(pid):
-    """Whether the process reads the large output; one that only makes it durable stays at its beginning."""
+    """Whether the process reads the large output; a process that only flushes it stays at its beginning."""
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
             if "large.bin" in os.readlink(descriptor):
@@ -44,7 +44,7 @@ def test_a_signal_while_a_large_output_is_hashed_ends_the_run_at_once(bench, wor
     assert process.returncode == 143
     assert time.monotonic() - began < 1.0
     assert "large: interrupted" in stderr
-    statuses = {one["data"]["stage"]: one["data"]["status"] for one in bench.records("stage.finished")}
+    statuses = {record["data"]["stage"]: record["data"]["status"] for record in bench.records("stage.finished")}
     assert set(statuses.values()) == {"interrupted"}
     assert not bench.exists("large.bin")
     assert bench.leftovers() == []

@@ -1,4 +1,4 @@
-"""`-k` goes on past a missing source: only the stages that need it are blocked."""
+"""`-k` continues past a missing source: only the stages that need it are blocked."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_source_that_arrives_before_its_stage_has_its_turn_blocks_nothing(benc
     assert bench.read("out/after.txt") == b"b\n"
 
 
-def test_a_source_that_goes_away_meanwhile_blocks_its_stage(bench) -> None:
+def test_a_source_removed_during_the_run_blocks_its_stage(bench) -> None:
     bench.write("in.txt", "x\n")
     bench.define(
         shell("slow", 'rm in.txt; touch "$PIPELINE_OUTPUT_OUT"'),

@@ -1,4 +1,4 @@
-"""What a failed stage printed into an output is kept until its next attempt, and is no output."""
+"""What a failed stage printed into an output is kept until its next attempt, but is not an output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def kept(bench) -> list[str]:
     return sorted(path.name for path in (bench.root / "state/logs").rglob("*.stdout"))
 
 
-def test_all_of_it_is_kept_and_shown_with_the_log(bench) -> None:
+def test_stdout_is_kept_whole_and_shown_with_the_log(bench) -> None:
     bench.define(prints(f"echo no such column >&2; {LINES}; exit 3"))
     done = bench.run()
     assert done.returncode == 1
@@ -35,7 +35,7 @@ def test_all_of_it_is_kept_and_shown_with_the_log(bench) -> None:
     assert not bench.exists("out/a.txt") and bench.leftovers() == []
 
 
-def test_a_stage_that_only_printed_into_its_output_shows_that(bench) -> None:
+def test_stdout_is_shown_alone_if_the_log_is_empty(bench) -> None:
     bench.define(prints("echo no such column; exit 3"))
     assert re.search(r"exit 3\nstdout: \S+\n    no such column\nmore: ", bench.run("run", "-q").stderr)
     shown = bench.run("log", "a")
@@ -44,7 +44,7 @@ def test_a_stage_that_only_printed_into_its_output_shows_that(bench) -> None:
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("fails", [True, False])
-def test_the_next_attempt_begins_without_it(bench, fails) -> None:
+def test_the_next_attempt_begins_without_the_kept_stdout(bench, fails) -> None:
     bench.define(prints("echo attempt $PIPELINE_ATTEMPT; test $PIPELINE_ATTEMPT -gt $(cat last)"))
     bench.write("last", "1")
     assert bench.run().returncode == 1
@@ -56,7 +56,7 @@ def test_the_next_attempt_begins_without_it(bench, fails) -> None:
     assert bench.run("log", "a", "--attempt", "1").stdout == ""
 
 
-def test_a_retry_begins_without_it(bench) -> None:
+def test_a_retry_begins_without_the_kept_stdout(bench) -> None:
     retry = {"attempts": 3, "delaySeconds": 0}
     bench.define(prints("ls state/logs/*/; exit 75", retry=retry))
     assert bench.run().returncode == 75
@@ -64,7 +64,7 @@ def test_a_retry_begins_without_it(bench) -> None:
     assert bench.run("log", "a").stdout == "a.1.log\na.2.log\na.3.log\n"
 
 
-def test_it_is_never_taken_for_an_output(bench) -> None:
+def test_kept_stdout_is_never_taken_for_an_output(bench) -> None:
     bench.define(
         prints("echo half; exit 3"),
         shell("b", "true", inputs={"x": "**/*.stdout"}),
@@ -75,11 +75,11 @@ def test_it_is_never_taken_for_an_output(bench) -> None:
         "a": "failed", "b": "blocked", "c": "blocked",
     }  # fmt: skip
     assert done["stages"]["a"]["outputs"] == {}
-    assert bench.run("verify", "--outputs").returncode == 3  # not finished, and nothing else
+    assert bench.run("verify", "--outputs").returncode == 3  # incomplete, and nothing else
 
 
 @pytest.mark.parametrize("script", ["echo half", 'echo half; mkfifo "$PIPELINE_OUTPUT_MORE"'])
-def test_it_is_kept_if_another_output_is_at_fault(bench, script) -> None:
+def test_stdout_is_kept_if_another_output_is_at_fault(bench, script) -> None:
     bench.define(prints(script, outputs={"out": "out/a.txt", "more": "out/more.txt"}))
     assert "    half\n" in bench.run().stderr
     assert bench.run("log", "a").stdout == "half\n"
@@ -91,14 +91,14 @@ def test_it_is_kept_if_another_output_is_at_fault(bench, script) -> None:
     "true", 'rm "$PIPELINE_OUTPUT_OUT"', 'rm "$PIPELINE_OUTPUT_OUT"; mkfifo "$PIPELINE_OUTPUT_OUT"',
     'ln -sf /etc/passwd "$PIPELINE_OUTPUT_OUT"', 'rm "$PIPELINE_OUTPUT_OUT"; mkdir "$PIPELINE_OUTPUT_OUT"',
 ])  # fmt: skip
-def test_nothing_is_kept_of_what_is_no_file_any_more_or_empty(bench, script) -> None:
+def test_stdout_that_is_empty_or_no_longer_a_file_is_not_kept(bench, script) -> None:
     bench.define(prints(f"{script}; exit 3"))
     done = bench.run()
     assert done.returncode == 1 and ".log (empty)\n" in done.stderr
     assert kept(bench) == [] and bench.leftovers() == []
 
 
-def test_a_checkpoint_keeps_its_partial_and_the_end_of_it_is_shown(bench) -> None:
+def test_a_checkpoint_keeps_its_partial_and_log_shows_its_end(bench) -> None:
     progress = {"v": 1, "key": "KEY", "lineOffset": 30_000, "outputs": {"out": {"length": len(PRINTED)}}}
     note = f"echo '{json.dumps(progress)}' | sed s/KEY/$PIPELINE_KEY/ >$PIPELINE_PROGRESS"
     bench.define(prints(f"test -s $PIPELINE_OUTPUT_OUT && exit 0; {LINES}; {note}; exit 3"))
@@ -110,7 +110,7 @@ def test_a_checkpoint_keeps_its_partial_and_the_end_of_it_is_shown(bench) -> Non
     assert kept(bench) == []
 
 
-def test_clean_removes_it_with_the_logs(bench) -> None:
+def test_clean_removes_kept_stdout_with_the_logs(bench) -> None:
     bench.define(prints("echo half; exit 3"))
     bench.run()
     bench.succeed("clean")

@@ -1,4 +1,4 @@
-"""What a stage is started with, what it may leave behind, and what its end is."""
+"""What a stage gets at its start, what it may leave behind, and how it ends."""
 
 from __future__ import annotations
 
@@ -66,26 +66,26 @@ def test_the_environment_is_exactly_the_contract(bench):
     assert json.loads(env["PIPELINE_PARAMS"]) == {"x": [1, "é"]}
 
 
-def test_nothing_else_of_the_runners_gets_in(bench):
+def test_a_stage_inherits_no_descriptor_signal_or_session_of_the_runner(bench):
     number = os.open(os.devnull, os.O_RDONLY)
     try:
-        seen = shown(bench, pass_fds=(number,), command=("nohup",), stdin=subprocess.PIPE)
+        report = shown(bench, pass_fds=(number,), command=("nohup",), stdin=subprocess.PIPE)
     finally:
         os.close(number)
-    assert set(seen["fds"]) - {"0", "1", "2"} <= {str(max(map(int, seen["fds"])))}  # the one that lists them
-    assert seen["fds"]["0"] == "/dev/null"
-    assert seen["fds"]["1"] == seen["fds"]["2"] == str(next((bench.root / "state/logs").rglob("show.1.log")))
-    assert seen["cwd"] == str(bench.root)
-    assert seen["session"] == seen["pid"]
-    assert seen["blocked"] == 0
-    assert seen["ignored"] & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0  # those an interpreter ignores
-    assert seen["scratch"] == []
+    assert set(report["fds"]) - {"0", "1", "2"} <= {str(max(map(int, report["fds"])))}  # the descriptor that lists them
+    assert report["fds"]["0"] == "/dev/null"
+    assert report["fds"]["1"] == report["fds"]["2"] == str(next((bench.root / "state/logs").rglob("show.1.log")))
+    assert report["cwd"] == str(bench.root)
+    assert report["session"] == report["pid"]
+    assert report["blocked"] == 0
+    assert report["ignored"] & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0  # an interpreter ignores these
+    assert report["scratch"] == []
     assert not any((bench.root / "state/tmp").iterdir())
 
 
 def test_the_stage_file_holds_what_the_variables_hold(bench):
-    seen = shown(bench)
-    stage, env = seen["stage"], seen["env"]
+    report = shown(bench)
+    stage, env = report["stage"], report["env"]
     assert stage["v"] == 1
     assert [stage["name"], stage["runId"], str(stage["attempt"]), stage["key"]] == [
         env["PIPELINE_STAGE"], env["PIPELINE_RUN_ID"], env["PIPELINE_ATTEMPT"], env["PIPELINE_KEY"],
@@ -128,18 +128,18 @@ def test_a_time_limit_is_term_and_after_the_grace_kill(bench):
 
 
 def test_what_a_stage_left_behind_is_ended_before_its_outputs_are_hashed(bench):
-    """One writer in its session, one that left it: neither may change what was published."""
+    """One writer stays in the stage's session, one leaves it. Neither may change the published output."""
     writer = 'echo $$ >> pids; while :; do echo more >> "$PIPELINE_OUTPUT_OUT"; done'
     bench.write("writer.sh", f"#!/bin/sh\n{writer}\n", 0o755)
     script = "./writer.sh & setsid ./writer.sh & until test $(cat pids | wc -l) = 2; do sleep 0.01; done"
     bench.define(shell("a", script))
-    told = bench.succeed().stderr
+    warnings = bench.succeed().stderr
     size = (bench.root / "out/a.txt").stat().st_size
     assert not bench.program_processes()
     assert bench.records("stage.commit")[0]["data"]["outputs"]["out"]["size"] == size
     left = bench.attempts("a")[0]["leftBehind"]
     assert left >= 2
-    assert f"warning: a: {left} processes still ran when it ended, and had to be killed\n" in told
+    assert f"warning: a: {left} processes still ran when it ended, and had to be killed\n" in warnings
     assert bench.skips_everything()
 
 

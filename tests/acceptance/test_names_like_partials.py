@@ -37,7 +37,7 @@ def test_a_file_named_like_a_partial_counts_in_a_directory_output(bench):
 
 
 def test_a_partial_of_an_output_does_not_count_in_the_directory_that_it_lies_in(bench):
-    """It comes and goes with the attempts of its stage."""
+    """A partial comes and goes with the attempts of its stage."""
     bench.define(
         shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT", outputs={"out": "o/a.txt"}),
         shell("list", "ls -A o > $PIPELINE_OUTPUT_OUT", inputs={"o": "o/"}),

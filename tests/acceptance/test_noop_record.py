@@ -1,4 +1,4 @@
-"""The quick way never says that there is nothing to do when the long way would say anything else."""
+"""The quick answer is "nothing to do" only if a full run would say so, too."""
 
 from __future__ import annotations
 
@@ -29,12 +29,20 @@ from runner.plan.planner import Skip
 from runner.reading import TICK_NS
 
 PATIENCE = 20.0
+NO_OPTIONS = Options()
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"
-SEES = "import os, sys\nopen(sys.argv[1], 'w').write(str(os.path.exists('.offpipe/noop-spec.json')))\n"
+
+
+def settle(spec, *words, options=NO_OPTIONS):
+    """Run until there is a quick answer: files have to be old enough that a change would show."""
+    deadline = time.monotonic() + PATIENCE
+    while quick.answer([spec, "-q", *words]) is None:
+        assert time.monotonic() < deadline, "there is no quick answer"
+        run(spec, options)
 
 
 class Remembered(PipelineBench):
-    """A pipeline of which the quick way says that there is nothing to do; `root` is the current directory."""
+    """A pipeline that gets the quick answer once it has settled. In `fresh`, `root` is the current directory."""
 
     def lay_out(self):
         self.write("in/a.txt", "a\n")
@@ -56,11 +64,7 @@ class Remembered(PipelineBench):
         )  # fmt: skip
 
     def settle(self):
-        """Run until the quick way answers: a change must have been so long ago that another would show."""
-        deadline = time.monotonic() + PATIENCE
-        while quick.answer([str(self.spec), "-q"]) is None:
-            assert time.monotonic() < deadline, "the quick way never answers"
-            run(str(self.spec), Options())
+        settle(str(self.spec))
 
 
 @pytest.fixture(scope="module")
@@ -71,22 +75,22 @@ def bench(tmp_path_factory):
 
 
 def full_answer(bench):
-    """Whether the long way finds nothing to do, without a fault or a warning."""
-    warned = []
+    """Whether a full plan finds nothing to do, without a fault or a warning."""
+    warnings = []
     try:
-        planned = plan(str(bench.spec), Options(), warned.append)
+        planned = plan(str(bench.spec), Options(), warnings.append)
     except OffpipeError:
         return False
-    decided = all(isinstance(one, Skip) for one in planned.plan.decisions.values())
-    return decided and not planned.plan.faults and not warned
+    decided = all(isinstance(decision, Skip) for decision in planned.plan.decisions.values())
+    return decided and not planned.plan.faults and not warnings
 
 
 def in_place(path, content):
-    """Change bytes and give size and modification time back."""
+    """Change bytes in place and restore the modification time."""
 
     def edit(bench):
         target = bench.root / path
-        if target.exists():  # an edit before may have removed it
+        if target.exists():  # an earlier edit may have removed it
             before = target.stat()
             target.write_bytes(content)
             os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -182,7 +186,7 @@ EDITS = {
     "new_retry": respecifies(retry={"attempts": 2}),
     "invalid_spec": writes("spec.json", "{"),
 }  # fmt: skip
-HARMLESS = {"nothing", "hidden_match", "moved_and_back"}  # which need not, but may, be answered the quick way
+HARMLESS = {"nothing", "hidden_match", "moved_and_back"}  # these may get the quick answer, but need not
 ONE_OF_EACH_KIND = """
     nothing edit_input_in_place new_match edit_output_in_place no_output linked_output edit_module shadowing_module
     later_named_file new_in_tree chmod_in_tree damaged_marker no_ledger leftover new_param
@@ -216,8 +220,8 @@ def test_the_quick_way_answers_only_what_the_long_way_would(fresh, edit):
 @given(
     edits=st.lists(st.sampled_from(sorted(set(EDITS) - {"invalid_spec", "new_name", "linked_directory"})), max_size=3)
 )
-def test_no_series_of_edits_gets_a_quick_answer_that_the_long_way_would_not_give(bench, edits):
-    """One pipeline for all examples; it is laid out anew where a series left it damaged."""
+def test_no_series_of_edits_gets_a_quick_answer_that_a_full_run_would_not_give(bench, edits):
+    """All examples share one pipeline, and each first repairs what the last series damaged."""
     bench.lay_out()
     for path in (
         "in/*.txt",
@@ -247,7 +251,7 @@ def test_a_new_file_behind_a_wildcard_is_seen(fresh):
         {"name": "s", "command": ["cat", "{inputs.i}"], "stdout": "o", "inputs": {"i": "data/*/in.txt"},
          "outputs": {"o": "o"}}
     )  # fmt: skip
-    fresh.succeed("clean", "--orphans")  # each would be a warning, which the quick way cannot give
+    fresh.succeed("clean", "--orphans")  # each would be a warning, and a quick answer has none
     fresh.settle()
     fresh.write("data/b/in.txt", "b\n")
     assert quick.answer([str(fresh.spec), "-q"]) is None
@@ -268,8 +272,8 @@ def test_a_module_behind_a_link_that_led_nowhere_is_seen(fresh):
     assert not full_answer(fresh)
 
 
-def test_two_specs_of_one_name_in_one_workspace_are_two(fresh, tmp_path):
-    words = ["-q", "--workspace", "w"]
+def test_two_specs_of_one_name_in_one_workspace_have_two_records(fresh, tmp_path):
+    words = ["--workspace", "w"]
     for name in ("a", "b"):
         other = PipelineBench(tmp_path / name)
         other.root.mkdir()
@@ -277,9 +281,8 @@ def test_two_specs_of_one_name_in_one_workspace_are_two(fresh, tmp_path):
         stage = {"name": "s", "command": ["cp", "{inputs.i}", "{outputs.o}"], "inputs": {"i": "in.txt"}}
         other.define({**stage, "outputs": {"o": f"{name}.txt"}})
     first, second = (str(tmp_path / name / "spec.json") for name in ("a", "b"))
-    while quick.answer([first, *words]) is None:
-        run(first, Options(workspace="w"))
-    assert quick.answer([second, *words]) is None
+    settle(first, *words, options=Options(workspace="w"))
+    assert quick.answer([second, "-q", *words]) is None
 
 
 def test_a_fifo_in_the_place_of_the_record_is_not_waited_for(fresh):
@@ -293,7 +296,7 @@ def test_a_verb_is_no_spec(fresh):
     assert quick.answer(["schema"]) is None
 
 
-def test_what_the_disk_refuses_leaves_nothing(fresh, monkeypatch):
+def test_a_full_disk_leaves_nothing_half_done(fresh, monkeypatch):
     def refuse(*_arguments):
         raise OSError(28, "No space left on device")
 
@@ -304,18 +307,18 @@ def test_what_the_disk_refuses_leaves_nothing(fresh, monkeypatch):
     assert sorted(os.listdir("state")) == before
 
 
-# ---- what else must not be passed by ---------------------------------------------------------------------------------
+# ---- what else needs a full run --------------------------------------------------------------------------------------
 
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("name", ["PATH", "HOME"])
-def test_another_environment_is_for_the_long_way(fresh, monkeypatch, name):
+def test_another_environment_needs_a_full_run(fresh, monkeypatch, name):
     monkeypatch.setenv(name, f"{os.environ.get(name, '')}:/more")
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
 
 @pytest.mark.parametrize("locked", ["locks/pipeline.lock", "state"])
-def test_a_held_lock_is_for_the_long_way(fresh, locked):
+def test_a_held_lock_needs_a_full_run(fresh, locked):
     descriptor = os.open(fresh.root / locked, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     assert quick.answer([str(fresh.spec), "-q"]) is None
@@ -333,7 +336,7 @@ def test_a_line_of_the_ledger_that_a_kill_tore_is_cut_off_by_the_next_run(fresh,
 
 
 @pytest.mark.parametrize("variable", ["OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE"])
-def test_switched_off_or_with_a_key_it_is_for_the_long_way(fresh, monkeypatch, variable):
+def test_plain_mode_or_a_key_needs_a_full_run(fresh, monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
@@ -348,7 +351,7 @@ def test_switched_off_or_with_a_key_it_is_for_the_long_way(fresh, monkeypatch, v
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_other_words_are_for_the_long_way(fresh, words):
+def test_other_words_need_a_full_run(fresh, words):
     assert quick.answer([str(fresh.spec), *words]) is None
 
 
@@ -358,14 +361,14 @@ def test_other_words_are_for_the_long_way(fresh, words):
     [[], ["-j", "4"], ["--on-failure", "tell"], ["-q"], ["-k"], ["-j2"], ["--jobs=1"], ["--durability=process"]],
     ids=" ".join,
 )
-def test_words_that_change_nothing_where_nothing_runs_are_answered(fresh, words):
+def test_words_that_matter_only_if_a_stage_runs_get_a_quick_answer(fresh, words):
     assert quick.answer([*words, str(fresh.spec)]) == 0
     assert quick.answer(["run", str(fresh.spec), *words]) == 0
 
 
 @pytest.mark.full_after(2)
 @pytest.mark.parametrize("at", [0, -1, 20, 40, 60])
-def test_a_damaged_record_is_none(fresh, at):
+def test_a_damaged_record_is_not_used(fresh, at):
     path = fresh.root / ".offpipe/noop-spec.json"
     content = bytearray(path.read_bytes())
     content[at] ^= 1
@@ -377,7 +380,7 @@ def test_a_damaged_record_is_none(fresh, at):
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("content", [None, b"", b"{}"], ids=["changed", "empty", "other"])
-def test_a_damaged_record_is_told_once_and_written_anew(fresh, content):
+def test_a_damaged_record_is_reported_once_and_written_anew(fresh, content):
     path = fresh.root / ".offpipe/noop-spec.json"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"\0" if content is None else content)
@@ -408,31 +411,31 @@ def test_a_run_with_work_takes_the_record_away_before_its_first_stage(fresh):
 
 def records(state):
     last = json.loads((state / "audit_ledger.jsonl").read_bytes().splitlines()[-1])
-    newest = state / f"audit_{last['run']}.jsonl"  # times do not tell: those of two runs may be the same
+    newest = state / f"audit_{last['run']}.jsonl"  # not by time: two runs may have the same time
     return [json.loads(line) for line in newest.read_bytes().splitlines()], newest
 
 
-def test_it_records_what_the_long_way_records(fresh):
-    """But for times and hashes: log, metrics, ledger; and what it prints."""
+def test_records_what_a_full_run_records(fresh):
+    """Compares log, metrics, ledger and output, without times and hashes."""
     program = [sys.executable, "-m", "runner", "spec.json"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    told = []
+    texts = []
     for plain in ("", "1"):
         done = subprocess.run(program, env={**env, "OFFPIPE_PLAIN": plain}, capture_output=True, text=True, check=True)
-        found, log = records(fresh.root / "state")
+        entries, log = records(fresh.root / "state")
         metrics = json.loads(Path(str(log).replace("audit_", "metrics_").replace(".jsonl", ".json")).read_text())
         ledger = json.loads((fresh.root / "state/audit_ledger.jsonl").read_bytes().splitlines()[-1])
         run = ledger["run"]
-        for record in (*found, ledger):
+        for record in (*entries, ledger):
             for name in ("hash", "prev", "ts", "seq"):
                 del record[name]
         del ledger["data"]["logHash"], ledger["data"]["invocation"]["began"]
-        del found[0]["data"]["ledgerHead"], found[1]["data"]["metricsSha256"], metrics["totals"]["seconds"]
+        del entries[0]["data"]["ledgerHead"], entries[1]["data"]["metricsSha256"], metrics["totals"]["seconds"]
         text = json.dumps(
-            [found, metrics, ledger, done.stdout.splitlines()[0], len(done.stdout.splitlines()), done.stderr]
+            [entries, metrics, ledger, done.stdout.splitlines()[0], len(done.stdout.splitlines()), done.stderr]
         )
-        told.append(text.replace(run, "RUN"))
-    assert told[0] == told[1]
+        texts.append(text.replace(run, "RUN"))
+    assert texts[0] == texts[1]
     assert fresh.succeed("verify").returncode == 0
 
 
@@ -445,16 +448,16 @@ def test_runs_side_by_side_leave_a_chain(fresh):
 
 
 @pytest.mark.full
-def test_it_is_one_record_for_both_ways_to_start_and_every_directory(fresh, tmp_path):
+def test_one_record_serves_both_ways_to_start_and_every_directory(fresh, tmp_path):
     script = [sys.executable, "-c", "from runner.__main__ import main; raise SystemExit(main())", str(fresh.spec), "-q"]
     module = [sys.executable, "-m", "runner", str(fresh.spec), "-q"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     record = fresh.root / ".offpipe/noop-spec.json"
-    subprocess.run(script, cwd=fresh.root, env=env, check=True)  # this process has another path than what it starts
+    subprocess.run(script, cwd=fresh.root, env=env, check=True)  # this process has another sys.path than its children
     before = record.stat().st_mtime_ns
     for command, directory in ((script, tmp_path), (module, ROOT), (module, tmp_path), (script, fresh.root)):
         subprocess.run(command, cwd=directory, env=env, check=True)
-        assert record.stat().st_mtime_ns == before, "it was planned, and recorded anew"
+        assert record.stat().st_mtime_ns == before, "the run was planned, and recorded anew"
 
 
 @pytest.mark.full
@@ -474,8 +477,8 @@ def test_a_long_spec_is_in_one_log_and_named_by_those_that_follow(fresh):
 
 @pytest.mark.full
 @pytest.mark.parametrize("module", [True, False], ids=["module", "script"])
-def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_path, module):
-    """Coverage by an exit function, a profiler by running the program in itself."""
+def test_exit_functions_and_profilers_still_run(fresh, tmp_path, module):
+    """Coverage needs its exit function; a profiler runs the program in its own process."""
     (tmp_path / "sitecustomize.py").write_text("import atexit\natexit.register(print, 'the end')\n")
     script = tmp_path / "offpipe"
     script.write_text("import sys\nfrom runner.__main__ import program\nsys.exit(program())\n")
@@ -493,12 +496,12 @@ def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_pa
     before = record.stat().st_mtime_ns
     assert printed(path=f"{tmp_path}:{ROOT}") == "the end\n"
     assert "function calls" in printed("-m", "cProfile")
-    assert record.stat().st_mtime_ns == before, "it was planned"
+    assert record.stat().st_mtime_ns == before, "the run was planned"
 
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("length", [255, 200, 201])
-def test_a_spec_whose_name_is_as_long_as_can_be_has_one(tmp_path, length):
+def test_a_spec_with_the_longest_possible_name_has_a_record(tmp_path, length):
     bench = PipelineBench(tmp_path)
     bench.spec = tmp_path / f"{'s' * (length - 5)}.json"
     bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
@@ -508,7 +511,7 @@ def test_a_spec_whose_name_is_as_long_as_can_be_has_one(tmp_path, length):
 
 
 def forged(bench, number, field):
-    """Put another field into the record, with a right checksum."""
+    """Replace a field of the record, and make its checksum fit."""
     path = bench.root / ".offpipe/noop-spec.json"
     conditions = conditions_now(str(bench.spec), None)
     start = len(MAGIC) + len(conditions) + 8
@@ -542,7 +545,7 @@ def test_a_forged_record_leads_to_a_full_run_and_an_intact_log(fresh, forgery):
 
 
 class Swaps(Listener):
-    """Lets the link `data` lead to an older directory once a plan hashes its large input."""
+    """Points the link `data` to an older directory once a plan hashes its large input."""
 
     def __init__(self, root: Path) -> None:
         self._link = root / "sub/x/data"

@@ -1,4 +1,4 @@
-"""Where locks cannot keep a second run out, or something else is in their place, the run says what to do about it."""
+"""If locks cannot keep a second run out, or something else is in their place, the run says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd uses get the right answer: each has its command line, exit code, place and hint."""
+"""Odd command lines, specs and workspaces get the right exit code, and a message with the place and a hint."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_arguments_too_long_for_the_system_fail_the_stage_with_a_hint(bench) -> 
 
 
 @pytest.mark.parametrize(("word", "hint"), [("--nope", None), ("--until", None), ("--force-all", "--force")])
-def test_a_hint_names_what_is_near_or_nothing(bench, word, hint) -> None:
+def test_a_hint_names_a_similar_option_or_none(bench, word, hint) -> None:
     bench.define(COPY)
     done = bench.run("run", word)
     assert done.returncode == 2
@@ -184,7 +184,7 @@ def test_results_that_cannot_be_written_fail_a_dry_run(bench) -> None:
 
 
 def test_a_first_plan_reads_no_input(bench) -> None:
-    """A file of 64 MiB: the bytes that the process reads are its own program."""
+    """The input has 64 MiB. The process reads less than half of that: its own program."""
     bench.write("in.txt", "")
     os.truncate(bench.root / "in.txt", 64 << 20)
     bench.define(COPY)

@@ -8,7 +8,7 @@ import re
 import pytest
 from pipeline_bench import shell
 
-# Counts the stages that run at the same moment; the first of them wait until they are as many as are expected.
+# Counts the stages that run at the same time. The first ones wait until $MOST of them have started.
 COUNTED = """
 mkdir -p now; touch now/$PIPELINE_STAGE
 until test -e met; do test $(ls now | wc -l) -lt $MOST || touch met; sleep 0.01; done
@@ -137,7 +137,7 @@ def test_a_thousand_stages_run_and_are_skipped(bench, shape):
 
 
 @pytest.mark.full
-def test_a_failure_settles_a_thousand_that_wait_for_their_next_attempt(bench):
+def test_a_failure_ends_a_thousand_stages_that_wait_for_their_next_attempt(bench):
     again = {"attempts": 2, "delaySeconds": 600, "jitter": 0}
     bench.define(*(shell(f"s{n}", "exit 75", retry=again) for n in range(1_100)), shell("z", "exit 1"))
     done = bench.run("-j", "4", "--json", "--durability", "process")
@@ -146,7 +146,7 @@ def test_a_failure_settles_a_thousand_that_wait_for_their_next_attempt(bench):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("count", [2_000, 10_000])  # Python's recursion ends at 1,000
+@pytest.mark.parametrize("count", [2_000, 10_000])  # Python's recursion limit is 1,000
 def test_a_chain_whose_first_fails_blocks_thousands(bench, count):
     stages = chain(count)
     stages[0]["command"] = ["false"]

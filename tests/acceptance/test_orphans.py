@@ -1,4 +1,4 @@
-"""An output that no stage declares any more is in no result, is named by every verb, and goes only when told to."""
+"""Orphans, outputs that no stage declares any more: results ignore them, verbs name them, only `clean` removes them."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def tree(name: str = "tree", output: str = "out/tree/") -> dict[str, object]:
 
 
 @pytest.fixture
-def two(bench):
-    """The pipeline of two sources has run; then in/b.txt and its stage went away."""
+def pipeline(bench):
+    """A pipeline of two sources that has run. Then in/b.txt and its stage were removed, so out/b.txt is an orphan."""
     for name in "ab":
         bench.write(f"in/{name}.txt", f"{name}\n")
     bench.define(source("a"), source("b"), gather())
@@ -65,100 +65,100 @@ def warning(bench, path: str, stage: str, run: str) -> str:
 # ---- the case that failed --------------------------------------------------------------------------------------------
 
 
-def test_no_result_contains_data_of_a_source_that_was_removed(two):
-    orphan = warning(two, "out/b.txt", "b", run_of(two, "out/b.txt"))
-    planned = two.succeed("plan")
+def test_no_result_contains_data_of_a_source_that_was_removed(pipeline):
+    orphan = warning(pipeline, "out/b.txt", "b", run_of(pipeline, "out/b.txt"))
+    planned = pipeline.succeed("plan")
     assert re.search(r"^all  run +input out/b.txt: gone$", planned.stdout, re.MULTILINE), planned.stdout
     assert planned.stderr.count(orphan) == 1
-    assert two.succeed().stderr.count(orphan) == 1
-    assert two.read(ALL) == b"a\n"
-    assert two.succeed().stderr.count(orphan) == 1, "a run without work names it, too"
-    assert two.succeed("status").stderr.count(orphan) == 1
-    assert two.json("status")["undeclared"] == ["out/b.txt"]
-    verified = two.succeed("verify", "--outputs").stdout
+    assert pipeline.succeed().stderr.count(orphan) == 1
+    assert pipeline.read(ALL) == b"a\n"
+    assert pipeline.succeed().stderr.count(orphan) == 1, "a run without work names it, too"
+    assert pipeline.succeed("status").stderr.count(orphan) == 1
+    assert pipeline.json("status")["undeclared"] == ["out/b.txt"]
+    verified = pipeline.succeed("verify", "--outputs").stdout
     assert re.search(rf'^note: \S*out/b\.txt: {ORPHAN}: stage "b" made it in run ', verified, re.MULTILINE), verified
-    assert two.succeed("clean", "--orphans", "-n").stdout == "would remove out/b.txt\n"
-    assert two.exists("out/b.txt")
-    assert two.succeed("clean", "--orphans").stdout == "removed out/b.txt\n"
-    assert not two.exists("out/b.txt") and two.exists("out/a.txt")
+    assert pipeline.succeed("clean", "--orphans", "-n").stdout == "would remove out/b.txt\n"
+    assert pipeline.exists("out/b.txt")
+    assert pipeline.succeed("clean", "--orphans").stdout == "removed out/b.txt\n"
+    assert not pipeline.exists("out/b.txt") and pipeline.exists("out/a.txt")
     for verb in ("plan", "status", "run"):
-        assert ORPHAN not in two.succeed(verb).stderr
-    assert two.json("status")["undeclared"] == []
-    assert two.succeed("clean", "--orphans").stdout == "nothing to remove\n"
-    assert two.skips_everything()
+        assert ORPHAN not in pipeline.succeed(verb).stderr
+    assert pipeline.json("status")["undeclared"] == []
+    assert pipeline.succeed("clean", "--orphans").stdout == "nothing to remove\n"
+    assert pipeline.skips_everything()
 
 
 @pytest.mark.parametrize("words", full_but([(), ("--state",)], [()]))
-def test_clean_removes_orphans_like_every_output(two, words):
-    two.succeed()
-    assert "out/b.txt\n" in two.succeed("clean", "-n", *words).stdout
-    assert "out/b.txt\n" in two.succeed("clean", *words).stdout
-    assert os.listdir(two.root / "out") == []
-    two.succeed()
-    assert two.read(ALL) == b"a\n"
+def test_clean_removes_orphans_like_every_output(pipeline, words):
+    pipeline.succeed()
+    assert "out/b.txt\n" in pipeline.succeed("clean", "-n", *words).stdout
+    assert "out/b.txt\n" in pipeline.succeed("clean", *words).stdout
+    assert os.listdir(pipeline.root / "out") == []
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\n"
 
 
 @pytest.mark.full
-def test_the_no_op_record_answers_a_run_without_orphans_only(two):
-    two.define(source("a"))
-    two.succeed()
-    noop = two.root / ".offpipe/noop-spec.json"
+def test_the_no_op_record_answers_a_run_without_orphans_only(pipeline):
+    pipeline.define(source("a"))
+    pipeline.succeed()
+    noop = pipeline.root / ".offpipe/noop-spec.json"
     for _ in range(2):
-        assert two.succeed().stderr.count(ORPHAN) == 2
+        assert pipeline.succeed().stderr.count(ORPHAN) == 2
         assert not noop.exists()
-    two.succeed("clean", "--orphans")
-    wait_for(lambda: two.succeed() and noop.exists(), "the no-op record")
-    (two.root / "out/b.txt").write_text("b\n")
-    assert two.succeed().stderr.count(ORPHAN) == 1, "it is back"
+    pipeline.succeed("clean", "--orphans")
+    wait_for(lambda: pipeline.succeed() and noop.exists(), "the no-op record")
+    (pipeline.root / "out/b.txt").write_text("b\n")
+    assert pipeline.succeed().stderr.count(ORPHAN) == 1, "it is back"
 
 
 # ---- renames ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_output_that_was_renamed_is_an_orphan_before_and_after_its_stage_has_run(two):
-    two.succeed()
-    two.succeed("clean", "--orphans")
-    run = run_of(two, "out/a.txt")
-    two.define(source("a", "out/new.txt"), gather())
-    orphan = warning(two, "out/a.txt", "a", run)
-    assert orphan in two.succeed("plan").stderr
-    two.succeed()
-    assert two.read(ALL) == b"a\n", "once, and not twice"
-    assert orphan in two.succeed("plan").stderr
-    marker = json.loads(two.read("state/stage_a.json"))
+def test_an_output_that_was_renamed_is_an_orphan_before_and_after_its_stage_has_run(pipeline):
+    pipeline.succeed()
+    pipeline.succeed("clean", "--orphans")
+    run = run_of(pipeline, "out/a.txt")
+    pipeline.define(source("a", "out/new.txt"), gather())
+    orphan = warning(pipeline, "out/a.txt", "a", run)
+    assert orphan in pipeline.succeed("plan").stderr
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\n", "once, and not twice"
+    assert orphan in pipeline.succeed("plan").stderr
+    marker = json.loads(pipeline.read("state/stage_a.json"))
     assert [(former["path"], former["run"]) for former in marker["former"]] == [("out/a.txt", run)]
-    two.write("in/a.txt", "other\n")
-    two.succeed()
-    assert two.read(ALL) == b"other\n"
-    assert orphan in two.succeed("plan").stderr, "the next marker knows it, too"
-    two.succeed("verify", "--outputs")
-    assert two.succeed("clean", "--orphans").stdout == "removed out/a.txt\n"
-    two.write("in/a.txt", "third\n")
-    two.succeed()
-    assert two.read("state/stage_a.json").count(b'"out/a.txt"') == 1, "it may come back from a backup"
+    pipeline.write("in/a.txt", "other\n")
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"other\n"
+    assert orphan in pipeline.succeed("plan").stderr, "the next marker has it, too"
+    pipeline.succeed("verify", "--outputs")
+    assert pipeline.succeed("clean", "--orphans").stdout == "removed out/a.txt\n"
+    pipeline.write("in/a.txt", "third\n")
+    pipeline.succeed()
+    assert pipeline.read("state/stage_a.json").count(b'"out/a.txt"') == 1, "it may come back from a backup"
 
 
 @pytest.mark.full
-def test_an_output_that_gets_its_old_name_back_is_no_orphan(two):
-    two.succeed("clean")
+def test_an_output_that_gets_its_old_name_back_is_no_orphan(pipeline):
+    pipeline.succeed("clean")
     for output in ("out/a.txt", "out/new.txt", "out/a.txt"):
-        two.define(source("a", output), gather())
-        two.succeed()
-    assert two.read(ALL) == b"a\n"
-    marker = json.loads(two.read("state/stage_a.json"))
+        pipeline.define(source("a", output), gather())
+        pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\n"
+    marker = json.loads(pipeline.read("state/stage_a.json"))
     assert [former["path"] for former in marker["former"]] == ["out/new.txt"]
-    assert two.succeed("clean", "--orphans", "-n").stdout == "would remove out/new.txt\n"
+    assert pipeline.succeed("clean", "--orphans", "-n").stdout == "would remove out/new.txt\n"
 
 
 @pytest.mark.full
-def test_a_stage_that_was_renamed_leaves_only_what_the_new_one_does_not_declare(two):
-    two.succeed("clean", "--orphans")
-    two.define(source("a", stage="renamed"), gather())
-    assert ORPHAN not in two.succeed().stderr
-    run = run_of(two, "out/a.txt")
-    two.define(source("a", "out/new.txt", stage="again"), gather())
-    assert warning(two, "out/a.txt", "renamed", run) in two.succeed().stderr
-    assert two.read(ALL) == b"a\n"
+def test_a_stage_that_was_renamed_leaves_only_what_the_new_one_does_not_declare(pipeline):
+    pipeline.succeed("clean", "--orphans")
+    pipeline.define(source("a", stage="renamed"), gather())
+    assert ORPHAN not in pipeline.succeed().stderr
+    run = run_of(pipeline, "out/a.txt")
+    pipeline.define(source("a", "out/new.txt", stage="again"), gather())
+    assert warning(pipeline, "out/a.txt", "renamed", run) in pipeline.succeed().stderr
+    assert pipeline.read(ALL) == b"a\n"
 
 
 def test_a_killed_run_whose_stage_is_gone_leaves_an_orphan(bench):
@@ -197,237 +197,241 @@ def touch(bench):
 
 @pytest.mark.full
 @pytest.mark.parametrize("change", [copy_and_restore, chmod, touch])
-def test_an_orphan_stays_one_whatever_happens_to_modes_times_and_inodes(two, change):
-    two.define(source("a"), tree(), gather("out/*.txt", "out/**/*.txt"))
-    two.succeed()
-    assert two.read(ALL) == b"a\nleaf\ndeep\n"
-    two.define(source("a"), gather("out/*.txt", "out/**/*.txt"))
-    change(two)
-    said = two.succeed().stderr
-    assert two.read(ALL) == b"a\n"
-    assert [f'"{path}" {ORPHAN}' in said for path in ("out/b.txt", "out/tree/")] == [True, True], said
-    assert two.succeed("clean", "--orphans").stdout == "removed out/b.txt\nremoved out/tree\n"
-    assert os.listdir(two.root / "out") == ["a.txt"]
+def test_other_modes_times_or_inodes_leave_an_orphan_an_orphan(pipeline, change):
+    pipeline.define(source("a"), tree(), gather("out/*.txt", "out/**/*.txt"))
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\nleaf\ndeep\n"
+    pipeline.define(source("a"), gather("out/*.txt", "out/**/*.txt"))
+    change(pipeline)
+    messages = pipeline.succeed().stderr
+    assert pipeline.read(ALL) == b"a\n"
+    assert [f'"{path}" {ORPHAN}' in messages for path in ("out/b.txt", "out/tree/")] == [True, True], messages
+    assert pipeline.succeed("clean", "--orphans").stdout == "removed out/b.txt\nremoved out/tree\n"
+    assert os.listdir(pipeline.root / "out") == ["a.txt"]
 
 
 # ---- three things protect data ---------------------------------------------------------------------------------------
 
 
-def test_a_file_that_was_changed_is_somebody_elses(two):
-    two.write("out/b.txt", "mine\n")
+def test_an_orphan_that_was_changed_is_the_users_own_file(pipeline):
+    pipeline.write("out/b.txt", "mine\n")
     changed = '"out/b.txt" was changed, so it is your own file'
     for verb in ("plan", "run", "run", "status"):
-        assert two.succeed(verb).stderr.count(changed) == 1
-    assert two.read(ALL) == b"a\nmine\n"
+        assert pipeline.succeed(verb).stderr.count(changed) == 1
+    assert pipeline.read(ALL) == b"a\nmine\n"
     for words in (("--orphans",), ("-n",), (), ("--state",)):
-        done = two.succeed("clean", *words)
+        done = pipeline.succeed("clean", *words)
         assert "out/b.txt" not in done.stdout and changed in done.stderr
-    assert two.read("out/b.txt") == b"mine\n"
+    assert pipeline.read("out/b.txt") == b"mine\n"
 
 
-def test_a_file_that_was_edited_and_got_its_size_and_time_back_is_not_removed(two):
-    path = two.root / "out/b.txt"
+def test_a_file_that_was_edited_and_got_its_size_and_time_back_is_not_removed(pipeline):
+    path = pipeline.root / "out/b.txt"
     status = path.stat()
     path.write_text("c\n")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert two.succeed("clean", "--orphans").stdout == "nothing to remove\n"
-    two.succeed()
-    assert two.read(ALL) == b"a\nc\n"
+    assert pipeline.succeed("clean", "--orphans").stdout == "nothing to remove\n"
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\nc\n"
 
 
-def test_a_link_in_its_place_is_somebody_elses(two):
-    two.write("kept.txt", "b\n")
-    (two.root / "out/b.txt").unlink()
-    (two.root / "out/b.txt").symlink_to("../kept.txt")
-    assert two.succeed("clean", "--orphans").stdout == "nothing to remove\n"
-    two.succeed()
-    assert two.read(ALL) == b"a\nb\n"
+def test_a_link_in_place_of_an_orphan_is_the_users_own_file(pipeline):
+    pipeline.write("kept.txt", "b\n")
+    (pipeline.root / "out/b.txt").unlink()
+    (pipeline.root / "out/b.txt").symlink_to("../kept.txt")
+    assert pipeline.succeed("clean", "--orphans").stdout == "nothing to remove\n"
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\nb\n"
 
 
-def test_an_input_that_names_an_orphan_adopts_it(two):
-    two.define(source("a"), gather("out/b.txt", "out/*.txt"))
+def test_an_input_that_names_an_orphan_adopts_it(pipeline):
+    pipeline.define(source("a"), gather("out/b.txt", "out/*.txt"))
     adopted = f'"out/b.txt" {ORPHAN} that the spec names, so it is used'
-    assert two.succeed("plan").stderr.count(adopted) == 1
-    assert two.succeed().stderr.count(adopted) == 1
-    assert two.read(ALL) == b"b\na\n"
+    assert pipeline.succeed("plan").stderr.count(adopted) == 1
+    assert pipeline.succeed().stderr.count(adopted) == 1
+    assert pipeline.read(ALL) == b"b\na\n"
     for words in (("--orphans",), (), ("--state",)):
-        assert "out/b.txt" not in two.succeed("clean", *words).stdout
-    assert two.read("out/b.txt") == b"b\n"
+        assert "out/b.txt" not in pipeline.succeed("clean", *words).stdout
+    assert pipeline.read("out/b.txt") == b"b\n"
 
 
 @pytest.mark.full
-def test_a_file_in_an_orphan_directory_adopts_all_of_it(two):
-    two.define(source("a"), tree(), gather())
-    two.succeed()
-    two.define(source("a"), gather("out/tree/leaf.txt", "out/**/*.txt"))
-    two.succeed()
-    assert two.read(ALL) == b"leaf\na\n"
-    assert two.succeed("clean", "--orphans").stdout == "removed out/b.txt\n"
-    assert two.exists("out/tree/sub/deep.txt")
+def test_a_file_in_an_orphan_directory_adopts_all_of_it(pipeline):
+    pipeline.define(source("a"), tree(), gather())
+    pipeline.succeed()
+    pipeline.define(source("a"), gather("out/tree/leaf.txt", "out/**/*.txt"))
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"leaf\na\n"
+    assert pipeline.succeed("clean", "--orphans").stdout == "removed out/b.txt\n"
+    assert pipeline.exists("out/tree/sub/deep.txt")
 
 
 @pytest.mark.full
-def test_a_processor_adopts_what_made_it(two):
+def test_a_processor_adopts_the_orphan_that_it_names(pipeline):
     script = "#!/bin/sh\\ncp in/a.txt \\$PIPELINE_OUTPUT_TEXT\\n"
     make = f'printf "{script}" >$PIPELINE_OUTPUT_T; chmod +x $PIPELINE_OUTPUT_T'
-    two.define(shell("tool", make, outputs={"t": "t.sh"}))
-    two.succeed()
-    two.define({"name": "a", "processor": "t.sh", "inputs": {"text": "in/a.txt"}, "outputs": {"text": "out/a.txt"}})
-    two.succeed()
-    two.succeed("clean", "--orphans")
-    assert two.exists("t.sh")
+    pipeline.define(shell("tool", make, outputs={"t": "t.sh"}))
+    pipeline.succeed()
+    pipeline.define(
+        {"name": "a", "processor": "t.sh", "inputs": {"text": "in/a.txt"}, "outputs": {"text": "out/a.txt"}}
+    )
+    pipeline.succeed()
+    pipeline.succeed("clean", "--orphans")
+    assert pipeline.exists("t.sh")
 
 
 @pytest.mark.full_after(2)
 @pytest.mark.parametrize("gone", ["a glob", "an empty directory", "a file", "a directory"])
-def test_nothing_is_removed_while_a_source_is_missing(two, gone):
-    two.write("disk/x.csv", "x\n")
-    two.write("mounted/y.csv", "y\n")
+def test_nothing_is_removed_while_a_source_is_missing(pipeline, gone):
+    pipeline.write("disk/x.csv", "x\n")
+    pipeline.write("mounted/y.csv", "y\n")
     reads = shell("reads", "cat mounted/* disk/* >$PIPELINE_OUTPUT_OUT", inputs={"d": "mounted/", "g": ["disk/*.csv"]})
-    two.define(source("a"), gather(), reads)
-    two.succeed()
+    pipeline.define(source("a"), gather(), reads)
+    pipeline.succeed()
     if gone == "a file":
-        (two.root / "in/a.txt").unlink()
+        (pipeline.root / "in/a.txt").unlink()
     elif gone == "a glob":
-        (two.root / "disk/x.csv").unlink()
+        (pipeline.root / "disk/x.csv").unlink()
     else:
-        (two.root / "mounted/y.csv").unlink()
+        (pipeline.root / "mounted/y.csv").unlink()
         if gone == "a directory":
-            (two.root / "mounted").rmdir()
+            (pipeline.root / "mounted").rmdir()
     for words in (("-n",), ()):
-        done = two.run("clean", "--orphans", *words)
+        done = pipeline.run("clean", "--orphans", *words)
         assert done.returncode == 5 and "nothing is removed while a source is missing" in done.stderr, done.stderr
-        assert f"{two.spec}#/stages/" in done.stderr
-    assert two.read("out/b.txt") == b"b\n"
-    two.succeed("clean")
-    assert not two.exists("out/b.txt"), "`clean` removes everything anyway"
+        assert f"{pipeline.spec}#/stages/" in done.stderr
+    assert pipeline.read("out/b.txt") == b"b\n"
+    pipeline.succeed("clean")
+    assert not pipeline.exists("out/b.txt"), "`clean` removes everything anyway"
 
 
 @pytest.mark.full
-def test_a_directory_that_contains_an_orphan_is_refused_as_an_input(two):
-    two.define(source("a"), shell("list", "ls out >$PIPELINE_OUTPUT_OUT", inputs={"d": "out/"}, outputs={"out": "l"}))
+def test_a_directory_that_contains_an_orphan_is_refused_as_an_input(pipeline):
+    pipeline.define(
+        source("a"), shell("list", "ls out >$PIPELINE_OUTPUT_OUT", inputs={"d": "out/"}, outputs={"out": "l"})
+    )
     for verb in ("validate", "plan", "run"):
-        done = two.run(verb)
+        done = pipeline.run(verb)
         assert done.returncode == 5
         assert f'#/stages/1/inputs/d: "out/" contains "out/b.txt", which {ORPHAN}: stage "b"' in done.stderr
         assert "hint: `offpipe clean --orphans` removes it" in done.stderr
-    two.succeed("clean", "--orphans")
-    two.succeed()
-    assert two.read("l") == b"a.txt\n"
+    pipeline.succeed("clean", "--orphans")
+    pipeline.succeed()
+    assert pipeline.read("l") == b"a.txt\n"
 
 
 @pytest.mark.full
-def test_a_directory_that_a_glob_matches_is_refused_too(two):
-    two.write("out/sub/x.txt", "x\n")
-    two.define(source("a"), {**source("b", "out/sub/b.txt"), "inputs": {"text": "in/a.txt"}})
-    two.succeed()
-    two.define(source("a"), shell("list", "ls out/* >$PIPELINE_OUTPUT_OUT", inputs={"d": "out/*/"}))
-    done = two.run()
+def test_a_directory_that_a_glob_matches_is_refused_if_it_contains_an_orphan(pipeline):
+    pipeline.write("out/sub/x.txt", "x\n")
+    pipeline.define(source("a"), {**source("b", "out/sub/b.txt"), "inputs": {"text": "in/a.txt"}})
+    pipeline.succeed()
+    pipeline.define(source("a"), shell("list", "ls out/* >$PIPELINE_OUTPUT_OUT", inputs={"d": "out/*/"}))
+    done = pipeline.run()
     assert done.returncode == 5 and '"out/sub/" contains "out/sub/b.txt"' in done.stderr
 
 
-def test_a_glob_that_matches_only_orphans_matches_nothing(two):
-    two.define(source("a"), gather("out/b*.txt"))
-    done = two.run()
+def test_a_glob_that_matches_only_orphans_matches_nothing(pipeline):
+    pipeline.define(source("a"), gather("out/b*.txt"))
+    done = pipeline.run()
     assert done.returncode == 5
     assert 'no file matches "out/b*.txt"\nhint: hidden files and orphans are never matched' in done.stderr
 
 
-def test_orphans_and_state_exclude_each_other(two):
-    done = two.run("clean", "--orphans", "--state")
+def test_orphans_and_state_exclude_each_other(pipeline):
+    done = pipeline.run("clean", "--orphans", "--state")
     assert done.returncode == 2 and "--orphans" in done.stderr
-    assert two.exists("state") and two.exists("out/b.txt")
+    assert pipeline.exists("state") and pipeline.exists("out/b.txt")
 
 
-def test_a_marker_that_names_a_path_outside_removes_nothing(two):
+def test_a_marker_that_names_a_path_outside_removes_nothing(pipeline):
     """Any process that can write to the state directory can write a marker."""
     from runner.record.markers import Marker
 
-    two.write("../precious.txt", "b\n")
-    marker = Marker.decode(two.read("state/stage_b.json"))
+    pipeline.write("../precious.txt", "b\n")
+    marker = Marker.decode(pipeline.read("state/stage_b.json"))
     outputs = {name: output._replace(path="../precious.txt") for name, output in marker.outputs.items()}
-    (two.root / "state/stage_b.json").write_bytes(marker._replace(outputs=outputs).encode())
-    assert two.succeed("clean", "--orphans").stdout == "nothing to remove\n"
-    assert (two.root / "../precious.txt").read_text() == "b\n"
+    (pipeline.root / "state/stage_b.json").write_bytes(marker._replace(outputs=outputs).encode())
+    assert pipeline.succeed("clean", "--orphans").stdout == "nothing to remove\n"
+    assert (pipeline.root / "../precious.txt").read_text() == "b\n"
 
 
-def test_another_workspace_has_orphans_of_its_own(two):
-    two.succeed("--workspace", str(two.root / "w"))
-    two.define(shell("other", "echo >$PIPELINE_OUTPUT_OUT"))
-    there = two.succeed("plan", "--workspace", str(two.root / "w")).stderr
-    here = two.succeed("plan").stderr
+def test_another_workspace_has_orphans_of_its_own(pipeline):
+    pipeline.succeed("--workspace", str(pipeline.root / "w"))
+    pipeline.define(shell("other", "echo >$PIPELINE_OUTPUT_OUT"))
+    there = pipeline.succeed("plan", "--workspace", str(pipeline.root / "w")).stderr
+    here = pipeline.succeed("plan").stderr
     assert there.count(ORPHAN) == 2 and here.count(ORPHAN) == 3, (there, here)
 
 
-def test_state_of_an_earlier_release_has_orphans_too(two):
-    """Its markers have no change time, and so the content decides."""
+def test_state_of_an_earlier_release_has_orphans_too(pipeline):
+    """Its markers have no change time, so the content decides."""
     from runner.record.markers import Marker
 
-    marker = Marker.decode(two.read("state/stage_b.json"))
-    (two.root / "state/stage_b.json").write_bytes(marker.with_ctime(None).encode())
-    two.succeed()
-    assert two.read(ALL) == b"a\n"
-    assert two.succeed("clean", "--orphans").stdout == "removed out/b.txt\n"
+    marker = Marker.decode(pipeline.read("state/stage_b.json"))
+    (pipeline.root / "state/stage_b.json").write_bytes(marker.with_ctime(None).encode())
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\n"
+    assert pipeline.succeed("clean", "--orphans").stdout == "removed out/b.txt\n"
 
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("orphan", ["out/tree/", "out/b.txt"])
-def test_a_killed_clean_leaves_nothing_that_an_input_takes_in(two, orphan):
-    """Whatever is left of an orphan, a directory that holds it is refused until `clean` has removed it."""
-    two.define(source("a"), source("b"), tree(), gather())
-    two.write("in/b.txt", "b\n")
-    two.succeed()
-    two.define(source("a"), gather(), {**gather("out/"), "name": "list", "command": ["ls", "-R", "{inputs.parts}"],
+def test_no_input_takes_in_what_a_killed_clean_leaves(pipeline, orphan):
+    """A directory with the rest of an orphan is refused as an input until `clean` has removed that rest."""
+    pipeline.define(source("a"), source("b"), tree(), gather())
+    pipeline.write("in/b.txt", "b\n")
+    pipeline.succeed()
+    pipeline.define(source("a"), gather(), {**gather("out/"), "name": "list", "command": ["ls", "-R", "{inputs.parts}"],
                                        "outputs": {"all": "list.txt"}, "needs": ["a"]})  # fmt: skip
-    place = two.root / orphan
+    place = pipeline.root / orphan
     if place.is_dir():  # as after a kill between the two steps
         place.rename(place.parent / ".partial-000000.tree")
     else:
-        shutil.rmtree(two.root / "out/tree")
-    assert two.run().returncode == 5
-    removed = two.succeed("clean", "--orphans").stdout
+        shutil.rmtree(pipeline.root / "out/tree")
+    assert pipeline.run().returncode == 5
+    removed = pipeline.succeed("clean", "--orphans").stdout
     assert (".partial-000000.tree" in removed) == orphan.endswith("/")
-    two.succeed()
-    assert two.read("list.txt").split() == [b"out:", b"a.txt"]
+    pipeline.succeed()
+    assert pipeline.read("list.txt").split() == [b"out:", b"a.txt"]
 
 
 @pytest.mark.parametrize("words", full_but([(), ("clean", "--orphans")], [()]))
-def test_an_orphan_that_comes_back_is_still_one(two, words):
-    """Its stage has run again while it was away."""
-    two.define(source("a", "out/new.txt"), gather())
-    shutil.copytree(two.root / "out", two.root / "away")
+def test_an_orphan_that_is_restored_is_still_an_orphan(pipeline, words):
+    """Its stage ran again while the file was away."""
+    pipeline.define(source("a", "out/new.txt"), gather())
+    shutil.copytree(pipeline.root / "out", pipeline.root / "away")
     if words:
-        two.succeed(*words)
+        pipeline.succeed(*words)
     else:
-        shutil.rmtree(two.root / "out")
-    two.write("in/a.txt", "a2\n")
-    two.succeed()
-    shutil.copytree(two.root / "away", two.root / "out", dirs_exist_ok=True)
-    two.succeed()
-    assert two.read(ALL) == b"a2\n"
+        shutil.rmtree(pipeline.root / "out")
+    pipeline.write("in/a.txt", "a2\n")
+    pipeline.succeed()
+    shutil.copytree(pipeline.root / "away", pipeline.root / "out", dirs_exist_ok=True)
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a2\n"
 
 
 @pytest.mark.full
-def test_clean_keeps_what_is_known_of_an_orphan_that_it_keeps(two):
-    two.define(
+def test_clean_keeps_the_record_of_an_orphan_that_it_keeps(pipeline):
+    pipeline.define(
         source("a", "out/new.txt"), gather(), {**source("a", "kept.txt", "use"), "inputs": {"text": "out/a.txt"}}
     )
-    two.succeed()
-    two.succeed("clean")
-    assert two.read("out/a.txt") == b"a\n"
-    two.define(source("a", "out/new.txt"), gather())
-    two.succeed()
-    assert two.read(ALL) == b"a\n" and warning_of("out/a.txt", two)
+    pipeline.succeed()
+    pipeline.succeed("clean")
+    assert pipeline.read("out/a.txt") == b"a\n"
+    pipeline.define(source("a", "out/new.txt"), gather())
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\n" and warning_of("out/a.txt", pipeline)
 
 
 def warning_of(path: str, bench) -> bool:
     return any(path in each["what"] for each in bench.json("status")["warnings"])
 
 
-def test_clean_removes_nothing_behind_a_link(two):
-    (two.root / "out").rename(two.root.parent / "archive")
-    (two.root / "out").symlink_to("../archive")
-    two.define({**source("a"), "outputs": {"text": "new/a.txt"}}, gather("new/*.txt"))
+def test_clean_removes_nothing_behind_a_link(pipeline):
+    (pipeline.root / "out").rename(pipeline.root.parent / "archive")
+    (pipeline.root / "out").symlink_to("../archive")
+    pipeline.define({**source("a"), "outputs": {"text": "new/a.txt"}}, gather("new/*.txt"))
     for words in (("clean", "--orphans"), ("clean",)):
-        two.succeed(*words)
-        assert sorted(os.listdir(two.root.parent / "archive")) == ["a.txt", "b.txt"]
+        pipeline.succeed(*words)
+        assert sorted(os.listdir(pipeline.root.parent / "archive")) == ["a.txt", "b.txt"]

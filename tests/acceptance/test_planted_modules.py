@@ -1,4 +1,4 @@
-"""Modules that lie where a run is started are not taken for Python's own."""
+"""Modules in the directory where a run starts do not shadow those of the standard library."""
 
 import subprocess
 import sys
@@ -9,11 +9,11 @@ SCRIPT = "import sys\nfrom runner.__main__ import program\nif __name__ == '__mai
 
 
 @pytest.mark.parametrize("way", ["module", "module, with an option", "script", "linked script"])
-def test_what_is_loaded_late_is_not_looked_for_there(tmp_path, way):
+def test_late_imports_ignore_the_directory_where_the_run_starts(tmp_path, way):
     place, work = tmp_path / "place", tmp_path / "work"
     place.mkdir()
     work.mkdir()
-    (place / "difflib.py").write_text("open('loaded', 'w').close()\n")  # which tells the nearest of words
+    (place / "difflib.py").write_text("open('loaded', 'w').close()\n")  # offpipe imports it late, for hints
     (work / "spec.json").write_text('{"specVersion": 1, "naem": "p", "stages": []}')
     (place / "script").write_text(SCRIPT)
     (tmp_path / "link").symlink_to(place / "script")
@@ -21,9 +21,9 @@ def test_what_is_loaded_late_is_not_looked_for_there(tmp_path, way):
         "module": ["-m", "runner"], "module, with an option": ["-B", "-m", "runner"],
         "script": [place / "script"], "linked script": [tmp_path / "link"],
     }[way]  # fmt: skip
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, *start, "validate", work / "spec.json"], cwd=place, capture_output=True, text=True, check=False
     )  # fmt: skip
-    assert 'did you mean "name"' in said.stderr
-    assert said.returncode == 2
+    assert 'did you mean "name"' in done.stderr
+    assert done.returncode == 2
     assert not (place / "loaded").exists()

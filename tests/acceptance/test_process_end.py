@@ -1,4 +1,4 @@
-"""The process of a run ends as soon as it has nothing more to do, and never before a plugin has ended."""
+"""The process of a run ends as soon as it has nothing left to do, but never before its plugins have ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bench(tmp_path):
 
 
 def run_with(bench, tmp_path, hooks):
-    """A run with a plugin that an installed distribution names."""
+    """Run with a plugin that an installed distribution declares."""
     installed = tmp_path / "installed"
     (installed / "third_party-1.0.dist-info").mkdir(parents=True)
     for name, content in METADATA.items():
@@ -34,7 +34,7 @@ def run_with(bench, tmp_path, hooks):
     return bench.succeed(env={"PYTHONPATH": f"{ROOT}{os.pathsep}{installed}"})
 
 
-def test_what_a_plugin_left_open_is_written(bench, tmp_path):
+def test_a_file_that_a_plugin_left_open_is_flushed(bench, tmp_path):
     path = tmp_path / "heard"
     run_with(
         bench, tmp_path, f"file = open({str(path)!r}, 'w')\n@hookspecs.hookimpl\ndef offpipe_run_finished(result):\n"
@@ -43,7 +43,7 @@ def test_what_a_plugin_left_open_is_written(bench, tmp_path):
     assert path.read_text() == "succeeded"
 
 
-def test_what_a_plugin_does_in_a_thread_is_waited_for(bench, tmp_path):
+def test_waits_for_the_thread_of_a_plugin(bench, tmp_path):
     path = tmp_path / "heard"
     run_with(
         bench, tmp_path, f"import pathlib, threading, time\ndef late():\n    threading.main_thread().join()\n"
@@ -66,18 +66,18 @@ sys.exit(program())
 
 
 @pytest.mark.parametrize(
-    ("before", "said"),
+    ("before", "output"),
     [
         ("", ""),
         ("atexit.register(os.write, 1, b'told, ')", "told, taken apart"),
         ("sys.setprofile(lambda *_: None)", "taken apart"),
     ],
 )
-def test_an_interpreter_is_taken_apart_only_for_others(bench, tmp_path, before, said):
+def test_the_interpreter_is_finalized_only_for_exit_handlers_and_profilers(bench, tmp_path, before, output):
     (tmp_path / "ends.py").write_text(ENDS.format(before=before))
     done = subprocess.run(
         [sys.executable, tmp_path / "ends.py", "-q", bench.spec], env={**os.environ, "PYTHONPATH": ROOT},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, output, "")
     assert bench.read("a") == b""

@@ -1,6 +1,6 @@
 """With "programIdentity": "content", a new version of a command's program runs its stages again.
 
-What was started, and at which commit, is on record either way.
+Either way, the record has the digest of each program and the git commit.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_a_new_version_runs_the_stage_again_and_explain_names_the_program(bench,
     assert f"program\n  tool: {now}" in bench.run("explain", "a").stdout
 
 
-def test_by_name_which_is_the_default_it_does_not(bench, tools):
+def test_by_name_the_default_a_new_version_runs_nothing(bench, tools):
     lay_out(bench, stage(tools))
     install(tools / "second", TOOL.replace("1", "2"))
     assert bench.skips_everything()
@@ -173,7 +173,7 @@ def test_each_commit_has_the_digest_of_its_program(bench, tools):
 
 @pytest.mark.full
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_a_run_with_work_has_the_commit_and_one_without_has_not(bench, tools):
+def test_only_a_run_with_work_records_the_git_commit(bench, tools):
     def git(*words):
         who = ("-c", "user.name=a", "-c", "user.email=a@b.example")
         command = ["git", "-C", str(bench.root), *who, *words]

@@ -1,4 +1,4 @@
-"""What README promises, one test each, by the command line alone. Start here: the other tests go into the corners."""
+"""The promises of README, one test each, by the command line alone. Start here; other tests cover corner cases."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_checkpoints_inside_a_stage(bench) -> None:
     assert bench.read("upper.txt").decode() == "".join(lines).upper()
     assert bench.read("waits").split() == [b"550"]
     first, second = map(int, bench.read("first").split())
-    assert (first, second > 400) == (0, True), "it goes on behind the last checkpoint"
+    assert (first, second > 400) == (0, True), "it resumes after the last checkpoint"
 
 
 CHECKPOINTED = """
@@ -117,11 +117,11 @@ def test_retries_with_a_policy(bench) -> None:
     bench.define(shell("flaky", third, retry=policy), shell("wrong", "exit 2", retry=policy))
     assert bench.run("--keep-going").returncode == 1
     assert [attempt["exit"] for attempt in bench.attempts("flaky")] == [75, 75, 0]
-    assert [attempt["exit"] for attempt in bench.attempts("wrong")] == [2], "only 75 is worth another try"
+    assert [attempt["exit"] for attempt in bench.attempts("wrong")] == [2], "only 75 is retried"
 
 
 def test_nothing_outlives_its_stage(bench) -> None:
-    """A process that left the stage's session, whether the stage ends, its time is over, or the run is interrupted."""
+    """A process that left its stage's session dies when the stage ends or times out, or the run is interrupted."""
     leaves = "setsid sh -c 'touch left; exec sleep 1000' & until [ -e left ]; do sleep 0.01; done; rm left; "
     bench.define(
         shell("ends", leaves + "touch $PIPELINE_OUTPUT_OUT"),

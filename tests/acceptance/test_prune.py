@@ -1,4 +1,4 @@
-"""`prune` removes the records of old runs and nothing else, and what is left is intact, wherever it is killed."""
+"""`prune` removes only the records of old runs. The rest stays intact, even if `prune` is killed at any call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def night(bench: PipelineBench, text: str) -> None:
 
 
 def nights(bench: PipelineBench) -> PipelineBench:
-    """Six runs: three with work of `a`, one with work of `b` only, two with nothing to do."""
+    """Lay out a pipeline with five runs: three with work of `a`, the first also of `b`, and two with nothing to do."""
     bench.write("in.txt", "")
     stages = shell("a", TOUCH, inputs={"x": "in.txt"}), shell("b", "echo x > $PIPELINE_OUTPUT_OUT")
     bench.define(*stages)
@@ -123,7 +123,7 @@ def test_a_killed_prune_is_not_completed_where_a_later_run_refers_to_a_spec(benc
     words = [sys.executable, "-m", "runner", "prune", str(bench.spec), "--keep", "1"]
     killed = trace(words, log=str(tmp_path / "log"), cwd=str(ROOT), position=1, when=lambda call: call.name == "unlink")
     assert killed.victims
-    bench.run("nope")  # right behind its line, a run with nothing to do would not refer to a pruned run
+    bench.run("nope")  # right after the line of `prune`, a run with nothing to do would not refer to a pruned run
     bench.succeed("-q")
     holder = bench.records("run.start")[-1]["data"]["specIn"]
     assert {each["run"]: each["pruned"] for each in bench.json("runs")["runs"]}[holder]

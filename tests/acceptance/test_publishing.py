@@ -16,7 +16,7 @@ def test_several_outputs_are_one_commit(bench):
     bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_ONE; echo 2 > $PIPELINE_OUTPUT_TWO", outputs=TWO))
     bench.succeed()
     (commit,) = bench.records("stage.commit")
-    assert {name: one["path"] for name, one in commit["data"]["outputs"].items()} == TWO
+    assert {name: output["path"] for name, output in commit["data"]["outputs"].items()} == TWO
     assert (bench.read("out/one.txt"), bench.read("out/two.txt")) == (b"1\n", b"2\n")
 
 
@@ -35,13 +35,13 @@ BAD = {
 
 @pytest.mark.parametrize("what", full_but(BAD, BAD.keys() - {"what is printed", "a FIFO"}))
 def test_nothing_is_published_when_anything_is_wrong(bench, what):
-    script, said = BAD[what]
+    script, message = BAD[what]
     bench.define(shell("a", "echo old > $PIPELINE_OUTPUT_ONE; echo old > $PIPELINE_OUTPUT_TWO", outputs=TWO))
     bench.succeed()
     bench.define(shell("a", script, outputs=TWO))
     done = bench.run()
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert bench.read("out/one.txt") == b"old\n"
     assert len(bench.records("stage.commit")) == 1
     assert bench.leftovers() == []
@@ -54,8 +54,8 @@ def test_a_directory_is_replaced_without_stale_leftovers(bench):
     for word in ("old", "new"):
         bench.define(shell("a", script.replace("{0}", word), outputs={"t": "tree/"}))
         bench.succeed()
-    found = sorted(str(path.relative_to(bench.root / "tree")) for path in (bench.root / "tree").rglob("*"))
-    assert found == ["l", "sub", "sub/new"]
+    entries = sorted(str(path.relative_to(bench.root / "tree")) for path in (bench.root / "tree").rglob("*"))
+    assert entries == ["l", "sub", "sub/new"]
     assert [path.name for path in bench.root.iterdir() if path.name.startswith(".partial")] == []
     assert bench.skips_everything()
 
@@ -90,7 +90,7 @@ def test_a_directory_may_hold_and_replace_anything_that_can_be_read(bench, insid
 
 @pytest.mark.full_after(2)
 @pytest.mark.parametrize("inside", UNUSABLE)
-def test_a_directory_with_what_nobody_can_read_is_the_stages_failure(bench, inside):
+def test_a_directory_with_an_entry_that_cannot_be_read_is_the_stages_failure(bench, inside):
     if bench.cluster:
         pytest.skip("its workers have other privileges")
     bench.define(tree_with(inside))
@@ -118,7 +118,7 @@ def test_scratch_that_a_stage_made_read_only_is_removed(bench):
 
 
 def appended(bench, where, script):
-    """A run beside which a writer appends to `where` after each time that the stage has read it."""
+    """Run while a writer appends to `where` each time the stage has read it; return the exit code and stderr."""
     process = bench.start()
     while process.poll() is None:
         try:
@@ -135,7 +135,7 @@ READS = "cat {0} > $PIPELINE_OUTPUT_OUT; touch read; until test -e go; do sleep 
 
 
 @pytest.mark.parametrize("kind", ["input", "code"])
-def test_what_changes_throughout_is_never_published(bench, kind):
+def test_nothing_is_published_while_an_input_or_the_code_keeps_changing(bench, kind):
     if kind == "input":
         bench.write("data.txt", "text\n")
         bench.define(shell("a", READS.replace("{0}", "data.txt"), inputs={"data": "data.txt"}))
@@ -155,8 +155,8 @@ def test_what_changes_once_is_read_again_and_published_under_its_own_key(bench):
     bench.write("data.txt", "old\n")
     script = "cat data.txt > $PIPELINE_OUTPUT_OUT; test -e again || { echo new > data.txt; touch again; }"
     bench.define(shell("a", script, inputs={"data": "data.txt"}))
-    told = unstamped(bench.succeed().stderr)
-    assert 'a: "data.txt" changed while it ran, so it is started once more\na: started\n' in told
+    messages = unstamped(bench.succeed().stderr)
+    assert 'a: "data.txt" changed while it ran, so it is started once more\na: started\n' in messages
     assert bench.records("attempt.started")[1]["data"]["reasons"][0] == [
         "again", '"data.txt" changed while attempt 1 ran', None, None,
     ]  # fmt: skip
@@ -171,8 +171,8 @@ def test_what_changes_once_is_read_again_and_published_under_its_own_key(bench):
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_stage_that_wrote_the_real_path_itself_is_told_where_to_write(bench, code):
     bench.define(shell("a", f"mkdir -p out; echo half > out/a.txt; exit {code}"))
-    told = bench.run().stderr
-    assert "$PIPELINE_OUTPUT_OUT" in told and 'wrote "out/a.txt" itself' in told
+    messages = bench.run().stderr
+    assert "$PIPELINE_OUTPUT_OUT" in messages and 'wrote "out/a.txt" itself' in messages
     assert bench.records("stage.commit") == [] and bench.read("out/a.txt") == b"half\n"
     bench.define(shell("a", "echo whole > $PIPELINE_OUTPUT_OUT"))
     bench.succeed()
@@ -180,7 +180,7 @@ def test_a_stage_that_wrote_the_real_path_itself_is_told_where_to_write(bench, c
 
 
 def test_a_stage_that_touches_its_input_is_published_the_second_time(bench):
-    """The content is the same; but the first time it may have been another one in between."""
+    """The content is the same, but it may have been different for a moment during the first attempt."""
     bench.write("data.txt", "old\n")
     bench.define(shell("a", "touch data.txt; cp data.txt $PIPELINE_OUTPUT_OUT", inputs={"data": "data.txt"}))
     bench.succeed()
@@ -189,7 +189,7 @@ def test_a_stage_that_touches_its_input_is_published_the_second_time(bench):
 
 
 def test_what_was_replaced_and_put_back_while_a_stage_ran_is_read_again(bench):
-    """As a checkout of another branch and back does: what is there now is not what the stage has read."""
+    """As when you check out another branch and return: the stage has not read the content that is there now."""
     bench.write("data.txt", "right\n")
     script = """
         test -e again || { echo wrong > new; mv new data.txt; }

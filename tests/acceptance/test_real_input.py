@@ -1,6 +1,6 @@
-"""The running interpreter's own standard library through a pipeline, held against what plain tools make of it.
+"""Sends the interpreter's own standard library through a pipeline, and compares the outputs with those of plain tools.
 
-Some 1,700 files in the encodings that real files have: empty ones, latin-1, big5, bytes that are no text at all.
+It has about 1,700 files in the encodings of real files: empty ones, latin-1, big5, bytes that are not text.
 """
 
 import json
@@ -85,7 +85,7 @@ class Library:
         self.spec.write_text(json.dumps(spec))
 
     def copy_sources(self) -> None:
-        """Every .py file but those of installed packages; a copy, for tests must not touch the interpreter's own."""
+        """Copy every .py file except those of installed packages: tests must not touch the interpreter's own."""
         standard = sysconfig.get_path("stdlib")
 
         def unwanted(_: str, names: list[str]) -> set[str]:
@@ -95,14 +95,14 @@ class Library:
         shutil.copytree(standard, self.root / "stdlib", ignore=unwanted, symlinks=False, copy_function=shutil.copyfile)
 
     def run(self) -> dict[str, str]:
-        """Run the pipeline as a user would; how each stage ended, by name."""
+        """Run the pipeline as a user would; return how each stage ended, by name."""
         command = [sys.executable, "-m", "runner", str(self.spec), "--json"]
         done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr + done.stdout
         return {name: stage["status"] for name, stage in json.loads(done.stdout)["stages"].items()}
 
     def shell(self, script: str) -> bytes:
-        """What a line of shell prints, with plain tools in the root."""
+        """Return what a line of shell prints, run with plain tools in the root."""
         command = ["bash", "-euo", "pipefail", "-c", script]
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", **C}
         return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, check=True).stdout
@@ -117,13 +117,13 @@ def statuses(ran: set[str]) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    """The pipeline, run once. Every test leaves it up to date, whatever it changed, so their order is free."""
+    """The pipeline, run once. Every test leaves it up to date, so tests may run in any order."""
     library = Library(tmp_path_factory.mktemp("library"))
     assert library.run() == statuses({stage["name"] for stage in STAGES})
     return library
 
 
-# One worker for the whole file, so that the library is copied and run once.
+# run_tests.sh gives a whole file to one worker, so the library is copied and run once.
 pytestmark = pytest.mark.full
 
 
@@ -180,7 +180,7 @@ def test_touched_file_runs_nothing(library):
 def test_edited_file_runs_what_depends_on_it_and_nothing_else(library):
     edited = library.root / "stdlib" / "this.py"
     edited.write_bytes(edited.read_bytes() + b"# caf\xe9\n")
-    # The list of names comes out the same, so what reads it stays up to date; stdlib/json/ is another matter anyway.
+    # The list of names comes out the same, so its readers stay up to date. stdlib/json/ did not change.
     assert library.run() == statuses(DEPENDING)
     assert b"# caf\xe9\n" in library.bytes_of("work/all.txt")
     assert b"# CAF\xe9\n" in library.bytes_of("out/sorted.txt")

@@ -20,7 +20,7 @@ PACK = {
 
 
 def shows(*words: str, **fields: object) -> dict[str, object]:
-    """A stage that writes its words into its output `o`, a line each."""
+    """A stage that writes its words to its output `o`, one a line."""
     return {"name": "shows", "command": ["sh", "-c", SHOWS, "sh", *words], "outputs": {"o": "out/o.txt"}, **fields}
 
 
@@ -61,7 +61,7 @@ def test_words_and_lists_are_relative_and_variables_absolute(bench) -> None:
     ("-n.txt", "y", ["sh", "-c", 'xargs -a "$0" cat >"$1"', "{list.x}", "{outputs.y}"]),
     ("a=b.txt", "y", ["sh", "-c", 'awk "{ print }" "$0" >"$1"', "{inputs.x}", "{outputs.y}"]),
 ])  # fmt: skip
-def test_no_name_of_a_file_is_taken_for_anything_else(bench, source, target, command) -> None:
+def test_no_file_name_is_taken_for_an_option_a_host_or_an_assignment(bench, source, target, command) -> None:
     bench.write(source, "x\n")
     bench.define({"name": "a", "command": command, "inputs": {"x": source}, "outputs": {"y": target}})
     bench.succeed()
@@ -86,7 +86,7 @@ def test_what_lies_outside_root_stays_absolute(bench, tmp_path_factory) -> None:
         assert listed.startswith(f"{below}state/tmp/") and output.startswith(f"{below}out/.partial-")
 
 
-def test_a_program_that_is_an_input_is_never_another_one_of_the_path(bench) -> None:
+def test_a_program_that_is_an_input_is_never_looked_up_in_path(bench) -> None:
     bench.write("true", '#!/bin/sh\necho "$0" >"$1"\n', 0o755)
     bench.define(
         {"name": "a", "command": ["{inputs.p}", "{outputs.o}"], "inputs": {"p": "true"}, "outputs": {"o": "o"}}

@@ -1,11 +1,11 @@
-"""A log that a stage has put something else in the place of is told of like any other, and waits for nobody."""
+"""A stage that replaces its log by something else fails like any other, and the run does not wait for the log."""
 
 from __future__ import annotations
 
 from pipeline_bench import shell
 
 
-def test_a_log_that_a_stage_has_replaced_holds_nobody_up(bench) -> None:
+def test_a_replaced_log_does_not_hold_up_the_run(bench) -> None:
     swap = "d=state/logs/$PIPELINE_RUN_ID; rm $d/{0}.1.log; {1} $d/{0}.1.log; exit 3"
     kinds = {"fifo": "mkfifo", "link": "ln -s /dev/zero", "directory": "mkdir", "none": ": "}
     bench.define(*(shell(name, swap.format(name, how)) for name, how in kinds.items()))

@@ -1,4 +1,4 @@
-"""`offpipe report` writes what the record says of a run as one HTML page that needs nothing else."""
+"""`offpipe report` writes what the record says about a run as one HTML page that needs nothing else."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_resumed_run_has_both_parts_in_its_timeline(bench) -> None:
     page = report(bench)
     assert "2: it was resumed" in page.text("run") and "The run was resumed" in page.text("timeline")
     took = seconds(sum(past["seconds"] for past in bench.json("runs")["runs"]))
-    assert f" {took} in 2 invocations " in page.text(), "the time of both"
+    assert f" {took} in 2 invocations " in page.text(), "the time of both invocations"
     assert page.row("stages", "second")[1:4:2] == ["succeeded", "2 exit 3"]
     assert "intact" in page.text("record") and not page.root.findall(".//section[@id='failures']")
 
@@ -194,7 +194,7 @@ def test_a_run_at_work_is_running_and_a_killed_one_did_not_end(bench) -> None:
     assert " running " in page.text() and page.root.find(".//section[@id='failures']") is None
     assert page.row("stages", "a")[1] == "no end on record" and page.row("stages", "b")[1] == "not started"
     worked = re.search(r"a, attempt 1 at \S+, at least (\S+) s: no end on record", page.text("timeline"))
-    assert worked and float(worked[1]) > 0, "until now"
+    assert worked and float(worked[1]) > 0, "the time until now"
     run.send_signal(signal.SIGKILL)
     run.wait()
     page = report(bench)
@@ -321,7 +321,7 @@ def test_networks_and_warnings_are_listed(bench) -> None:
         )
         assert len(failed.root.findall(".//section[@id='timeline']//g[@class='bar bad']")) == 1
     else:
-        assert bench.records("run.warning"), "a machine that does not see networks says so"
+        assert bench.records("run.warning"), "a machine that cannot see network attempts says so"
     assert "#/vars/v: no stage uses it" in page.text("warnings").replace(" : ", ": ")
 
 
@@ -346,7 +346,7 @@ def test_the_file_is_named_after_the_pipeline_and_replaces_only_reports(bench, t
     (bench.root / "other").hardlink_to(made)
     inode = made.stat().st_ino
     assert bench.run("report", "-o", str(bench.root / "link")).returncode == 0
-    assert (bench.root / "link").is_symlink() and made.stat().st_ino != inode, "in one step"
+    assert (bench.root / "link").is_symlink() and made.stat().st_ino != inode, "it is replaced in one step"
     assert made.stat().st_mode & 0o777 == 0o640
     bench.write("empty", "")
     bench.write("begun.html", made.read_bytes()[:30])
@@ -418,7 +418,7 @@ def test_the_report_of_a_large_run_takes_seconds_and_less_than_a_megabyte(bench,
     assert hashlib.sha256(canonical).hexdigest() in page.text("files")
 
 
-def test_the_core_does_not_load_the_room(bench) -> None:
+def test_status_does_not_load_the_report_room_or_its_libraries(bench) -> None:
     failing(bench)
     program = (
         "import sys; sys.argv[1:] = ['status', sys.argv[1]]; from runner.cli.main import main; main();"

@@ -1,4 +1,4 @@
-"""Reports in a real browser: what a reader sees, in both colour schemes and on paper, and that nothing is requested."""
+"""Reports in a real browser: what a reader sees in both colour schemes and on paper. A page requests nothing."""
 
 from __future__ import annotations
 
@@ -122,8 +122,10 @@ def test_it_prints_on_a4_in_light_colours(browser, pages, name) -> None:
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert browser.script("return getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.low_contrast() == [] and not browser.driver.find_element("css selector", "nav").is_displayed()
-    seen = browser.script("return [...document.querySelectorAll('#history td')].filter(e => e.getClientRects().length)")
-    assert seen, "the history is not behind a click"
+    cells = browser.script(
+        "return [...document.querySelectorAll('#history td')].filter(e => e.getClientRects().length)"
+    )
+    assert cells, "the history is not behind a click"
     browser.driver.set_window_size(700, 900)  # about the width of A4 at 96 dpi, without its margins
     cut = (
         "return [...document.querySelectorAll('svg, table')].filter(e => e.getBoundingClientRect().right > innerWidth)"

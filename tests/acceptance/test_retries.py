@@ -1,4 +1,4 @@
-"""The retry policy, told by what really ran: which failures, how often, after which delays, and what goes on."""
+"""The retry policy, checked by what ran: which failures are retried, how often and when, and what resumes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tries(bench):
     ("exit 255", {"attempts": 2, "retryExitCodes": [255, 1]}, 2, 75),
     ("kill -KILL $$", {"attempts": 2, "retryExitCodes": ["SIGKILL"]}, 2, 75),
     ("kill -KILL $$", {"attempts": 2, "retryExitCodes": [137, 9]}, 1, 1),  # a signal is no exit code
-    ("exit 0", {"attempts": 3}, 1, 1),  # a missing output is a fault of the program, not of the moment
+    ("exit 0", {"attempts": 3}, 1, 1),  # a missing output is the program's fault, so another attempt does not help
     ("exit 75", {}, 1, 75),
     ("exit 1", {"attempts": 3}, 1, 1),
     ("kill -TERM $$", {"attempts": 2, "retryExitCodes": ["SIGTERM"]}, 2, 75),
@@ -43,7 +43,7 @@ def test_retries_a_time_limit_only_when_told_to(bench, again, tried, code):
     bench.define(shell("a", COUNT + "exec sleep 60", retry=retry, timeoutSeconds=0.1, retryOnTimeout=again))
     assert bench.run().returncode == code
     assert tries(bench) == tried
-    assert all(one["timedOut"] for one in bench.attempts("a"))
+    assert all(attempt["timedOut"] for attempt in bench.attempts("a"))
 
 
 def test_ends_75_only_when_every_failure_was_retryable(bench):
@@ -63,27 +63,27 @@ def test_ends_75_only_when_every_failure_was_retryable(bench):
 def test_delays_are_drawn_as_the_spec_says_and_are_on_record(bench, retry, longest):
     bench.define(shell("a", "date +%s.%N >> times; exit 75", retry={"attempts": 4 if longest else 1, **retry}))
     assert bench.run("--run-id", "fixed").returncode == 75
-    delays = [one["delaySeconds"] for one in bench.attempts("a")]
+    delays = [attempt["delaySeconds"] for attempt in bench.attempts("a")]
     jitter = retry.get("jitter", 1)
     assert delays[0] == 0
-    assert all((1 - jitter) * d - 1e-6 <= seen <= d + 1e-6 for seen, d in zip(delays[1:], longest or [], strict=True))
+    assert all((1 - jitter) * d - 1e-6 <= delay <= d + 1e-6 for delay, d in zip(delays[1:], longest or [], strict=True))
     for event in ("attempt.started", "attempt.finished"):
-        assert [one["data"]["delayMicros"] for one in bench.records(event)] == [round(d * 1e6) for d in delays]
+        assert [record["data"]["delayMicros"] for record in bench.records(event)] == [round(d * 1e6) for d in delays]
     times = [float(word) for word in bench.read("times").split()]
     assert all(later - before >= d for before, later, d in zip(times, times[1:], delays[1:], strict=False))
 
 
 @pytest.mark.full
 def test_the_same_run_id_draws_the_same_delays(bench, tmp_path_factory):
-    seen = []
+    delays = []
     for _ in range(2):
         bench.root = tmp_path_factory.mktemp("again")
         bench.spec = bench.root / "spec.json"
         bench.define(shell("a", "exit 75", retry={"attempts": 4, "delaySeconds": 0.02}))
         bench.run("--run-id", "fixed")
-        seen.append([one["delaySeconds"] for one in bench.attempts("a")])
-    assert seen[0] == seen[1]
-    assert len(set(seen[0])) == 4
+        delays.append([attempt["delaySeconds"] for attempt in bench.attempts("a")])
+    assert delays[0] == delays[1]
+    assert len(set(delays[0])) == 4
 
 
 def test_no_attempt_starts_beyond_the_total(bench):
@@ -135,7 +135,7 @@ def test_attempt_numbers_go_on_in_the_next_run_and_tries_begin_anew(bench):
     assert bench.run().returncode == 75
     bench.succeed()
     assert tries(bench) == 4
-    assert [one["attempt"] for one in bench.attempts("a")] == [1, 2, 3, 4]
+    assert [attempt["attempt"] for attempt in bench.attempts("a")] == [1, 2, 3, 4]
 
 
 @pytest.mark.full

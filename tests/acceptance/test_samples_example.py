@@ -1,4 +1,4 @@
-"""examples/samples: its 60 lines give the outputs and keys of a spec in which a script wrote each stage."""
+"""examples/samples: its 60 lines give the same outputs and keys as a spec in which a script wrote each stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL = 110
 
 
 def written(rows: list[dict[str, str]]) -> list[dict[str, object]]:
-    """The stages as a script writes them: name, inputs, program, the output that it prints."""
+    """The stages as a script writes them: name, inputs, program, and the output that it prints."""
 
     def stage(name: str, inputs: dict[str, str], label: str, path: str, **program: object) -> dict[str, object]:
         return {"name": name, "inputs": inputs, **program, "stdout": label, "outputs": {label: path}}
@@ -53,7 +53,7 @@ def written(rows: list[dict[str, str]]) -> list[dict[str, object]]:
 
 
 def lay_out(root: Path, samples: int) -> PipelineBench:
-    """The example with its first samples, and their reads."""
+    """Lay out the example with its first samples, and make their reads."""
     shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns("in", "work", "out", "state", "locks", ".*"))
     sheet = (root / "samples.csv").read_text().splitlines(keepends=True)
     (root / "samples.csv").write_text("".join(sheet[: 1 + 2 * samples]))
@@ -64,7 +64,7 @@ def lay_out(root: Path, samples: int) -> PipelineBench:
 
 
 def made(bench: PipelineBench, *words: str) -> dict[str, tuple[str, dict[str, object]]]:
-    """Stage -> its key and its outputs, after a run of all; names as a script would write them."""
+    """Run all stages; return the key and outputs of each, by the name that a script would give it."""
     done = json.loads(bench.succeed("run", "--json", *words).stdout)["stages"]
     assert {stage["status"] for stage in done.values()} == {"succeeded"}
     plain = str.maketrans("@,", "--")
@@ -93,7 +93,7 @@ def test_moving_from_written_stages_to_the_example_runs_nothing(tmp_path) -> Non
 
 
 def started_by(bench: PipelineBench, *words: str) -> list[str]:
-    """The stages that a run starts, sorted."""
+    """Run; return the names of the stages that start, sorted."""
     before = len(bench.records("attempt.started"))
     bench.succeed(*words, "--vars", str(bench.root / "config.json"))
     return sorted(record["data"]["stage"] for record in bench.records("attempt.started")[before:])

@@ -1,4 +1,4 @@
-"""A stage that asks for the network is refused before anything happens at all, by every verb that decides."""
+"""A stage that imports a network module is refused before anything else happens, by every verb that plans."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refused(bench):
 
 
 @pytest.mark.parametrize("words", [(), ("plan",), ("validate",), ("explain", "clean"), ("status",), ("-n",), ("-f",)])
-def test_everything_is_told_at_once_and_nothing_is_written(refused, words):
+def test_all_findings_are_reported_at_once_and_nothing_is_written(refused, words):
     before = everything(refused)
     done = refused.run(*words)
     assert done.returncode == REFUSED and done.stdout == ""
@@ -67,14 +67,14 @@ def test_findings_are_faults_in_json_too(refused):
     assert "imports a banned module" in done.stdout and json.loads(done.stdout)
 
 
-def test_stages_that_are_not_asked_for_do_not_count(refused):
+def test_stages_that_are_not_selected_do_not_count(refused):
     refused.succeed("run", "clean")
     assert refused.run("run", "upper").returncode == REFUSED
     assert refused.read("out/clean.txt") == b"x"
 
 
 @pytest.mark.full
-def test_a_longer_list_is_heard_although_all_is_up_to_date(bench):
+def test_a_longer_list_of_banned_imports_counts_although_all_is_up_to_date(bench):
     bench.write("p.py", f"import decimal\n{WRITES}")
     bench.define(stage("a", processor="p.py"))
     bench.succeed()

@@ -1,6 +1,6 @@
-"""A damaged marker, checkpoint or cache is told once, counts as missing, and the plain command sets all right.
+"""A damaged marker, checkpoint or cache gives one warning and counts as missing; the plain command repairs it.
 
-No verb, no flag: one warning that names the file, the work is redone, exit 0, the right bytes, and then silence.
+It names the file in one warning, redoes the work, exits with 0, and leaves the right bytes. The next run is silent.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from harmless_lives import lives
+from harmless_lives import bench_as_user
 from pipeline_bench import shell, unstamped
 from suites import full_but
 
 GIB = 1 << 30
 
-# Both note that they ran. `slow` fails once, behind a checkpoint; the next attempt goes on from it, or starts anew.
+# Both note that they ran. `slow` fails once, after a checkpoint. The next attempt resumes from it, or starts anew.
 FIRST = "echo first >> $HOME/notes; tr a-z A-Z < in.txt > $PIPELINE_OUTPUT_OUT"
 SLOW = """
 if test -e "$PIPELINE_OUTPUT_OUT"; then echo resumed >> $HOME/notes; else echo anew >> $HOME/notes; cp out/first.txt "$PIPELINE_OUTPUT_OUT"; fi
@@ -27,7 +27,7 @@ fi
 echo end >> "$PIPELINE_OUTPUT_OUT"
 """  # noqa: E501 - a shell script
 RIGHT = {"out/first.txt": b"SOME\nTEXT\n", "out/slow.txt": b"SOME\nTEXT\nend\n"}
-RESUMED = b"SOME\nTEend\n"  # seven bytes are kept and `end` is appended: what a resumed attempt makes, and nothing else
+RESUMED = b"SOME\nTEend\n"  # only a resumed attempt makes this: it keeps seven bytes and appends `end`
 
 
 class Pipeline:
@@ -54,18 +54,18 @@ class Pipeline:
         self.bench.write("notes", "")
 
     def run(self, *words):
-        """With its cache, whatever the suite is run with."""
+        """Run with the caches on, even if the suite runs without them."""
         return self.bench.run(*words, env={"HOME": str(self.bench.root), "OFFPIPE_PLAIN": ""})
 
     def outputs(self):
         return {path: self.bench.read(path) for path in RIGHT}
 
     def notes(self):
-        """What ran since this was asked last."""
+        """Return what ran since the last call."""
         path = self.bench.root / "notes"
-        found = path.read_text().split() if path.exists() else []
+        lines = path.read_text().split() if path.exists() else []
         path.write_text("")
-        return found
+        return lines
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def device(path):
 DAMAGED = "is damaged"
 LARGE = "is larger than"
 DAMAGES = {
-    # what becomes of the file, and what is told of it
+    # how the file is damaged, and what the warning says
     "empty": (put(b""), DAMAGED),
     "truncated": (put(lambda content: content[: len(content) // 2]), DAMAGED),
     "zeros, as a power cut leaves them": (put(lambda content: bytes(len(content))), DAMAGED),
@@ -125,17 +125,17 @@ OTHER_DAMAGES = ("another checksum", "that of another stage")
 
 
 def flipped(path):
-    """A digit of a digest turned into another: the same length, and JSON as before."""
+    """Change one digit of a digest: the length stays, and the file is still JSON."""
     content = path.read_bytes()
     at = content.index(b'"sha256":"') + 12 if b'"sha256":"' in content else content.index(b'",') - 4
     path.write_bytes(content[:at] + (b"0" if content[at : at + 1] != b"0" else b"1") + content[at + 1 :])
 
 
 def assert_one_warning(pipeline, done, path, what):
-    told = [line for line in unstamped(done.stderr).splitlines() if "warning" in line]
-    assert len(told) == 1, done.stderr
-    assert told[0].startswith(f"warning: {path}: {what}")
-    assert told[0].endswith(", and counts as missing")
+    warnings = [line for line in unstamped(done.stderr).splitlines() if "warning" in line]
+    assert len(warnings) == 1, done.stderr
+    assert warnings[0].startswith(f"warning: {path}: {what}")
+    assert warnings[0].endswith(", and counts as missing")
 
 
 def assert_quiet(pipeline):
@@ -147,7 +147,7 @@ def assert_quiet(pipeline):
 
 
 @pytest.mark.parametrize("damage", full_but([*DAMAGES, *OTHER_DAMAGES], ["truncated", *OTHER_DAMAGES]))
-def test_a_damaged_marker_is_told_once_and_its_stage_runs_again(pipeline, damage):
+def test_a_damaged_marker_gives_one_warning_and_its_stage_runs_again(pipeline, damage):
     pipeline.finish()
     pipeline.notes()
     path = pipeline.state / "stage_slow.json"
@@ -168,7 +168,7 @@ def test_a_damaged_marker_is_told_once_and_its_stage_runs_again(pipeline, damage
 
 
 @pytest.mark.parametrize("damage", full_but(DAMAGES, FEW_DAMAGES))
-def test_a_damaged_checkpoint_is_told_once_and_its_stage_starts_anew(pipeline, damage):
+def test_a_damaged_checkpoint_gives_one_warning_and_its_stage_starts_anew(pipeline, damage):
     pipeline.stop()
     path = pipeline.state / "progress_slow.json"
     make, what = DAMAGES[damage]
@@ -181,15 +181,15 @@ def test_a_damaged_checkpoint_is_told_once_and_its_stage_starts_anew(pipeline, d
     assert_quiet(pipeline)
 
 
-def test_a_sound_checkpoint_is_gone_on_from(pipeline):
-    """What the tests above would see, were the damaged ones believed."""
+def test_resumes_from_a_sound_checkpoint(pipeline):
+    """The tests above would see this if a run trusted the damaged checkpoints."""
     pipeline.stop()
     done = pipeline.run()
     assert (done.returncode, "warning" in done.stderr, pipeline.notes()) == (0, False, ["resumed"])
     assert pipeline.outputs()["out/slow.txt"] == RESUMED
 
 
-def test_the_checkpoint_of_another_stage_is_that_of_another_key_and_nothing_to_tell(pipeline):
+def test_a_checkpoint_with_another_key_is_discarded_without_a_warning(pipeline):
     pipeline.stop()
     path = pipeline.state / "progress_slow.json"
     pipeline.bench.write("state/progress_slow.json", re.sub(rb'("key": ?")', rb"\g<1>0", path.read_bytes()))
@@ -201,7 +201,7 @@ def test_the_checkpoint_of_another_stage_is_that_of_another_key_and_nothing_to_t
 
 @pytest.mark.full
 @pytest.mark.parametrize("damage", [*DAMAGES, "another checksum", "a marker"])
-def test_a_damaged_cache_is_told_once_and_nothing_runs_again(pipeline, damage):
+def test_a_damaged_cache_gives_one_warning_and_nothing_runs_again(pipeline, damage):
     pipeline.finish()
     pipeline.notes()
     path = pipeline.state / "files.json"
@@ -221,7 +221,7 @@ def test_a_damaged_cache_is_told_once_and_nothing_runs_again(pipeline, damage):
     "damage",
     full_but(["empty", "other bytes", "a directory with something in it", "a FIFO", "huge"], ["a FIFO"]),
 )
-def test_damaged_metrics_of_a_run_that_goes_on_keep_it_from_nothing(pipeline, damage):
+def test_damaged_metrics_do_not_keep_a_run_from_resuming(pipeline, damage):
     pipeline.stop()
     path = next(pipeline.state.glob("metrics_*.json"))
     make, what = DAMAGES[damage]
@@ -235,21 +235,21 @@ def test_damaged_metrics_of_a_run_that_goes_on_keep_it_from_nothing(pipeline, da
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_all_at_once_each_has_its_warning(pipeline):
+def test_each_of_several_damaged_files_has_its_warning(pipeline):
     pipeline.stop()
     damaged = [pipeline.state / name for name in ("files.json", "progress_slow.json", "stage_first.json")]
     for path in damaged:
         path.write_bytes(b"gone")
     done = pipeline.run()
-    told = sorted(line for line in unstamped(done.stderr).splitlines() if "warning" in line)
-    assert told == [f"warning: {path}: is damaged, and counts as missing" for path in damaged]
+    warnings = sorted(line for line in unstamped(done.stderr).splitlines() if "warning" in line)
+    assert warnings == [f"warning: {path}: is damaged, and counts as missing" for path in damaged]
     assert (done.returncode, pipeline.notes()) == (0, ["anew"])
     assert_quiet(pipeline)
     assert pipeline.run("verify", "--outputs").returncode == 0
 
 
 def test_a_committed_stage_of_a_killed_run_is_not_redone_for_its_marker(pipeline):
-    """The record of its commit is all that is needed: `first` has its marker again without running."""
+    """The record of its commit is enough: `first` gets its marker back without running."""
     pipeline.stop()
     (pipeline.state / "stage_first.json").write_bytes(b"gone")
     done = pipeline.run()
@@ -258,7 +258,7 @@ def test_a_committed_stage_of_a_killed_run_is_not_redone_for_its_marker(pipeline
     assert pipeline.notes() == ["resumed"]
 
 
-def test_those_who_only_look_tell_it_too_and_leave_it(pipeline):
+def test_verbs_that_only_read_warn_too_and_leave_the_damaged_file(pipeline):
     pipeline.finish()
     path = pipeline.state / "stage_slow.json"
     path.write_bytes(b"gone")
@@ -269,11 +269,11 @@ def test_those_who_only_look_tell_it_too_and_leave_it(pipeline):
     assert path.read_bytes() == b"gone"
 
 
-def test_in_json_and_with_quiet_a_warning_spoils_nothing(pipeline):
+def test_a_warning_spoils_neither_json_nor_a_quiet_run(pipeline):
     pipeline.finish()
     path = pipeline.state / "stage_slow.json"
     path.write_bytes(b"gone")
-    assert [one["stage"] for one in pipeline.bench.json("plan")["stages"] if one["decision"] == "run"] == ["slow"]
+    assert [stage["stage"] for stage in pipeline.bench.json("plan")["stages"] if stage["decision"] == "run"] == ["slow"]
     done = pipeline.run("run", "-q")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert pipeline.run().stderr == ""
@@ -282,9 +282,9 @@ def test_in_json_and_with_quiet_a_warning_spoils_nothing(pipeline):
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["stage_slow.json", "progress_slow.json", "files.json"])
 @pytest.mark.parametrize("user", ["root", "unprivileged"])
-def test_one_that_may_not_be_read_counts_as_missing(name, user):
-    """Root may read anything, so there is nothing to tell it."""
-    with lives("kernel", user) as bench:
+def test_a_file_that_cannot_be_read_counts_as_missing(name, user):
+    """Root can read any file, so it gets no warning."""
+    with bench_as_user("kernel", user) as bench:
         pipeline = Pipeline(bench)
         if name.startswith("progress"):
             pipeline.stop()

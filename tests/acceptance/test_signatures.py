@@ -1,4 +1,4 @@
-"""Signatures of the ledger: every invocation signs, nobody forges without the key, and no run goes on unsigned."""
+"""Signatures of the ledger: every invocation signs, a forgery needs the key, and no signed record goes on unsigned."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ A = shell("a", "cat in.txt > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"})
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """What each test copies: keys, and a pipeline that ran once, signed, and then was refused three times.
+    """Keys and a pipeline, for each test to copy: one signed run, and then three refused ones.
 
-    Such lines have no log.
+    The ledger lines of refused runs have no log.
     """
     base = tmp_path_factory.mktemp("template")
     keys, bench = make_keys(base), PipelineBench(base / "work")
@@ -176,7 +176,7 @@ def test_once_signed_nothing_is_written_without_a_key(signed, keys, monkeypatch)
 
 
 def unsigned_copy(bench):
-    """The same pipeline beside it, never signed."""
+    """Return the same pipeline, laid out beside it and never signed."""
     copy = PipelineBench(bench.root / "copy")
     copy.write("in.txt", "one\n")
     copy.define(A)
@@ -247,7 +247,7 @@ def test_a_file_that_is_no_public_key_is_refused_by_verify(signed, keys, fault):
 
 
 def forged(bench, change) -> State:
-    """A copy of the state in which the ledger was changed, and chained anew as its author would have."""
+    """Return a copy of the state with a changed ledger, chained anew as a forger would do it."""
     state = State(bench.root / "state", bench.root.parent / f"{bench.root.name}-forged")
     state.rewrite(LEDGER, change)
     return state
@@ -258,7 +258,7 @@ def verify(state, *words):
 
 
 def assert_found(state, keys, where, *, code=6):
-    """Without the key the forgery is perfect."""
+    """Check that only the public key shows the forgery: without it, `verify` finds nothing."""
     plain = state.verify()
     assert not (plain.exit_code or plain.damage or plain.incomplete)
     verified = state.verify(public_keys=[keys.key])
@@ -411,8 +411,8 @@ def test_after_a_change_of_keys_the_auditor_names_both(signed, keys, others):
     both = signed.succeed("verify", *keys.words, *others.words).stdout
     assert f"signed with {keys.id}: signatures on lines 2 to {last - 2}, covering 1 to {last - 2}" in both
     assert f"signed with {others.id}: signatures on lines {last} to {last}, covering 1 to {last}" in both
-    for given in (keys, others):
-        verified = signed.run("verify", *given.words)
+    for pair in (keys, others):
+        verified = signed.run("verify", *pair.words)
         assert verified.returncode == 6 and "bench: signed with a key that was not given (" in verified.stdout
         assert verified.stdout.count("data.signer") == 1
 
@@ -449,11 +449,11 @@ def test_a_record_that_is_keyed_and_signed_needs_both_keys(bench, keys, tmp_path
 
 
 def test_a_summary_names_the_signer_and_the_line(signed, keys):
-    named = json.loads(signed.run("verify", "--json", *keys.words).stdout)
-    assert named["signer"] == keys.id
-    assert named["signatures"] == {keys.id: [2, len(ledger(signed))]}
-    named = json.loads(signed.run("verify", "--json").stdout)
-    assert (named["signer"], named["signatures"]) == (keys.id, {})
+    summary = json.loads(signed.run("verify", "--json", *keys.words).stdout)
+    assert summary["signer"] == keys.id
+    assert summary["signatures"] == {keys.id: [2, len(ledger(signed))]}
+    summary = json.loads(signed.run("verify", "--json").stdout)
+    assert (summary["signer"], summary["signatures"]) == (keys.id, {})
 
 
 # ---- kills -----------------------------------------------------------------------------------------------------------

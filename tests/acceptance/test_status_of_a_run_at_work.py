@@ -1,4 +1,4 @@
-"""`status` tells which stages a run is at, and says so of no run that was killed."""
+"""`status` shows which stages a run is working on, and shows none for a run that was killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAITS = "touch $PIPELINE_STAGE.begun; until test -e go; do sleep 0.01; done; ech
 FAILS_ONCE = f"test $PIPELINE_ATTEMPT -ge 2 || exit 75; {WAITS}"
 
 
-def test_the_stages_that_work_are_named_with_their_attempt_and_since_when(bench):
+def test_working_stages_are_shown_with_their_attempt_and_its_start(bench):
     bench.define(
         shell("done", "echo >$PIPELINE_OUTPUT_OUT"),
         shell("waits", WAITS, needs=["done"]),
@@ -27,11 +27,11 @@ def test_the_stages_that_work_are_named_with_their_attempt_and_since_when(bench)
         r"\nrunning now: .*\n  waits  attempt 1 of 1, since \S+Z\n  again  attempt 2 of 2, since \S+Z\npending:\n",
         shown,
     )
-    told = json.loads(bench.run("status", "--json").stdout)["working"]
-    assert [(one["stage"], one["attempt"]) for one in told] == [("waits", 1), ("again", 2)]
+    working = json.loads(bench.run("status", "--json").stdout)["working"]
+    assert [(stage["stage"], stage["attempt"]) for stage in working] == [("waits", 1), ("again", 2)]
     run.send_signal(signal.SIGKILL)
     run.wait()
-    with open(bench.root / "locks/pipeline.lock", "rb") as lock:  # by another process, which has not said yet who it is
+    with open(bench.root / "locks/pipeline.lock", "rb") as lock:  # as a new run that has not written its name yet
         fcntl.flock(lock, fcntl.LOCK_EX)
         held = bench.run("status").stdout
     assert "running now" in held and "attempt 1" not in held

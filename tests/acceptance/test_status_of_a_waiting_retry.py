@@ -11,7 +11,7 @@ HOUR = 3600
 
 
 def ended(bench: PipelineBench, count: int) -> list[dict[str, object]]:
-    """Wait for the end of so many attempts, and return their records."""
+    """Wait until `count` attempts have ended, and return their records."""
     wait_for(lambda: len(bench.records("attempt.finished")) >= count)
     return bench.records("attempt.finished")
 
@@ -23,7 +23,7 @@ def seconds_between(earlier: str, later: str) -> float:
 def test_a_waiting_stage_is_shown_with_its_next_attempt_and_its_time(bench) -> None:
     retry = {"attempts": 3, "delaySeconds": [0.01, HOUR], "jitter": 0}
     bench.define(shell("again", "exit 75", retry=retry), shell("other", "exit 3"))
-    for attempts, last in ((3, 2), (6, 4)):  # in each part of the run two, and one of the other stage
+    for attempts, last in ((3, 2), (6, 4)):  # each part has two of `again`, and one of `other`
         run = bench.start("-k")
         record = [each for each in ended(bench, attempts) if each["data"]["stage"] == "again"][-1]
         assert record["data"]["attempt"] == last
@@ -36,8 +36,8 @@ def test_a_waiting_stage_is_shown_with_its_next_attempt_and_its_time(bench) -> N
         assert bench.json("status")["waiting"] == []
 
 
-def test_the_time_is_that_at_which_the_attempt_starts(bench, tmp_path_factory) -> None:
-    """The same run id draws the same fraction of every delay, here of one that is 100,000 times shorter."""
+def test_the_time_shown_is_when_the_next_attempt_starts(bench, tmp_path_factory) -> None:
+    """The same run id draws the same fraction of every delay. The second delay is 100,000 times shorter."""
     retry = {"attempts": 2, "delaySeconds": HOUR, "maxDelaySeconds": HOUR}
     bench.define(shell("again", "exit 75", retry=retry))
     bench.start("--run-id", "fixed")

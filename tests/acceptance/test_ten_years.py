@@ -1,4 +1,4 @@
-"""Ten years of nights: what a run, `status` and `runs` read does not grow with the ledger, which stays small."""
+"""Ten years of nights: the ledger stays small, and what a run, `status` and `runs` read does not grow with it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NIGHTS = 3650
-LARGEST = 10_000_000  # bytes of a ledger of so many nights
-BLOCKS = 1 << 19  # bytes: a few blocks at the end of the ledger, which each reader of it takes
+LARGEST = 10_000_000  # bytes, of the ledger of these nights
+BLOCKS = 1 << 19  # bytes: each reader takes a few blocks at the end of the ledger
 COUNTED = """\
 import runner.__main__
 code = runner.__main__.main()
@@ -44,7 +44,7 @@ print(calls, file=sys.stderr)
 
 
 def bytes_read(bench: PipelineBench, *words: str) -> int:
-    """Run the command line in an interpreter of its own; return the bytes that it read, those of modules included."""
+    """Run the command line in an interpreter of its own; return the bytes that it read, including modules."""
     argv = [sys.executable, "-c", COUNTED, words[0], str(bench.spec), *words[1:]]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def nights(count: int) -> Iterable[tuple[str, str, LedgerEntry]]:
 
 @pytest.fixture
 def old(tmp_path) -> PipelineBench:
-    """A pipeline with ten years behind it, beside the same on its first day: the directories `old` and `new`."""
+    """A pipeline after ten years, in the directory `old`; the same one on its first day is beside it, in `new`."""
     for name in ("new", "old"):
         bench = PipelineBench(tmp_path / name)
         bench.write("in.txt", "x\n")
@@ -113,7 +113,7 @@ def test_ten_years_of_nights_with_work_fit_into_a_small_ledger(bench) -> None:
         sizes.append(ledger.stat().st_size)
         entries.append(len([*state.rglob("*")]))
     assert (sizes[-1] - sizes[-2]) * NIGHTS < LARGEST
-    assert entries[-1] == entries[-2] == entries[-3], "but for the ledger's lines nothing grows"
+    assert entries[-1] == entries[-2] == entries[-3], "nothing grows except the ledger"
 
 
 @pytest.mark.full
@@ -129,4 +129,4 @@ def test_each_of_ten_thousand_invocations_is_listed_with_a_few_calls(bench) -> N
     argv = [sys.executable, "-c", CALLS, "runs", str(bench.spec)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") == 10_000
-    assert int(done.stderr) < 10_000 * 250, "of functions; unlike seconds they are the same on a slow machine"
+    assert int(done.stderr) < 10_000 * 250, "function calls: unlike seconds, they are the same on a slow machine"

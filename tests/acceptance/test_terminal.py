@@ -1,4 +1,4 @@
-"""What a terminal shows: how many stages are done and how many failed, and names in the room that it has."""
+"""What a terminal shows: how many stages are done, how many failed, and stage names as far as they fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = "align.2026-11-28.plate-07.well-A01.paired.end"
 
 
 class Terminal:
-    """A pseudo-terminal: programs write to `end`, and `shown` has what was read of it."""
+    """A pseudo-terminal: programs write to `end`, and `shown` has what was read from it."""
 
     def __init__(self, columns: int) -> None:
         self._master, self.end = os.openpty()

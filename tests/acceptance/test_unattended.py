@@ -44,7 +44,7 @@ def moved(bench, text: str) -> str:
 
 
 def sh(bench, command: str) -> subprocess.CompletedProcess[str]:
-    """What cron does with a command, but that `offpipe` and `mail` are found."""
+    """Run a command as cron does, except that `offpipe` and `mail` are found."""
     path = f"{bench.root}/.venv/bin:{bench.root}/bin:/usr/bin:/bin"
     env = {"HOME": str(bench.root), "LOGNAME": "x", "SHELL": "/bin/sh", "PATH": path}
     words = ["/bin/sh", "-c", moved(bench, command)]
@@ -77,7 +77,7 @@ def test_systemd_finds_no_fault_in_the_units(nightly, spoilt) -> None:
 def test_the_line_of_cron_prints_only_if_the_run_fails(nightly) -> None:
     (line,) = [line for line in the("", "MAILTO").splitlines() if not line.startswith("MAILTO")]
     fields = line.split(maxsplit=5)
-    assert fields[:5] == ["40", "2", "*", "*", "*"] and "%" not in fields[5], "cron makes line ends of %"
+    assert fields[:5] == ["40", "2", "*", "*", "*"] and "%" not in fields[5], "cron turns % into line ends"
     failed = sh(nightly, fields[5])
     assert failed.returncode == 1 and f"\nnext: cd {nightly.root} && offpipe run -q" in failed.stderr
     nightly.write(".venv/bin/offpipe", f"#!{sys.executable}\nimport sys\nsys.path.insert(0, '{ROOT}')\n"
@@ -114,7 +114,7 @@ def test_the_program_for_failures_mails_what_failed(nightly) -> None:
     assert "audit_ledger.jsonl: " in nightly.read("mailed").decode()
 
 
-def test_the_dead_mans_switch_tells_of_nights_without_a_good_run(nightly) -> None:
+def test_the_dead_mans_switch_reports_nights_without_a_good_run(nightly) -> None:
     run, look = the("sh", "touch"), the("sh", "find")
     assert sh(nightly, run).returncode == 1
     assert "no good run" in sh(nightly, look).stdout
@@ -127,7 +127,7 @@ def test_the_dead_mans_switch_tells_of_nights_without_a_good_run(nightly) -> Non
 
 
 @pytest.mark.full
-def test_the_commands_of_the_page_exist_and_do_what_is_said(nightly) -> None:
+def test_the_commands_of_the_page_exist_and_do_what_it_says(nightly) -> None:
     nightly.write("mended", "")
     assert sh(nightly, "offpipe run -q nightly.json").returncode == 0
     sizes = sh(nightly, the("sh", "df -h"))

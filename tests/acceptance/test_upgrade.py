@@ -1,4 +1,4 @@
-"""A run may take all night; an upgrade of the installation in that time must not hurt it."""
+"""A run may take all night. An upgrade of the installation during that time must not hurt it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def say(*words: str, name: str = "say", **fields: object) -> dict[str, object]:
     return {"name": name, "command": command, "outputs": {"out": f"out/{name}.txt"}, **fields}
 
 
-def said(bench, name: str = "say") -> list[str]:
+def printed(bench, name: str = "say") -> list[str]:
     return bench.read(f"out/{name}.txt").decode().split("\n")[:-1]
 
 
@@ -44,9 +44,9 @@ def test_numbers_stay_as_the_json_spells_them_and_text_as_it_was_typed(bench):
     bench.define(say(*words), vars={"a": "012", "b": "x", "c": 1, "d": True})
     bench.spec.write_text(bench.spec.read_text().replace('"c": 1', '"c": 12.50').replace('"b": "x"', '"b": 1e5'))
     bench.succeed()
-    assert said(bench) == ["012", "1e5", "12.50", "true"]
+    assert printed(bench) == ["012", "1e5", "12.50", "true"]
     bench.succeed("--var", "a=1e5", "--var", "c=12.500", "--var", "d=false", "--var", "b=2")
-    assert said(bench) == ["1e5", "2", "12.500", "false"]
+    assert printed(bench) == ["1e5", "2", "12.500", "false"]
 
 
 def test_a_value_is_inserted_once_and_literally(bench):
@@ -58,8 +58,8 @@ def test_a_value_is_inserted_once_and_literally(bench):
         vars={"text": "{inputs.x} {vars.label} {python}", "label": "x", "name": "a[1]*"},
     )
     bench.succeed()
-    assert said(bench) == ["{inputs.x} {vars.label} {python}", "{inputs.x}", "{x}"]
-    assert said(bench, "file") == ["in/a[1]*.txt"]
+    assert printed(bench) == ["{inputs.x} {vars.label} {python}", "{inputs.x}", "{x}"]
+    assert printed(bench, "file") == ["in/a[1]*.txt"]
 
 
 def test_only_the_users_of_a_var_run_again(bench):
@@ -69,7 +69,7 @@ def test_only_the_users_of_a_var_run_again(bench):
     assert planned.splitlines()[1] == "two  skip" and "one  run " in planned
     bench.succeed("--var", "a=2")
     assert sorted(record["data"]["stage"] for record in bench.records("stage.commit")) == ["one", "one", "two"]
-    assert said(bench, "one") == ["2"]
+    assert printed(bench, "one") == ["2"]
     assert [line.split()[:2] for line in bench.succeed("plan").stdout.splitlines()] == [["one", "run"], ["two", "skip"]]
 
 
@@ -84,9 +84,9 @@ def test_a_file_sets_vars_and_the_command_line_wins(bench):
     bench.define(say("{vars.a}", "{vars.b}", "{vars.c}"), vars={"a": 1, "b": "x", "c": 1})
     vars_file = bench.write("vars.json", '{"a": 2.0, "b": "7"}')
     bench.succeed("--vars", str(vars_file), "--var", "a=3")
-    assert said(bench) == ["3", "7", "1"]
+    assert printed(bench) == ["3", "7", "1"]
     bench.succeed("--vars", str(vars_file))
-    assert said(bench) == ["2.0", "7", "1"]
+    assert printed(bench) == ["2.0", "7", "1"]
 
 
 @pytest.mark.parametrize(
@@ -190,4 +190,4 @@ def test_a_run_with_vars_and_nothing_to_do_needs_no_plan(bench, monkeypatch):
     bench.write("vars.json", '{"a": "3"}')
     assert quick.answer([str(bench.spec), "-q", *words]) is None
     bench.succeed("-q", *words, cwd=bench.root)
-    assert said(bench) == ["3", "2"]
+    assert printed(bench) == ["3", "2"]

@@ -10,7 +10,7 @@ __all__ = ["workers"]
 
 @pytest.fixture
 def make_bench(tmp_path):
-    """Make a pipeline below tmp_path, which holds other things, too."""
+    """Make pipelines, each in its own directory: tests put other files into tmp_path, too."""
     opened = []
 
     def make(name):
@@ -20,8 +20,8 @@ def make_bench(tmp_path):
         return opened[-1]
 
     yield make
-    for each in opened:
-        each.close()
+    for opened_bench in opened:
+        opened_bench.close()
 
 
 @pytest.fixture
@@ -41,5 +41,5 @@ def make_cluster(tmp_path):
         return opened[-1]
 
     yield make
-    for each in opened:
-        each.close()
+    for cluster in opened:
+        cluster.close()

@@ -1,4 +1,4 @@
-"""Whatever is killed or stopped, no line is published twice, none is lost, and the record says what happened."""
+"""Kills and stops on a cluster: no line is lost or published twice, and the record says what happened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline_bench import children, descendants, is_running, kill, kill_and_awa
 
 ONCE = "[ -e {here}/{name} ] || {{ touch {here}/{name}; exec sleep 1000; }}; echo {name} >>$PIPELINE_OUTPUT_OUT"
 
-# Appends lines 1 to 3, takes a checkpoint, and waits; its successor goes on behind them when it has gone on, too.
+# Appends lines 1 to 3, takes a checkpoint and waits. The next attempt appends line 4 once this one has gone on.
 ZOMBIE = """
 import json, os, time
 here, out = {here!r}, os.environ["PIPELINE_OUTPUT_OUT"]
@@ -46,7 +46,7 @@ with open(out, "a") as file:
     file.write("4\\n")
 """
 
-# Makes a directory; the first attempt makes it again when its successor is at work, and the last one waits for that.
+# Fills a directory. The first attempt keeps filling it until the next one is at work, which waits for its last file.
 TREE = """
 import contextlib, os, time
 here, out = {here!r}, os.environ["PIPELINE_OUTPUT_OUT"]
@@ -74,9 +74,9 @@ await_file("gone-on")
 
 @pytest.fixture
 def here(tmp_path):
-    made = tmp_path / "here"
-    made.mkdir()
-    return made
+    directory = tmp_path / "here"
+    directory.mkdir()
+    return directory
 
 
 def worker_of(cluster, pid):
@@ -84,13 +84,13 @@ def worker_of(cluster, pid):
 
 
 def stage_process(bench, *marks):
-    """The process of a stage that has left these marks."""
+    """Return the process of a stage at work, once it has left these marks."""
     wait_for(lambda: all(mark.exists() for mark in marks), "the stage's marks")
     return wait_for(bench.program_processes, "a stage at work")[0]
 
 
 def start_zombie(bench, cluster, here):
-    """Start a run whose stage has taken a checkpoint, and waits to go on."""
+    """Start a run; return it when its stage has taken a checkpoint and waits."""
     bench.write("zombie.py", ZOMBIE.format(here=str(here)))
     bench.define({"name": "a", "command": ["python3", "zombie.py"], "outputs": {"out": "out/a.txt"}})
     process = bench.start("--cluster", str(cluster.file))
@@ -103,7 +103,7 @@ def kill_launchers(worker):
         kill(launcher)
 
 
-def test_a_stage_whose_worker_is_killed_runs_again_and_that_counts_as_no_attempt(bench, make_cluster, here):
+def test_a_stage_whose_worker_is_killed_runs_again_without_a_retry(bench, make_cluster, here):
     cluster = make_cluster("one", "two")
     bench.define(shell("a", ONCE.format(here=here, name="a")))
     process = bench.start("--cluster", str(cluster.file))
@@ -121,7 +121,7 @@ def test_a_stage_whose_worker_is_killed_runs_again_and_that_counts_as_no_attempt
 
 
 @pytest.mark.full
-def test_a_launcher_that_is_killed_costs_its_stages_and_not_its_worker(bench, make_cluster, here):
+def test_a_killed_launcher_loses_its_stages_and_not_its_worker(bench, make_cluster, here):
     cluster = make_cluster("one")
     bench.define(shell("a", ONCE.format(here=here, name="a")))
     process = bench.start("--cluster", str(cluster.file))
@@ -150,14 +150,14 @@ def test_a_stage_that_is_lost_three_times_fails_as_retryable(bench, make_cluster
 @pytest.mark.full
 @pytest.mark.parametrize("goes_on", [pytest.param("the launcher", marks=pytest.mark.full), "the worker"])
 def test_nothing_that_a_given_up_attempt_writes_is_published(bench, make_cluster, here, goes_on):
-    """The stopped worker's stage goes on; the next attempt has resumed from its checkpoint meanwhile."""
+    """The stage of the stopped worker goes on after the next attempt has resumed from its checkpoint."""
     cluster = make_cluster("one", "two", **TTL)
     process = start_zombie(bench, cluster, here)
     name = worker_of(cluster, stage_process(bench))
     cluster.kill(name, signal.SIGSTOP)
     wait_for((here / "resumed").exists, "the next attempt")
     assert (here / "resumed").read_text() == "1\n2\n3\n"
-    if goes_on == "the worker":  # ends its stage at once, or after what it writes
+    if goes_on == "the worker":  # it ends its stage when it goes on, so the stage writes first
         (here / "go").touch()
         wait_for((here / "gone-on").exists, "the writing of the attempt that was given up")
         cluster.kill(name, signal.SIGCONT)
@@ -173,7 +173,7 @@ def test_nothing_that_a_given_up_attempt_writes_is_published(bench, make_cluster
 
 
 def assert_leftovers_go(bench):
-    """The next attempt of the stage removes what an attempt that was given up has left."""
+    """Check that the next attempt of the stage removes what the one that was given up has left."""
     wait_for(lambda: not bench.program_processes(), "the end of the attempt that was given up")
     assert bench.leftovers() != []
     assert bench.skips_everything()
@@ -257,14 +257,14 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(be
 @pytest.mark.full
 def test_two_runs_share_a_cluster(make_bench, workers):
     benches, started = [make_bench("first"), make_bench("second")], []
-    for each in benches:
-        each.define(*(shell(f"s{number}", f"echo {number} >$PIPELINE_OUTPUT_OUT") for number in range(12)))
-        started.append(each.start("--cluster", str(workers.file)))
-    for each, process in zip(benches, started, strict=True):
+    for bench in benches:
+        bench.define(*(shell(f"s{number}", f"echo {number} >$PIPELINE_OUTPUT_OUT") for number in range(12)))
+        started.append(bench.start("--cluster", str(workers.file)))
+    for bench, process in zip(benches, started, strict=True):
         stdout, stderr = process.communicate(timeout=30)
         assert process.returncode == 0, stdout + stderr
-        assert [each.read(f"out/s{number}.txt") for number in range(12)] == [b"%d\n" % number for number in range(12)]
-        assert not any(attempt.lost for attempt in ended(each))
+        assert [bench.read(f"out/s{number}.txt") for number in range(12)] == [b"%d\n" % number for number in range(12)]
+        assert not any(attempt.lost for attempt in ended(bench))
 
 
 @pytest.mark.full
@@ -310,7 +310,7 @@ def test_a_link_to_the_root_that_a_stage_leaves_is_not_followed(bench, workers, 
 @pytest.mark.full
 @pytest.mark.parametrize("what", ["the launcher", "the worker"])
 def test_attempts_that_wait_for_a_worker_are_not_lost_with_it(bench, make_cluster, here, what):
-    """Only the one at work is, each time: the others have not started."""
+    """Each time only the attempt at work is lost: the others have not started."""
     cluster = make_cluster("w0")
     held = f"touch {here}/$PIPELINE_STAGE.$PIPELINE_ATTEMPT; until [ -e {here}/go ]; do sleep 0.02; done"
     bench.define(*(shell(f"s{number}", f"{held}; echo >$PIPELINE_OUTPUT_OUT") for number in range(6)))
@@ -337,7 +337,7 @@ def lost_stages(bench):
 
 @pytest.mark.full
 def test_a_worker_that_can_take_no_lease_is_left_out_by_name(bench, make_cluster):
-    """It would be free at once each time, and so take, and lose, the attempts of all stages."""
+    """Otherwise it would always be free again at once, and take and lose the attempts of all stages."""
     cluster = make_cluster("one")
     bench.define(
         shell("a", "rm -rf state/tmp/cluster-*; echo >$PIPELINE_OUTPUT_OUT"),

@@ -1,4 +1,4 @@
-"""A signal ends a run on a cluster as it ends any other, whoever else gets it, and whoever does not answer."""
+"""A signal ends a run on a cluster like any other run, whoever else gets the signal or does not answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_signal_to_the_whole_group_ends_local_workers_only_after_their_stages(
 
 @pytest.mark.full
 @pytest.mark.parametrize("stopped", ["worker", "scheduler"])
-def test_a_signal_ends_a_run_although_something_is_stopped(bench, make_cluster, stopped):
+def test_a_signal_ends_a_run_although_its_worker_or_scheduler_is_stopped(bench, make_cluster, stopped):
     cluster = make_cluster("one")
     bench.define(shell("a", "touch began; exec sleep 1000"))
     process = bench.start("--cluster", str(cluster.file))

@@ -1,4 +1,4 @@
-"""A worker that would not run the stages as this machine does is left out by name, also one that joins later."""
+"""A run leaves out, by name, a worker that would run stages differently, even one that joins later."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_patched(tmp_path, monkeypatch):
 
 
 def two_stages(bench, here):
-    """Two stages; the second starts when the test lets the first one end."""
+    """Define two stages; the second starts when the test lets the first one end."""
     bench.define(
         shell("a", f"touch {here}/a; until [ -e {here}/go ]; do sleep 0.01; done; echo a >$PIPELINE_OUTPUT_OUT"),
         shell("b", "echo b >$PIPELINE_OUTPUT_OUT", needs=["a"]),
@@ -53,7 +53,7 @@ def two_stages(bench, here):
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_a_worker_that_differs_is_left_out_by_name(bench, make_cluster, add_patched, patch):
-    code, says = PATCHES[patch]
+    code, reason = PATCHES[patch]
     cluster = make_cluster("good")
     add_patched(cluster, "bad", code)
     cluster.await_workers(2)
@@ -61,8 +61,8 @@ def test_a_worker_that_differs_is_left_out_by_name(bench, make_cluster, add_patc
     done = bench.succeed("--cluster", str(cluster.file), "-j4")
     assert used(bench) == {"good"}
     (warning,) = [record["data"] for record in bench.records("run.warning")]
-    assert "bad" in warning["where"] and says in warning["what"], warning
-    assert says in done.stderr
+    assert "bad" in warning["where"] and reason in warning["what"], warning
+    assert reason in done.stderr
 
 
 def test_a_later_worker_that_differs_is_left_out_too(bench, make_cluster, add_patched, tmp_path):
@@ -117,7 +117,7 @@ def test_a_worker_with_another_version_of_what_a_key_names_is_left_out(bench, ma
     plain = shell("a", "echo >$PIPELINE_OUTPUT_OUT")
     bench.define(plain)
     bench.succeed("--cluster", str(cluster.file))
-    assert not bench.records("run.warning"), "no key names it"
+    assert not bench.records("run.warning"), "no key names pluggy yet"
     code = "import os, pluggy; open(os.environ['PIPELINE_OUTPUT_OUT'], 'w').write(pluggy.__version__)"
     bench.write("p.py", code)
     bench.define(plain, {"name": "p", "processor": "p.py", "outputs": {"out": "out/p.txt"}})
@@ -130,7 +130,7 @@ def test_a_worker_with_another_version_of_what_a_key_names_is_left_out(bench, ma
 
 @pytest.mark.parametrize("identity", ["name", "content"])
 def test_the_program_of_the_worker_is_on_record_or_refused(bench, make_cluster, tmp_path, identity):
-    """Each machine may have its own /usr/bin; a key that names the content of a program admits one version only."""
+    """Each machine may have its own /usr/bin, but a key with the content of a program admits only one version."""
     here, there = tmp_path / "bin/tool", tmp_path / "other"
     here.parent.mkdir()
     for path in (here, there):

@@ -1,6 +1,6 @@
-"""Random kills of runner, workers, launchers and scheduler, aimed at stages at work: nothing lost, nothing doubled.
+"""Random kills of runner, workers, launchers and scheduler, while stages are at work: nothing is lost or doubled.
 
-A few seeds; OFFPIPE_SWEEP=all takes 40, with about 140 kills.
+Takes 5 seeds; with OFFPIPE_SWEEP=all it takes 40, which means about 140 kills.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def await_work(bench, process, before):
     wait_for(lambda: process.poll() is not None or len(bench.records("attempt.started")) > before)
 
 
-def inject_fault(fault, process, cluster, chosen):
-    """Kill or stop something; a worker gets a successor."""
-    name, worker = chosen.choice([pair for pair in cluster.workers.items() if pair[1].poll() is None])
+def inject_fault(fault, process, cluster, rng):
+    """Kill or stop a process; add a new worker in place of a worker."""
+    name, worker = rng.choice([pair for pair in cluster.workers.items() if pair[1].poll() is None])
     if fault == "runner":
         kill(process.pid)
     elif fault == "scheduler":
@@ -67,17 +67,17 @@ def inject_fault(fault, process, cluster, chosen):
 
 @pytest.mark.parametrize("seed", range(40 if ALL else 5))
 def test_random_kills_lose_and_double_nothing(bench, make_cluster, seed):
-    chosen, outputs, exits = random.Random(seed), define(bench), []
-    cluster, left = make_cluster("one", "two", **TTL), chosen.randint(2, 5)
+    rng, outputs, exits = random.Random(seed), define(bench), []
+    cluster, left = make_cluster("one", "two", **TTL), rng.randint(2, 5)
     while exits[-1:] != [0]:
         process = bench.start("--cluster", str(cluster.file), "--cluster-wait", "10")
         before = len(bench.records("attempt.started"))
         while left and process.poll() is None:
             await_work(bench, process, before)
-            time.sleep(chosen.random() * 0.8)  # anywhere in the work, and not for a fact
+            time.sleep(rng.random() * 0.8)  # waits for no fact: the fault may come anywhere in the work
             if process.poll() is None:
                 left -= 1
-                inject_fault(chosen.choice(FAULTS), process, cluster, chosen)
+                inject_fault(rng.choice(FAULTS), process, cluster, rng)
         stderr = process.communicate(timeout=60)[1]
         exits.append(process.returncode)
         assert process.returncode in {0, 74, 75, -signal.SIGKILL}, stderr

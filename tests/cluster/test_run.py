@@ -1,4 +1,4 @@
-"""A run on a cluster means what it means on one machine."""
+"""A run on a cluster has the keys, outputs and records of a run on one machine."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ EACH = {
 
 
 def define(bench, script=MEET, *more):
-    """Define two stages, which each wait for the other by default, one after them, one in Python, and some more."""
+    """Define two stages that wait for each other by default, one after them, one in Python, and `more`."""
     pair = [shell(own, script.format(own=own, other=other)) for own, other in ("ab", "ba")]
     bench.write("py.py", CODE)
     bench.define(*pair, JOIN, PYTHON, *more, processorIdentity="content")
 
 
 def nodes(bench):
-    return {each["data"]["stage"]: each["data"]["node"] for each in bench.records("attempt.finished")}
+    return {record["data"]["stage"]: record["data"]["node"] for record in bench.records("attempt.finished")}
 
 
 def test_two_workers_share_the_stages_and_are_on_record(bench, workers):
     define(bench)
     bench.succeed("--cluster", str(workers.file))
-    found, host = nodes(bench), socket.gethostname()
-    assert {found["a"], found["b"]} == {f"{host}/one", f"{host}/two"}
+    node_of, host = nodes(bench), socket.gethostname()
+    assert {node_of["a"], node_of["b"]} == {f"{host}/one", f"{host}/two"}
     assert bench.read("out/py.txt") == b"a\nb\na\nb\n"
     isolation = bench.records("run.start")[0]["data"]["isolation"]
     assert isolation["level"] == "kernel" and isolation["cluster"] == str(workers.file)
@@ -58,7 +58,7 @@ def test_keys_outputs_and_records_are_those_of_one_machine(make_bench, workers):
 
 
 def record_of(bench):
-    """What must be the same on each machine: events, commits, and how attempts ended, without their node."""
+    """Return what must not depend on the machine: events, commits, and how attempts ended, without their node."""
     commits = [record["data"] for record in bench.records("stage.commit")]
     attempts = [record["data"] for record in bench.records("attempt.finished")]
     return {
@@ -77,7 +77,7 @@ def test_a_failure_and_a_retry_are_those_of_one_machine(bench, workers):
     )
     done = bench.run("-k", "--cluster", workers.address)
     assert done.returncode == 1, done.stderr
-    assert [(one["exit"], one["timedOut"]) for one in bench.attempts("late")] == [(75, False), (0, False)]
+    assert [(attempt["exit"], attempt["timedOut"]) for attempt in bench.attempts("late")] == [(75, False), (0, False)]
     assert bench.attempts("slow")[0]["timedOut"]
 
 
@@ -90,7 +90,7 @@ def test_a_stage_on_a_worker_does_not_reach_dask(bench, workers):
 
 
 @pytest.mark.full
-def test_local_workers_say_nothing_but_the_run(bench):
+def test_local_workers_write_nothing_to_stderr(bench):
     define(bench)
     done = bench.succeed("--cluster", "local:2")
     lines = unstamped(done.stderr).splitlines()
@@ -100,8 +100,8 @@ def test_local_workers_say_nothing_but_the_run(bench):
 
 
 @pytest.mark.full
-def test_what_dask_logs_of_a_killed_local_worker_stays_away_from_stderr(bench):
-    """Its scheduler and its nanny log warnings in the runner."""
+def test_dask_logs_nothing_to_stderr_about_a_killed_local_worker(bench):
+    """Dask's scheduler and nanny log warnings in the runner's process."""
     bench.define(shell("a", "[ -e began ] || { touch began; exec sleep 1000; }; echo >$PIPELINE_OUTPUT_OUT"))
     process = bench.start("--cluster", "local:1")
     wait_for(lambda: bench.exists("began"), "the stage")

@@ -25,7 +25,7 @@ pathlib.Path(os.environ["PIPELINE_OUTPUT_OUT"]).write_text("".join(part.read_tex
 
 @pytest.fixture
 def slow_view(tmp_path):
-    """Build the library for one machine, which sees files below a place as they were some seconds ago."""
+    """Build the library with which a machine sees the files below a place as they were `age` seconds ago."""
     if not shutil.which("cc"):
         pytest.skip("cc is not installed, and the library must be compiled")
 
@@ -46,7 +46,7 @@ def slow_view(tmp_path):
 
 @pytest.fixture
 def add_slow(bench, slow_view, tmp_path):
-    """Add a worker whose every process, stages too, has a slow view of the workspace."""
+    """Add a worker with a slow view of the workspace in all of its processes, stages included."""
 
     def add(cluster, name, *words, age=5):
         etc = tmp_path / f"etc-{name}"
@@ -59,10 +59,10 @@ def add_slow(bench, slow_view, tmp_path):
 
 
 def define(bench, tmp_path):
-    """Define a stage for the first worker and one for the second; the first reads what was replaced just now."""
-    made = "cat in.txt >$PIPELINE_OUTPUT_OUT; mkdir $PIPELINE_OUTPUT_TREE; cp in.txt $PIPELINE_OUTPUT_TREE/copy"
+    """Define a stage for each of two workers; the first reads a file that was replaced just now."""
+    script = "cat in.txt >$PIPELINE_OUTPUT_OUT; mkdir $PIPELINE_OUTPUT_TREE; cp in.txt $PIPELINE_OUTPUT_TREE/copy"
     bench.define(
-        shell("a", made, inputs={"x": "in.txt"}, outputs={"out": "out/a.txt", "tree": "out/tree/"},
+        shell("a", script, inputs={"x": "in.txt"}, outputs={"out": "out/a.txt", "tree": "out/tree/"},
               resources={"memoryMiB": 500}),
         {"name": "b", "processor": "consume.py", "inputs": {"x": "out/a.txt", "tree": "out/tree/"},
          "outputs": {"out": "out/b.txt"}, "resources": {"cpus": 3}},

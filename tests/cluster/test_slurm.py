@@ -1,4 +1,4 @@
-"""The script of docs/cluster.md, without Slurm: what stands for `sbatch` starts a job here."""
+"""The script in docs/cluster.md, without Slurm: a stand-in for `sbatch` starts the jobs on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_script_for_slurm_runs_a_pipeline_and_cancels_its_jobs(bench, tmp_pa
     path = f"{tmp_path}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     done = subprocess.run(
         [sys.executable, "submit.py"], cwd=bench.root, capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},  # it makes files there
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},  # Dask writes files to HOME
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = list(tmp_path.glob("job.*.sh"))

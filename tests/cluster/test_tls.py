@@ -1,4 +1,4 @@
-"""The configuration of docs/cluster.md: scheduler, workers and the run talk by TLS."""
+"""With the configuration in docs/cluster.md, the scheduler, the workers and the run talk over TLS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAKE_KEY = (
 )
 
 
-def test_a_cluster_with_the_configuration_of_the_page_needs_its_keys(bench, make_cluster, tmp_path, monkeypatch):
+def test_a_cluster_with_the_documented_configuration_needs_its_keys(bench, make_cluster, tmp_path, monkeypatch):
     subprocess.run(MAKE_KEY.split(), cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "ca.pem").write_bytes((tmp_path / "cert.pem").read_bytes())
     page = re.search(r"```yaml\n(.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)[1]

@@ -1,4 +1,4 @@
-"""Runs without work save the digest cache beside each other and beside a run that recovers; nobody is hurt by it."""
+"""Runs without work can save the digest cache at the same time, also during a recovery, without harm."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ for _ in range(150):
 
 @contextlib.contextmanager
 def savers(bench, *sizes):
-    """Hold processes that save caches of these many entries again and again, as soon as all of them are there."""
+    """Hold processes that save caches of these sizes (in entries) again and again, once all of them are ready."""
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     bench.succeed()
     processes = [
@@ -67,19 +67,19 @@ def assert_unhurt(processes):
 
 
 def test_a_half_written_cache_never_takes_the_place_of_a_whole_one(bench):
-    seen = set()
+    sizes = set()
 
     def look():
-        seen.add(len(json.loads(bench.read("state/files.json"))["files"]))
+        sizes.add(len(json.loads(bench.read("state/files.json"))["files"]))
         return have_ended(processes)
 
     with savers(bench, 3000, 5000, 8000) as processes:
         wait_for(look, "the end")
         assert_unhurt(processes)
-    assert seen <= {3000, 5000, 8000}
+    assert sizes <= {3000, 5000, 8000}
 
 
-def test_recovery_and_those_who_save_do_not_get_in_each_others_way(bench):
+def test_recovery_and_concurrent_saves_do_not_disturb_each_other(bench):
     paths = StatePaths(str(bench.root / "state"), str(bench.root / "locks"))
 
     def run_recovery():
@@ -93,7 +93,7 @@ def test_recovery_and_those_who_save_do_not_get_in_each_others_way(bench):
     assert not bench.exists("state/tmp")
 
 
-def test_what_a_killed_save_or_a_killed_recovery_left_goes_with_the_next_run_that_works(bench):
+def test_the_next_run_with_work_removes_what_a_killed_save_or_recovery_left(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     bench.succeed()
     bench.write("state/tmp/files.0a1b2c3d.json", '{"half')

@@ -1,4 +1,4 @@
-"""The checkpoint contract as programs in shell and awk use it: what is kept, what is cut, what is thrown away."""
+"""The checkpoint contract as programs in shell and awk use it: what is kept, what is cut, what is removed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pipeline_bench import kill, shell, wait_for
 
 LINES = [f"line {number}\n" for number in range(1, 201)]
 
-# Numbers the lines of its input from where the progress file says, and checkpoints every 20. Kills itself twice, each
-# time with lines written that no checkpoint vouches for. What it works on is noted.
+# Numbers the lines of its input, from the offset in the progress file on, and checkpoints every 20. Kills itself twice,
+# each time after lines that no checkpoint vouches for. Notes each line that it works on.
 AWK = r"""
 BEGIN {
     out = ENVIRON["PIPELINE_OUTPUT_OUT"]; progress = ENVIRON["PIPELINE_PROGRESS"]; key = ENVIRON["PIPELINE_KEY"]
@@ -51,12 +51,12 @@ def test_an_awk_program_that_checkpoints_ends_with_the_bytes_of_an_undisturbed_r
     assert bench.read("out.txt").decode() == "".join(f"{n}: {line}" for n, line in enumerate(LINES, 1))
     worked = [int(word) for word in bench.read("notes").split()]
     assert worked == [*range(1, 76), *range(61, 152), *range(141, 201)]
-    assert [one["signal"] for one in bench.attempts("number")] == ["SIGKILL", "SIGKILL", None]
+    assert [attempt["signal"] for attempt in bench.attempts("number")] == ["SIGKILL", "SIGKILL", None]
     assert bench.leftovers() == []
 
 
 def vouching(outputs, *, key="$PIPELINE_KEY", then="exit 1"):
-    """A first attempt that leaves `kept` + junk in its partial and a progress file; the second says what it found."""
+    """Script: attempt 1 leaves the partial `kept, junk` and a progress file; attempt 2 notes which of them it finds."""
     progress = VOUCH.format(key="KEY", outputs=json.dumps(outputs)).replace('"', '\\"').replace("KEY", key)
     return f"""
 if test -e again; then
@@ -71,11 +71,11 @@ echo "{progress}" > "$PIPELINE_PROGRESS"
 """
 
 
-GOOD = "9498b9fe1c4a1b37f0ee1c0de4b3e8dd0f8a2ba3b3ad4bd9b9fd8b0d1a7a4d3e"
+OTHER_DIGEST = "9498b9fe1c4a1b37f0ee1c0de4b3e8dd0f8a2ba3b3ad4bd9b9fd8b0d1a7a4d3e"
 UNUSABLE = {
     "another key": ({"out": {"length": 4}}, {"key": "0" * 64}),
     "shorter than it says": ({"out": {"length": 11}}, {}),
-    "another digest": ({"out": {"length": 4, "sha256": GOOD}}, {}),
+    "another digest": ({"out": {"length": 4, "sha256": OTHER_DIGEST}}, {}),
     "a negative length": ({"out": {"length": -1}}, {}),
     "a length that is none": ({"out": {"length": "4"}}, {}),
     "an unknown output": ({"out": {"length": 4}, "other": {"length": 0}}, {}),
@@ -97,7 +97,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("between", ["retry", "run"])
-def test_what_a_checkpoint_vouches_for_is_cut_and_kept(bench, between):
+def test_a_partial_is_cut_to_the_length_in_its_checkpoint_and_kept(bench, between):
     retry = {"retry": {"attempts": 2, "retryExitCodes": [1]}} if between == "retry" else {}
     bench.define(shell("a", vouching({"out": {"length": 4}}), **retry))
     if between == "run":
@@ -111,7 +111,7 @@ def test_what_a_checkpoint_vouches_for_is_cut_and_kept(bench, between):
 @pytest.mark.full
 @pytest.mark.parametrize("what", UNUSABLE)
 @pytest.mark.parametrize("between", ["retry", "kill"])
-def test_nothing_else_outlives_an_attempt(bench, what, between):
+def test_a_partial_without_a_usable_checkpoint_does_not_outlive_its_attempt(bench, what, between):
     outputs, how = UNUSABLE[what]
     if between == "kill":
         how = {**how, "then": how.get("then", "exit 1").replace("exit 1", "touch ready; sleep 60")}
@@ -136,7 +136,7 @@ def test_a_changed_param_is_another_key_and_starts_over(bench):
 
 
 def test_a_stage_that_cannot_be_decided_keeps_its_checkpoint(bench):
-    """Its input is away for one run: that must not cost the work done so far."""
+    """Its input is missing for one run. That must not cost the work done so far."""
     bench.write("in.txt", "x")
     bench.define(
         shell("first", "test ! -e again || rm -f in.txt; touch $PIPELINE_OUTPUT_OUT"),

@@ -1,7 +1,7 @@
-"""Eight runners started at once, in rounds, one of them killed: each stage is done once, and nobody is let down.
+"""Eight runners start at once, and one is killed: each stage is done once, and all other runners end as promised.
 
-The stages of a round write down, outside the workspace, that they worked; the input says which round it is. Rounds take
-turns in whom they kill: who holds the lock, or any. OFFPIPE_SWEEP=all takes more rounds, which takes longer.
+This is repeated in rounds. The input names the round, and each stage that works notes that outside the workspace.
+Rounds alternate between killing the lock's holder and any runner. OFFPIPE_SWEEP=all plays more, which takes longer.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ def bench(tmp_path):
 
 
 def worked(bench, name):
-    """The stages that worked in a round, each as often as it did."""
+    """Return how often each stage worked in a round."""
     witness = bench.root.parent / "witness"
     lines = witness.read_text().splitlines() if witness.exists() else []
     return Counter(line.split()[0] for line in lines if line.split()[1] == name)
 
 
 def holder_of(bench, runners):
-    """The one that holds the lock, or has just held it; the first when that is none of them."""
-    said = read_holder(str(bench.root / "locks/pipeline.lock")).get("pid")
-    return next((one for one in runners if one.pid == said), runners[0])
+    """Return the runner that holds the lock or has just held it; the first if it is none of them."""
+    holder = read_holder(str(bench.root / "locks/pipeline.lock")).get("pid")
+    return next((runner for runner in runners if runner.pid == holder), runners[0])
 
 
 def play(bench, number, *words, kills_holder):
-    """Start all runners on work that is new, kill one once a stage works; return all, and what the others said."""
+    """Start all runners on new work and kill one once a stage works; return all, and the stderr of the others."""
     name = f"round-{number}"
     bench.write("in.txt", f"{name}\n")
     runners = [bench.start(*words) for _ in range(RUNNERS)]
     wait_for(lambda: worked(bench, name), "the first stage")
     killed = holder_of(bench, runners) if kills_holder else random.Random(number).choice(runners)
     kill(killed.pid)
-    said = {one: one.communicate(timeout=60)[1] for one in runners}
-    assert killed.returncode in (-signal.SIGKILL, EXIT_OK, EXIT_LOCKED), said[killed]  # it may have been faster
-    return runners, {one: said[one] for one in runners if one is not killed}
+    stderr = {runner: runner.communicate(timeout=60)[1] for runner in runners}
+    assert killed.returncode in (-signal.SIGKILL, EXIT_OK, EXIT_LOCKED), stderr[killed]  # it may have been faster
+    return runners, {runner: stderr[runner] for runner in runners if runner is not killed}
 
 
 def verified(bench):
-    """The exit code that `verify` would have."""
+    """Return the exit code that `verify` would end with."""
     return verify(str(bench.spec), Options()).exit_code
 
 
@@ -78,7 +78,7 @@ def commits(bench):
 
 
 def assert_done_once(bench, number):
-    """A stage worked again only where the kill met it: what was committed was not."""
+    """Check that each stage committed once, and that it worked again only if it was killed before its commit."""
     name = f"round-{number}"
     assert [bench.read(f"out/{stage}.txt") for stage in "abc"] == [f"{name}\n".encode()] * 3
     assert commits(bench) == dict.fromkeys("abc", number + 1)
@@ -90,24 +90,26 @@ def assert_done_once(bench, number):
 
 
 @pytest.mark.parametrize("with_id", [False, True], ids=["ids of their own", "one id"])
-def test_who_loses_ends_with_9_and_names_the_holder_or_finds_nothing_to_do(bench, with_id):
+def test_a_runner_without_the_lock_ends_with_9_and_names_the_holder_or_finds_nothing_to_do(bench, with_id):
     for number in range(ROUNDS):
         words = ("--run-id", f"round-{number}") if with_id else ()
         runners, others = play(bench, number, *words, kills_holder=number % 2 == 0)
         assert verified(bench) in (EXIT_OK, EXIT_PENDING)
-        for one, said in others.items():
-            assert one.returncode in (EXIT_OK, EXIT_LOCKED), said
-            if one.returncode == EXIT_LOCKED:
-                named = (f"lock: pid {other.pid} on {socket.gethostname()}, " for other in runners if other is not one)
-                assert any(map(said.__contains__, named)), said
+        for runner, stderr in others.items():
+            assert runner.returncode in (EXIT_OK, EXIT_LOCKED), stderr
+            if runner.returncode == EXIT_LOCKED:
+                named = (
+                    f"lock: pid {other.pid} on {socket.gethostname()}, " for other in runners if other is not runner
+                )
+                assert any(map(stderr.__contains__, named)), stderr
         bench.succeed(*words)
         assert_done_once(bench, number)
 
 
 @pytest.mark.parametrize("with_id", [False, True], ids=["ids of their own", "one id"])
-def test_who_waits_ends_with_0(bench, with_id):
+def test_a_runner_that_waits_ends_with_0(bench, with_id):
     for number in range(ROUNDS // 2):
         words = ("--wait", *(("--run-id", f"round-{number}") if with_id else ()))
         _, others = play(bench, number, *words, kills_holder=number % 2 == 0)
-        assert {one.returncode for one in others} == {EXIT_OK}, others.values()
+        assert {runner.returncode for runner in others} == {EXIT_OK}, others.values()
         assert_done_once(bench, number)

@@ -1,6 +1,6 @@
-"""Any one call that the disk refuses: one line with errno and path, exit 74, and the next run ends as if undisturbed.
+"""A run whose disk refuses any one call reports errno and path and exits with 74; the next ends as if undisturbed.
 
-A seeded choice of calls and errnos; OFFPIPE_SWEEP=all takes every one, which takes long.
+The calls and errnos are a seeded choice. OFFPIPE_SWEEP=all takes every one, which takes long.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def disk(tmp_path):
 
 
 def chosen(disk, role, names, number):
-    """Every refusal of calls of these names, or a seeded choice with one errno each."""
+    """Return every refusal of calls with these names, or a seeded choice of calls with one errno each."""
     calls = [errors for errors in disk.refusals(role) if errors[0].name in names]
     assert calls, f"no call of {names}"
     if ALL:
@@ -64,13 +64,13 @@ RUNNER = {
 
 
 @pytest.mark.parametrize("what", RUNNER)
-def test_the_runner_tells_the_path_and_the_next_run_goes_on_where(disk, what):
+def test_the_runner_reports_the_path_and_the_next_run_goes_on_when(disk, what):
     faults = [fault for refusal in chosen(disk, "runner", *RUNNER[what]) for fault in disk.faults(refusal)]
     assert not faults, "\n".join(["", *faults])
 
 
 def sdk_disk(tmp_path, program, outputs, **fields):
-    """A pipeline of one SDK stage."""
+    """Return the disk of a pipeline with one SDK stage."""
     bench = PipelineBench(tmp_path)
     bench.write("in.txt", "".join(f"line {number}\n" for number in range(30)))
     bench.write("work.py", program)
@@ -80,18 +80,18 @@ def sdk_disk(tmp_path, program, outputs, **fields):
     return RefusingDisk(str(bench.spec), tmp_path / "runs")
 
 
-def test_a_stage_that_uses_the_sdk_tells_it_and_its_checkpoint_before_is_kept(tmp_path):
+def test_an_sdk_stage_reports_the_path_and_keeps_its_last_checkpoint(tmp_path):
     disk = sdk_disk(tmp_path, SPLITS, {"even": "w/even", "odd": "w/odd"})
     refusals = chosen(disk, "stage", ("openat", "write", "fdatasync", "rename"), 6)
     faults = [fault for refusal in refusals for fault in disk.faults(refusal)]
     assert not faults, "\n".join(["", *faults])
     place = disk.place()
     disk.traced(place, Refusal("stage", "write", 3, ENOSPC, "/w/.partial-"))
-    assert place.checkpoints() == {"work": (place.seen().keys["work"], 10)}
+    assert place.checkpoints() == {"work": (place.stage_counts().keys["work"], 10)}
 
 
 @pytest.mark.parametrize("refusal", [("write", 2, ENOSPC), ("fdatasync", 2, EIO)])
-def test_a_stage_that_carries_on_regardless_fails_too(tmp_path, refusal):
+def test_a_stage_that_ignores_a_failed_checkpoint_fails_too(tmp_path, refusal):
     disk = sdk_disk(tmp_path, CARRIES_ON, {"out": "w/out"})
     disk.refusals("stage")
     assert disk.faults(Refusal("stage", *refusal, "/w/.partial-")) == []
@@ -103,29 +103,29 @@ def test_a_full_disk_is_retried_if_the_spec_lists_74(tmp_path):
     disk.refusals("stage")
     place = disk.place()
     traced = disk.traced(place, Refusal("stage", "write", 2, ENOSPC, "/w/.partial-"))
-    assert (traced.struck > 0, traced.code, place.seen().started["work"]) == (True, 0, 2)
+    assert (traced.struck > 0, traced.code, place.stage_counts().started["work"]) == (True, 0, 2)
     assert place.outputs() == disk.wanted
 
 
 def test_a_commit_that_could_not_be_synced_is_taken_back(disk):
-    """It is in memory, and looks like any other record: the next run would act on what a power cut takes away."""
+    """It is in memory and looks like any other record. The next run would act on what a power cut takes away."""
     disk.refusals("runner")
     place = disk.place()
     traced = disk.traced(place, Refusal("runner", "fdatasync", 2, EIO, "/audit_2"))
     assert traced.code == 74
-    assert (place.seen().started, place.seen().committed) == ({}, {})
+    assert (place.stage_counts().started, place.stage_counts().committed) == ({}, {})
     assert list(disk.faults_after(place)) == []
-    assert place.seen().committed["split"] == 1
+    assert place.stage_counts().committed["split"] == 1
 
 
 def test_a_partial_that_could_not_be_synced_is_not_used_again(disk):
-    """Its checkpoint would vouch for it, and a second fsync would succeed without what the first one lost."""
+    """Its checkpoint would vouch for it. A second fsync would succeed without what the first one lost."""
     disk.refusals("runner")
     place = disk.place()
     assert disk.traced(place, Refusal("runner", "fsync", 1, EIO, "/w/.partial-")).code == 74
     assert not list(place.workspace.glob("w/.partial-*.even"))
     assert list(disk.faults_after(place)) == []
-    assert place.seen().started["split"] == 2
+    assert place.stage_counts().started["split"] == 2
 
 
 def test_a_marker_that_could_not_be_synced_is_written_anew(disk):

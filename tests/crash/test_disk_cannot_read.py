@@ -1,6 +1,6 @@
-"""A disk that fails, or a system without descriptors, says nothing about a file: 74 with errno and path, no conclusion.
+"""A run that cannot read a file (EIO, EMFILE) ends with 74, errno and path, and draws no conclusion about the file.
 
-The memory of the reading process stands for a file on a broken disk: what lies at its start can never be read (EIO).
+`/proc/self/mem` stands for a file on a broken disk: its start can never be read (EIO).
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def test_an_input_on_a_broken_disk_is_no_missing_input_to_the_sdk(tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize("step", full_but([1, 3], [3]))
-def test_a_run_without_descriptors_is_told_and_changes_no_decision(bench, step):
-    """Whatever the limit: all is done, or told; nothing counts as missing or changed because it cannot be opened."""
+def test_a_run_without_descriptors_says_so_and_changes_no_decision(bench, step):
+    """At any limit, the run succeeds or says why not. A file that it cannot open never counts as missing or changed."""
     bench.write("in.txt", "text\n")
     bench.write("work.py", "import helper, os\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').write(helper.TEXT)\n")
     bench.write("helper.py", "TEXT = 'text'\n")
@@ -75,5 +75,5 @@ def test_a_run_without_descriptors_is_told_and_changes_no_decision(bench, step):
         assert not bench.leftovers()
     assert {codes[0], codes[-1]} == {74, 0}
     assert bench.succeed("plan").stdout.count("skip") == 2
-    started = bench.records("attempt.finished")
-    assert [one["data"]["stage"] for one in started if one["data"]["exit"] == 0] == ["a", "b"]
+    finished = bench.records("attempt.finished")
+    assert [record["data"]["stage"] for record in finished if record["data"]["exit"] == 0] == ["a", "b"]

@@ -1,4 +1,4 @@
-"""A full disk, a file size limit, a read-only place: one line with errno and path, 74, and the next run recovers."""
+"""A full disk, a file size limit or a read-only place ends a run with 74, errno and path; the next run recovers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOUNTS = os.geteuid() == 0 and shutil.which("mount") is not None and shutil.whic
 
 
 def one_error(done):
-    """The one `error:` line; there is no traceback."""
+    """Return the only `error:` line; check that there is no traceback."""
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     return line
@@ -31,7 +31,7 @@ def define(bench):
 
 
 def mounted(bench, options):
-    """A tmpfs below the bench, as tests need that fill it; whoever asks unmounts it."""
+    """Mount a tmpfs below the bench, for tests that fill it. The caller unmounts it."""
     if not MOUNTS:
         pytest.skip("needs root, to mount a tmpfs of its own")
     (bench.root / "mnt").mkdir()
@@ -62,14 +62,14 @@ def few_inodes(bench):
 
 
 def fill(bench, leave):
-    """A ballast file after which `leave` bytes of the tmpfs are free (in whole pages)."""
+    """Write a ballast file that leaves `leave` bytes of the tmpfs free (in whole pages)."""
     room = os.statvfs(bench.root / "mnt")
     bench.write("mnt/ballast", b"\0" * (room.f_bavail * room.f_frsize - leave))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("pages", range(14))
-def test_a_state_directory_that_fills_up_at_any_point_is_told_and_recovered_from(small, pages):
+def test_a_state_directory_that_fills_up_at_any_point_is_reported_and_recovered_from(small, pages):
     define(small)
     fill(small, pages * 4096)
     done = small.run()
@@ -82,13 +82,13 @@ def test_a_state_directory_that_fills_up_at_any_point_is_told_and_recovered_from
     (small.root / "mnt/ballast").unlink()
     small.succeed()
     assert small.read("out/b.txt") == small.read("in.txt")
-    assert [one for one in small.leftovers() if "mnt/state/tmp/" in one] == []
+    assert [path for path in small.leftovers() if "mnt/state/tmp/" in path] == []
     assert small.succeed("plan").stdout.count("skip") == 2
 
 
 @pytest.mark.parametrize("blocks", full_but([0, 1, 2, 4, 8, 16], [4]))
-def test_a_file_size_limit_is_told_and_recovered_from(bench, blocks):
-    """A signal (SIGXFSZ) would kill the runner without a word; the errno is EFBIG."""
+def test_a_file_size_limit_is_reported_and_recovered_from(bench, blocks):
+    """The runner gets EFBIG. The signal SIGXFSZ would kill it without a message."""
     bench.define(*(shell(f"s{n}", "touch $PIPELINE_OUTPUT_OUT") for n in range(20)))
     done = bench.run(command=("sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh"))
     assert done.returncode != 0 or blocks > 1
@@ -101,7 +101,7 @@ def test_a_file_size_limit_is_told_and_recovered_from(bench, blocks):
 
 
 @pytest.mark.full
-def test_a_stage_over_the_limit_is_the_stages_failure_and_the_next_run_goes_on(bench):
+def test_a_stage_over_the_file_size_limit_fails_and_the_next_run_goes_on(bench):
     bench.define(shell("a", "exec head -c 3000000 /dev/zero > $PIPELINE_OUTPUT_OUT"))
     done = bench.run(command=("sh", "-c", 'ulimit -f 2000; exec "$@"', "sh"))
     assert done.returncode == 1
@@ -137,7 +137,7 @@ def test_a_read_only_source_is_enough_with_a_workspace_elsewhere(small, tmp_path
         small.root = mount.parent
 
 
-def test_a_full_disk_at_a_run_with_nothing_to_do_is_told(small):
+def test_a_full_disk_at_a_run_with_nothing_to_do_is_reported(small):
     define(small)
     small.succeed()
     fill(small, 0)
@@ -162,7 +162,7 @@ def test_an_unwritable_log_directory_ends_the_run_before_the_stage_starts(bench)
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("left", [0, 4, 8])
-def test_a_disk_without_inodes_is_told_and_recovered_from(few_inodes, left):
+def test_a_disk_without_inodes_is_reported_and_recovered_from(few_inodes, left):
     define(few_inodes)
     (few_inodes.root / "mnt/ballast").mkdir()
     for number in range(os.statvfs(few_inodes.root / "mnt").f_favail - left):
@@ -172,13 +172,13 @@ def test_a_disk_without_inodes_is_told_and_recovered_from(few_inodes, left):
     assert re.fullmatch(r"error: .*mnt/state.*: cannot [a-z ]+: ENOSPC \(No space left on device\)", one_error(done))
     shutil.rmtree(few_inodes.root / "mnt/ballast")
     few_inodes.succeed()
-    assert [one for one in few_inodes.leftovers() if "mnt/state/tmp/" in one] == []
+    assert [path for path in few_inodes.leftovers() if "mnt/state/tmp/" in path] == []
     assert few_inodes.read("out/b.txt") == few_inodes.read("in.txt")
 
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("has_run", [False, True])
-def test_a_read_only_state_directory_is_told(small, has_run):
+def test_a_read_only_state_directory_is_reported(small, has_run):
     define(small)
     if has_run:
         small.succeed()

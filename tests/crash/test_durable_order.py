@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from disk_bench import OUTPUTS, behind, disk_bench, four_stages
+from disk_bench import OUTPUTS, define_stages, disk_bench, steps_through
 from disk_model import Sync
 from disk_order import Order
 from pipeline_bench import ROOT
@@ -24,18 +24,18 @@ def faults(disk, *, synced=True):
 
 
 def test_nothing_refers_to_what_is_not_yet_durable(bench):
-    four_stages(bench)
+    define_stages(bench)
     assert faults(bench.traced()) == []
-    four_stages(bench, "other")  # over what is there: the directory is exchanged, the ledger goes on
+    define_stages(bench, "other")  # over earlier outputs: the directory is exchanged, the ledger continues
     disk = bench.traced()
-    assert any(told.startswith("exchange w/") for told in disk.told)
+    assert any(line.startswith("exchange w/") for line in disk.descriptions)
     assert faults(disk) == []
     assert faults(bench.traced()) == []  # nothing to do
 
 
 @pytest.mark.full
 def test_the_order_is_the_same_without_any_fsync(bench):
-    four_stages(bench)
+    define_stages(bench)
     disk = bench.traced("--durability", "process")
     assert not any(isinstance(step, Sync) for step in disk.steps)
     assert faults(disk, synced=False) == []
@@ -49,10 +49,10 @@ KILLED_BEHIND = [
 
 @pytest.mark.parametrize("what", full_but(KILLED_BEHIND, ["stage.commit"]))
 def test_a_run_that_goes_on_after_a_kill_makes_durable_what_the_killed_one_had_not(bench, what):
-    """What the killed run had done and not synced counts for nothing in the next one either."""
-    four_stages(bench)
+    """What the killed run did not sync does not count as durable in the next run either."""
+    define_stages(bench)
     killed = bench.traced()
-    until = behind(killed, what)
+    until = steps_through(killed, what)
     bench.lay_out(killed.whole(until), killed.times, killed.next)
     assert faults(bench.traced(after=(killed, until))) == []
 
@@ -109,6 +109,6 @@ def test_a_planted_fault_is_found(bench, tmp_path, fault):
     source = (tmp_path / "runner" / place).read_text()
     assert before in source
     (tmp_path / "runner" / place).write_text(source.replace(before, after))
-    four_stages(bench)
-    found = faults(bench.traced(exit_code=None, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}))
-    assert any(expected in one for one in found), found
+    define_stages(bench)
+    complaints = faults(bench.traced(exit_code=None, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}))
+    assert any(expected in complaint for complaint in complaints), complaints

@@ -1,4 +1,4 @@
-"""A stage whose log is on a full disk still ends with the exit code that it means, so that it is retried."""
+"""A stage whose log is on a full disk still ends with its own exit code, so it is retried."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ with sdk.stage() as stage:
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("fresh", [False, True])
-def test_a_transient_failure_is_one_where_nothing_can_be_told(bench, fresh) -> None:
+def test_a_transient_failure_is_retried_even_if_the_log_is_full(bench, fresh) -> None:
     state = bench.root / "state"
     state.mkdir()
     mounted = subprocess.run(
@@ -41,8 +41,8 @@ def test_a_transient_failure_is_one_where_nothing_can_be_told(bench, fresh) -> N
         bench.define(
             {"name": "a", "processor": "fills.py", "outputs": {"out": "a"}, "retry": retry, "freshInterpreter": fresh}
         )
-        told = json.loads(bench.succeed("--json").stdout)
-        assert [one["exit"] for one in told["stages"]["a"]["attempts"]] == [75, 0]
+        result = json.loads(bench.succeed("--json").stdout)
+        assert [attempt["exit"] for attempt in result["stages"]["a"]["attempts"]] == [75, 0]
         assert bench.read("a") == b"made"
     finally:
         subprocess.run(["umount", "-l", str(state)], check=False)

@@ -1,6 +1,7 @@
-"""Killed at any call, an invocation loses no earlier line of the ledger, leaves no damage, and the next one goes on.
+"""An invocation killed at any call loses no earlier line of the ledger and leaves no damage, and the next one goes on.
 
-At its writes to the ledger each position is taken; of all its calls a seeded choice, or all with OFFPIPE_SWEEP=all.
+The tests kill at each write and fsync of the ledger, and at a seeded choice of all calls. OFFPIPE_SWEEP=all takes
+every call.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def has_orphan(bench: PipelineBench) -> None:
 
 
 SCENARIOS: dict[str, tuple[Callable[[PipelineBench], None], tuple[str, ...], int]] = {
-    # what was before, the command that is killed, its exit code
+    # the preparation, the command that is killed, its exit code
     "a run that fails": (fails, ("run",), 1),
     "a run that supersedes two": (supersedes, ("run",), 0),
     "a run without work that supersedes one": (supersedes_without_work, ("run",), 0),
@@ -87,7 +88,7 @@ SIGNED = ("a run that supersedes two", "a run that is refused", "clean", "prune"
 
 
 def history(bench: PipelineBench) -> list[tuple[object, ...]]:
-    """What every later answer about an ended invocation depends on, the oldest first."""
+    """Return, oldest first, the fields of ended invocations that all later answers depend on."""
     fields = ("run", "part", "verb", "outcome", "exitCode", "began", "ended", "stages", "fault")
     return [tuple(each[field] for field in fields) for each in reversed(bench.json("runs")["runs"])]  # type: ignore[call-overload]
 
@@ -97,13 +98,13 @@ def is_of_ledger(call: Call) -> bool:
 
 
 @pytest.mark.parametrize("scenario", full_but(SCENARIOS, ("clean",)))
-def test_killed_at_its_lines_an_invocation_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
+def test_an_invocation_killed_at_its_ledger_lines_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
     assert_mended(scenario, tmp_path, is_of_ledger, most=sys.maxsize)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("scenario", SIGNED)
-def test_killed_at_its_lines_a_signed_invocation_is_signed_by_the_next(
+def test_a_signed_invocation_killed_at_its_ledger_lines_is_signed_by_the_next(
     scenario, tmp_path, tmp_path_factory, monkeypatch
 ):
     keys = make_keys(tmp_path_factory.mktemp("keys"))
@@ -113,14 +114,14 @@ def test_killed_at_its_lines_a_signed_invocation_is_signed_by_the_next(
 
 @pytest.mark.full
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_killed_at_any_call_an_invocation_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
+def test_an_invocation_killed_at_any_call_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
     assert_mended(scenario, tmp_path, lambda _: True, most=4)
 
 
 def assert_mended(
     scenario: str, tmp_path: Path, is_meant: Callable[[Call], bool], most: int, checks: tuple[str, ...] = ()
 ) -> None:
-    """Kill at `most` of the runner's calls that are meant: before the call, then in the middle of those that write.
+    """Kill at up to `most` calls of the runner that `is_meant` selects: before the call, then in the middle of writes.
 
     `checks` are options of `verify`.
     """
@@ -153,7 +154,7 @@ def assert_mended(
             if killed.victims:
                 assert_goes_on(bench, words, code, before, f"{'in' if torn else 'before'} {killed.calls[-1]}", checks)
             shutil.rmtree(bench.root)
-    assert reached >= 0.7 * kills, "two runs are not call for call the same, but nearly"
+    assert reached >= 0.7 * kills, "too few positions were reached: two runs make nearly the same calls"
 
 
 def assert_goes_on(

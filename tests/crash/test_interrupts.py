@@ -1,4 +1,4 @@
-"""HUP, INT and TERM: to the runner, its group, all of its processes; consistent, prompt, and the next run goes on."""
+"""HUP, INT or TERM to the runner, its group or all its processes ends the run promptly; the next run goes on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from pipeline_bench import descendants, kill, open_files, shell, unstamped, wait_for
 from suites import full_but
 
-# Says that it is there, then waits for the file "go", which only the next run finds; notes when TERM ends it.
-# KILL, because a TERM that comes between fork and exec of `sleep` is lost.
+# Writes its pid, then waits for the file `go`, which only the next run finds. Notes the time when TERM ends it.
+# Sends KILL, because a TERM between fork and exec of `sleep` is lost.
 WAITS = """
 trap 'kill -9 $!; wait; date +%s.%N > ended; exit 143' TERM
 echo $$ > pid.new; mv pid.new pid
@@ -35,8 +35,8 @@ def to_group(process, number):
 
 
 def to_all(process, number):
-    everyone = [process.pid, *descendants(process.pid)]
-    for pid in everyone:
+    pids = [process.pid, *descendants(process.pid)]
+    for pid in pids:
         kill(pid, number)
 
 
@@ -52,13 +52,13 @@ def stopped_run(bench, script=WAITS, **popen):
 
 
 @pytest.mark.parametrize("number", full_but(CODES, [signal.SIGTERM]), ids=lambda number: number.name)
-def test_ends_within_a_second_of_its_stage_and_the_next_run_goes_on(bench, number):
+def test_a_run_ends_within_a_second_of_its_stage_and_the_next_run_goes_on(bench, number):
     assert_consistent_end(bench, to_runner, number)
 
 
 @pytest.mark.parametrize("number", full_but(CODES, [signal.SIGINT]))
 @pytest.mark.parametrize("send", full_but([to_group, to_all], [to_group]))
-def test_a_signal_to_others_too_changes_nothing(bench, send, number):
+def test_a_signal_to_the_group_or_to_all_processes_has_the_same_effect(bench, send, number):
     assert_consistent_end(bench, send, number)
 
 
@@ -66,12 +66,12 @@ def assert_consistent_end(bench, send, number):
     process = stopped_run(bench)
     send(process, number)
     _, stderr = process.communicate(timeout=20)
-    left = time.time()
+    now = time.time()
     assert process.returncode == CODES[number], stderr
     if bench.exists("ended") and (
         ended := bench.read("ended")
-    ):  # a stage that got HUP or INT itself had no time to say
-        assert left - float(ended) < 1.0
+    ):  # a stage that got HUP or INT itself had no time to note it
+        assert now - float(ended) < 1.0
     assert not bench.exists("out/second.txt")
     assert bench.leftovers() == []
     run = bench.records("run.start")[0]["run"]
@@ -92,8 +92,8 @@ def test_a_stage_that_ignores_term_is_killed_after_the_grace(bench):
     to_runner(process, signal.SIGTERM)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 143
-    told = "stopping: 1 stage asked to end, killed if not over in 5 s, or by another signal\nsecond: i"
-    assert told in unstamped(stderr)
+    message = "stopping: 1 stage asked to end, killed if not over in 5 s, or by another signal\nsecond: i"
+    assert message in unstamped(stderr)
     assert 4.9 < time.monotonic() - began < 6.5
     assert not bench.program_processes()
 
@@ -124,7 +124,7 @@ def test_a_hangup_ignored_at_the_start_stays_ignored_and_stages_get_the_default(
     assert int(bench.read("out/second.txt").split()[1], 16) & 1 == 0
 
 
-def test_an_interrupt_while_waiting_for_the_next_attempt_is_heard_at_once(bench):
+def test_an_interrupt_ends_the_wait_for_the_next_attempt_at_once(bench):
     bench.define(shell("a", "exit 75", retry={"attempts": 3, "delaySeconds": 60, "jitter": 0}))
     process = bench.start()
     wait_for(lambda: (bench.root / "state").exists() and bench.records("attempt.finished"), "the first attempt")
@@ -133,14 +133,14 @@ def test_an_interrupt_while_waiting_for_the_next_attempt_is_heard_at_once(bench)
     process.communicate(timeout=20)
     assert process.returncode == 143
     assert time.monotonic() - began < 1.0
-    assert [one["data"]["status"] for one in bench.records("stage.finished")] == ["interrupted"]
+    assert [record["data"]["status"] for record in bench.records("stage.finished")] == ["interrupted"]
 
 
 def test_an_interrupt_while_inputs_are_hashed_ends_the_run_at_once(bench):
     with bench.write("big.bin", b"").open("wb") as big:
         big.truncate(4 << 30)
     before = bench.root / "before.bin"
-    before.symlink_to(sys.executable)  # nobody writes to it, so its digest will hold
+    before.symlink_to(sys.executable)  # nobody writes to it, so its digest stays valid
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT", inputs={"before": "before.bin", "big": "big.bin"}))
     process = bench.start()
     wait_for(lambda: any(file.endswith("big.bin") for file in open_files(process.pid)), "hashing")

@@ -44,8 +44,8 @@ def six_stages(bench):
 
 
 def result(bench):
-    found = [path for place in ("w", "out") for path in (bench.root / place).rglob("*") if path.is_file()]
-    return {str(path.relative_to(bench.root)): path.read_bytes() for path in found}
+    files = [path for place in ("w", "out") for path in (bench.root / place).rglob("*") if path.is_file()]
+    return {str(path.relative_to(bench.root)): path.read_bytes() for path in files}
 
 
 def repeated(bench):
@@ -77,7 +77,7 @@ def test_a_run_killed_at_any_moment_is_completed_by_the_next(bench, undisturbed,
     six_stages(bench)
     process = bench.start("-j", "2")
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=seconds * step / STEPS)  # a spread of moments, not a fact that is waited for
+        process.wait(timeout=seconds * step / STEPS)  # a spread of moments, not a wait for a fact
     (runner_alone if step % 2 else everything)(process)
     process.wait()
     bench.succeed("-j", "2")
@@ -102,7 +102,7 @@ def stage_alone(process):
 @pytest.mark.parametrize("whom", [stage_alone, everything, runner_alone])
 @pytest.mark.parametrize("seed", range(3))
 def test_an_sdk_stage_killed_again_and_again_repeats_at_most_an_interval_each_time(bench, undisturbed, whom, seed):
-    """Killed when it has worked on random lines; the bytes are those of an undisturbed run."""
+    """The kills come at random lines; the outputs have the bytes of an undisturbed run."""
     expected, _ = undisturbed
     six_stages(bench)
     moments = sorted(random.Random(seed).sample(range(1, LINES - 200), 3))

@@ -1,4 +1,4 @@
-"""One run at a time: who loses hears of it at once, nobody waits for a dead holder, and who only looks never waits."""
+"""One run at a time: a second run learns of it at once, a dead holder blocks no run, and read-only verbs never wait."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def define(bench):
 
 
 def held(bench):
-    """A pipeline whose stage `a` is up to date, while a run works on `b`."""
+    """Start a run that works on stage `b` while `a` is up to date; return its process."""
     define(bench)
     bench.succeed("run", "a")
     process = bench.start()
@@ -105,7 +105,7 @@ def test_after_kill_9_of_the_holder_the_next_run_starts_at_once(bench):
 READ = [["plan"], ["status"], ["explain", "b"], ["validate"], ["graph"], ["log", "a"]]
 
 
-def test_a_verb_that_only_looks_never_waits_and_writes_nothing(bench):
+def test_a_read_only_verb_never_waits_and_writes_nothing(bench):
     held(bench)
 
     def listing():

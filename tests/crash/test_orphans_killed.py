@@ -1,6 +1,6 @@
-"""Killed at any call, `clean --orphans` and the commit of a renamed output leave no orphan that a glob matches.
+"""A kill of `clean --orphans`, or of the commit of a renamed output, leaves no orphan that a glob matches.
 
-A seeded choice of the calls, or all with OFFPIPE_SWEEP=all.
+The kills come at a seeded choice of calls, or at all with OFFPIPE_SWEEP=all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def stages(output):
 
 @pytest.fixture
 def template(tmp_path):
-    """A workspace whose stages `tree` and `b` have gone, and whose stage `a` has another output now."""
+    """A workspace whose spec has lost stages `tree` and `b`, and whose stage `a` now has another output."""
     bench = PipelineBench(tmp_path / "template")
     bench.root.mkdir()
     bench.write("in.txt", "a\n")

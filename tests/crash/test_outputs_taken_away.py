@@ -1,8 +1,7 @@
-"""What a stage has finished may wait for its sync, beside stages and processes that can reach it.
+"""A finished output that is removed or replaced before it is published fails its own stage alone.
 
-What they take away or replace there fails its own stage, holds up nobody, and is never published.
-
-Each blow is dealt while the runner is stopped before one call of its own.
+Finished outputs may wait for their sync where other stages and processes can reach them. What those remove or replace
+is never published, and holds up no other stage. Each test makes its change while the runner is stopped before a call.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from call_tracer import trace, why_not
 from pipeline_bench import ROOT, shell
 
 REASON = why_not()
-PATIENCE = 20.0  # seconds; less than that of whoever waits for the runner
+PATIENCE = 20.0  # seconds; less than that of any process that waits for the runner
 NEVER = 1 << 30  # the position of a call that is not reached
 
 pytestmark = pytest.mark.skipif(bool(REASON), reason=f"cannot trace here: {REASON}")
@@ -28,7 +27,7 @@ echo work > "$PIPELINE_OUTPUT_OUT"
 
 
 def define(bench):
-    """A stage of a file and a directory, and one that ends when `go` is there."""
+    """Define a stage with a file and a directory as outputs, and one that ends once `go` exists."""
     bench.define(
         shell("work", WORK, outputs={"out": "w/out.txt", "tree": "w/tree/"}),
         shell("beside", "until test -e go; do sleep 0.01; done; echo beside > $PIPELINE_OUTPUT_OUT"),
@@ -36,9 +35,9 @@ def define(bench):
 
 
 def struck(bench, name, part, blow, *words, when=lambda _root: True):
-    """Run, and deal the blow before the runner's first call of that name on a path that has that part, as of `when`.
+    """Run, and call `blow` before the runner's first call of this name on a path with this part for which `when` holds.
 
-    Return the exit code, and what the run said.
+    Return the exit code and the output of the run.
     """
     dealt = []
 
@@ -53,16 +52,16 @@ def struck(bench, name, part, blow, *words, when=lambda _root: True):
     log = bench.root / "said"
     argv = [sys.executable, "-m", "runner", "run", str(bench.spec), "-k", "--run-id", "first", *words]
     traced = trace(argv, log=str(log), cwd=str(ROOT), position=NEVER, when=deal, patience=PATIENCE)
-    said = log.read_text()
-    assert dealt, said
-    assert not traced.hung, said
-    assert "Traceback" not in said
-    return traced.code, said
+    output = log.read_text()
+    assert dealt, output
+    assert not traced.hung, output
+    assert "Traceback" not in output
+    return traced.code, output
 
 
 def partial(root, name):
-    (found,) = root.glob(f"w/.partial-*.{name}")
-    return found
+    (path,) = root.glob(f"w/.partial-*.{name}")
+    return path
 
 
 def remove_file(root):
@@ -90,9 +89,9 @@ def fifo_for_tree(root):
 
 
 def link_for_tree(root):
-    found = partial(root, "tree")
-    found.rename(root / "elsewhere")
-    found.symlink_to(root / "elsewhere")
+    tree = partial(root, "tree")
+    tree.rename(root / "elsewhere")
+    tree.symlink_to(root / "elsewhere")
 
 
 def link_for_directory(root):
@@ -101,13 +100,13 @@ def link_for_directory(root):
 
 
 def partial_name(root, name):
-    """The path of a partial that is not there any more, told by its neighbour."""
+    """Return the path of a partial that is gone, from that of its neighbour."""
     neighbour = partial(root, "out.txt")
     return neighbour.with_name(neighbour.name.replace("out.txt", name))
 
 
 def is_committed(root):
-    """Whether the stage is: the log is what is synced next, and what was finished is not in its place yet."""
+    """Return whether `work` is committed: the log is synced next, and its outputs are not in place yet."""
     return b"stage.commit" in (root / "state/audit_first.jsonl").read_bytes()
 
 
@@ -118,25 +117,25 @@ BLOWS = [remove_file, remove_tree, file_for_tree, fifo_for_tree, link_for_tree, 
 @pytest.mark.parametrize(("committed", "at_once"), [(True, True), (False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("blow", BLOWS)
 def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, committed, at_once):
-    """`at_once`: nothing else runs, and the runner itself syncs."""
+    """With `at_once`, nothing else runs, and the runner itself syncs."""
     define(bench)
     if at_once:
         (bench.root / "go").touch()
     words = "-j", "1" if at_once else "2"
     if committed:
-        code, said = struck(bench, "fdatasync", "audit_first", blow, *words, when=is_committed)
+        code, output = struck(bench, "fdatasync", "audit_first", blow, *words, when=is_committed)
     else:
-        code, said = struck(bench, "fsync", "out.txt", blow, *words)
-    assert code == 1, said
-    (error,) = [line for line in said.splitlines() if line.startswith("error:")]
+        code, output = struck(bench, "fsync", "out.txt", blow, *words)
+    assert code == 1, output
+    (error,) = [line for line in output.splitlines() if line.startswith("error:")]
     assert error.startswith("error: stage work")
     assert error.endswith(" before it was published")
     assert bench.read("out/beside.txt") == b"beside\n"
-    found = [record["data"]["stage"] for record in bench.records("stage.commit")]
-    assert found == (["work", "beside"] if committed else ["beside"])
+    stages = [record["data"]["stage"] for record in bench.records("stage.commit")]
+    assert stages == (["work", "beside"] if committed else ["beside"])
     assert not bench.exists("w/out.txt")
     assert not bench.exists("w/tree")
-    assert bench.run("verify", "--outputs").returncode == 3 or os.path.islink(bench.root / "w")  # which no spec allows
+    assert bench.run("verify", "--outputs").returncode == 3 or os.path.islink(bench.root / "w")  # no spec allows that
     if os.path.islink(bench.root / "w"):
         (bench.root / "w").unlink()
         (bench.root / "elsewhere").rename(bench.root / "w")
@@ -146,10 +145,10 @@ def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alo
     assert not bench.leftovers()
 
 
-def test_what_is_in_a_directory_is_published_as_it_is_then(bench):
+def test_a_directory_that_changes_before_its_sync_is_published_as_it_is_then(bench):
     define(bench)
-    code, said = struck(bench, "fsync", "out.txt", empty_tree_of_its_file, "-j", "2")
-    assert code == 0, said
+    code, output = struck(bench, "fsync", "out.txt", empty_tree_of_its_file, "-j", "2")
+    assert code == 0, output
     assert os.readlink(bench.root / "w/tree/file") == "nowhere"
     assert bench.run("verify", "--outputs").returncode == 0
 
@@ -165,9 +164,9 @@ def test_a_run_whose_log_is_taken_away_while_it_is_synced_publishes_nothing(benc
     if at_once:
         (bench.root / "go").touch()
     words = "-j", "1" if at_once else "2"
-    code, said = struck(bench, "fdatasync", "audit_first", take_state_away, *words, when=is_committed)
-    assert code == 74, said
-    assert "audit_first.jsonl: was removed or replaced while the run was at work" in said
+    code, output = struck(bench, "fdatasync", "audit_first", take_state_away, *words, when=is_committed)
+    assert code == 74, output
+    assert "audit_first.jsonl: was removed or replaced while the run was at work" in output
     assert not bench.exists("w/out.txt")
     assert not bench.exists("w/tree")
     assert not bench.exists("state")

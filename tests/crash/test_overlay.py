@@ -1,4 +1,4 @@
-"""On an overlay, as in a container: what its lower layers hold cannot be renamed, and is replaced all the same."""
+"""On an overlay, as in a container, a run replaces directories of lower layers, although it cannot rename them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies beside an output from a history that the state directory does not tell of is never gone on with."""
+"""A run never resumes from a partial of a history that is not in the state directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline_bench import kill_and_await, wait_for
 
 pytestmark = pytest.mark.full
 
-# Prefixes every line; stops for good behind the line where it is to be killed, when its checkpoint has been taken.
+# Prefixes every line. After line `stop`, when a checkpoint has been taken, waits there to be killed.
 PREFIX = """
 import os, time
 from runner import sdk
@@ -36,7 +36,7 @@ class Histories:
         })  # fmt: skip
 
     def killed(self, *words, at):
-        """Run, and kill everything once the checkpoint of line `at` is there."""
+        """Run, and kill everything once there is a checkpoint at line `at` or later."""
         process = self.bench.start(*words)
         path = self.bench.root / "state/progress_prefix.json"
         wait_for(lambda: path.exists() and json.loads(path.read_bytes())["lineOffset"] >= at)
@@ -56,7 +56,7 @@ def histories(bench):
 
 
 @pytest.mark.parametrize("words", [(), ("--run-id", "same")])
-def test_after_the_state_directory_was_moved_away(histories, words):
+def test_resumes_no_foreign_partial_after_the_state_directory_was_moved_away(histories, words):
     histories.define("old", 380)
     histories.killed(*words, at=300)
     shutil.rmtree(histories.bench.root / "state")
@@ -66,7 +66,7 @@ def test_after_the_state_directory_was_moved_away(histories, words):
 
 
 @pytest.mark.parametrize("words", [(), ("--run-id", "same")])
-def test_after_an_older_state_directory_was_put_back(histories, words):
+def test_resumes_no_foreign_partial_after_an_older_state_directory_was_put_back(histories, words):
     state, copy = histories.bench.root / "state", histories.bench.root / "copy"
     histories.define("old", 150)
     histories.killed(*words, at=90)
@@ -80,7 +80,7 @@ def test_after_an_older_state_directory_was_put_back(histories, words):
     histories.end("old")
 
 
-def test_a_partial_goes_when_no_record_tells_of_it(histories):
+def test_a_partial_without_a_record_is_removed(histories):
     histories.define("old", 380)
     histories.killed(at=300)
     shutil.rmtree(histories.bench.root / "state")

@@ -1,6 +1,6 @@
-"""The power fails at any instant: whatever of the unsynced is lost, in whatever order, the next run ends the same.
+"""After a power cut at any instant, whatever unsynced changes are lost, in any order, the next run ends the same.
 
-Which instants, and what is lost, is drawn from a seed; OFFPIPE_SWEEP=all takes every instant, which takes long.
+A seed draws the instants and what is lost. OFFPIPE_SWEEP=all takes every instant, which takes long.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from disk_bench import disk_bench, four_stages, result
+from disk_bench import define_stages, disk_bench, result
 from power_cuts import Loss, assert_mended, in_place, instants
 
 pytestmark = pytest.mark.full
@@ -23,27 +23,27 @@ def bench(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_first_run_is_completed_after_a_power_cut(bench, seed):
-    four_stages(bench)
+    define_stages(bench)
     disk = bench.traced()
     wanted = result(bench)
     for until in instants(disk, seed):
         bench.lay_out(in_place(disk.after(until, Loss(disk, until, f"{seed} {until}"))), disk.times, disk.next)
-        assert_mended(bench, wanted, f"seed {seed}, after {until} steps, {disk.told[until - 1]}")
+        assert_mended(bench, wanted, f"seed {seed}, after {until} steps, {disk.descriptions[until - 1]}")
 
 
-def test_a_run_over_what_is_there_is_completed_after_a_power_cut(bench):
-    four_stages(bench, "other")
+def test_a_run_over_earlier_outputs_is_completed_after_a_power_cut(bench):
+    define_stages(bench, "other")
     bench.succeed()
-    four_stages(bench)
+    define_stages(bench)
     disk = bench.traced()
     wanted = result(bench)
     for until in instants(disk, "again"):
         bench.lay_out(in_place(disk.after(until, Loss(disk, until, f"again {until}"))), disk.times, disk.next)
-        assert_mended(bench, wanted, f"after {until} steps, {disk.told[until - 1]}")
+        assert_mended(bench, wanted, f"after {until} steps, {disk.descriptions[until - 1]}")
 
 
 def test_nothing_of_a_run_that_succeeded_is_lost(bench):
-    four_stages(bench)
+    define_stages(bench)
     disk = bench.traced()
     bench.lay_out(in_place(disk.synced(len(disk.steps), names_too=False)), disk.times, disk.next)
     assert bench.run("verify", "--outputs").returncode == 0
@@ -51,7 +51,7 @@ def test_nothing_of_a_run_that_succeeded_is_lost(bench):
 
 
 def test_an_adoption_runs_nothing_again_after_a_power_cut(bench):
-    four_stages(bench)
+    define_stages(bench)
     bench.succeed()
     stages = json.loads(bench.spec.read_bytes())["stages"]
     bench.define(*({**stage, "each": {"n": [1]}} for stage in stages))
@@ -59,5 +59,7 @@ def test_an_adoption_runs_nothing_again_after_a_power_cut(bench):
     wanted = result(bench)
     for until in instants(disk, "adopted"):
         bench.lay_out(in_place(disk.after(until, Loss(disk, until, f"adopted {until}"))), disk.times, disk.next)
-        assert_mended(bench, wanted, f"after {until} steps, {disk.told[until - 1]}")
-        assert len(bench.records("attempt.started")) == len(stages), f"after {until} steps, {disk.told[until - 1]}"
+        assert_mended(bench, wanted, f"after {until} steps, {disk.descriptions[until - 1]}")
+        assert len(bench.records("attempt.started")) == len(stages), (
+            f"after {until} steps, {disk.descriptions[until - 1]}"
+        )

@@ -1,4 +1,4 @@
-"""What a run finds of one that died between a commit and its end, laid out by hand from a real run's own records."""
+"""Recovery of a run that died between a commit and its end; the states are laid out by hand from a real run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FAILS = shell("last", "test -e go && touch $PIPELINE_OUTPUT_OUT", needs=["make"]
 
 
 def committed(bench, outputs, script):
-    """Run a pipeline that fails behind the stage `make`, so that its run stays open; return the partials of `make`."""
+    """Run a pipeline that fails after stage `make`, so that its run stays open; return the partials of `make`."""
     bench.define(shell("make", f"echo x >> made; {script}", outputs=outputs), FAILS)
     assert bench.run().returncode == 1
     tag = bench.records("stage.commit")[-1]["data"]["tag"]
@@ -40,14 +40,14 @@ def test_no_output_is_renamed_when_another_of_the_same_stage_is_lost(bench):
     partials = committed(bench, TWO, WRITE_TWO)
     (bench.root / "out/a").rename(partials["a"])
     (bench.root / "out/b").unlink()
-    bench.define(shell("make", "exit 1", outputs=TWO), FAILS)  # so that only recovery can have put it there
+    bench.define(shell("make", "exit 1", outputs=TWO), FAILS)  # so only recovery can have put it there
     assert bench.run().returncode == 1
     assert not bench.exists("out/a")
     bench.define(shell("make", f"echo x >> made; {WRITE_TWO}", outputs=TWO), FAILS)
     assert go_on(bench) == 2
 
 
-def test_a_tree_that_was_moved_aside_when_its_heir_was_not_yet_in_place_is_removed(bench):
+def test_a_tree_that_was_moved_aside_before_its_successor_was_in_place_is_removed(bench):
     partials = committed(bench, {"t": "out/t/"}, "mkdir $PIPELINE_OUTPUT_T; echo new > $PIPELINE_OUTPUT_T/file")
     (bench.root / "out/t").rename(partials["t"])
     bench.write(f"{aside_path(partials['t'])}/file", "old")

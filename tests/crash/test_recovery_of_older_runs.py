@@ -1,4 +1,4 @@
-"""What an open run had committed is not brought back over what came after it: a later run, or the user."""
+"""Recovery of an open run does not put its outputs over later work of another run or the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAITS = shell("last", "test -e go && exec touch $PIPELINE_OUTPUT_OUT; touch read
 
 
 def link(**params):
-    """A stage whose output has the same inode, size and time whatever it runs for."""
+    """Return a stage whose output has the same inode, size and time with any params."""
     command = ["ln", "{inputs.text}", "{outputs.out}"]
     return {
         "name": "link", "command": command, "inputs": {"text": "in.txt"}, "outputs": {"out": "out/link.txt"},
@@ -25,7 +25,7 @@ def link(**params):
 
 
 def runs_of(bench):
-    return sorted(one["run"] for one in bench.records("stage.commit") if one["data"]["stage"] == "link")
+    return sorted(record["run"] for record in bench.records("stage.commit") if record["data"]["stage"] == "link")
 
 
 @pytest.mark.parametrize("ended", ["failed", "killed"])
@@ -49,8 +49,8 @@ def test_the_marker_of_a_later_run_stays(bench, ended):
     assert bench.leftovers() == []
 
 
-def test_a_commit_that_was_not_carried_to_its_end_replaces_the_marker_of_the_one_before(bench):
-    """Three runs in a row stay open; of the newest only the record is there, as after a power cut."""
+def test_an_unfinished_commit_replaces_the_marker_of_the_commit_before_it(bench):
+    """Three runs in a row stay open. Of the newest, only the record exists, as after a power cut."""
     bench.write("in.txt", "x\n")
     marker, before = bench.root / "state/stage_link.json", b""
     for number, run in enumerate("ABC"):
@@ -61,7 +61,7 @@ def test_a_commit_that_was_not_carried_to_its_end_replaces_the_marker_of_the_one
     bench.write("go", "")
     bench.succeed()
     assert runs_of(bench) == ["A", "B", "C"]
-    assert bench.run("verify").returncode in (0, 3)  # of A and B nothing is asked for any more: they stay open
+    assert bench.run("verify").returncode in (0, 3)  # A and B may stay open: nothing of them is needed any more
 
 
 MAKE = shell("make", 'cat text > "$PIPELINE_OUTPUT_OUT"')
@@ -69,7 +69,7 @@ STOP = shell("last", "exit 1", needs=["make"])
 
 
 def committed(bench):
-    """A stage has committed `new` in a run that goes on; returns what its partial was called."""
+    """Commit `new` in a stage of a run that stays open; return the path that its partial had."""
     bench.define(MAKE, STOP)
     bench.write("text", "new")
     assert bench.run("run", "-f").returncode == 1
@@ -77,7 +77,7 @@ def committed(bench):
     return partial_path(str(bench.root / "out/make.txt"), tag)
 
 
-def test_what_the_user_put_where_an_output_was_declared_is_theirs(bench):
+def test_a_file_that_the_user_put_in_place_of_a_former_output_is_kept(bench):
     partial = committed(bench)
     (bench.root / "out/make.txt").rename(partial)
     bench.write("out/make.txt", "the user's")

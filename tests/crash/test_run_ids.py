@@ -1,4 +1,4 @@
-"""No two runs ever write into one log, whatever ids they are given or draw."""
+"""No two runs ever write to the same log, whatever ids they are given or draw."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HOLDS = "echo $$ > pid.new; mv pid.new pid; until test -e go; do sleep 0.01; don
 
 
 def sealed_state(bench):
-    """What is on disk of the logs and metrics of runs."""
+    """Return the content of the logs and metrics of all runs."""
     paths = [path for path in (bench.root / "state").iterdir() if path.name.startswith(("audit_", "metrics_"))]
     return {path.name: path.read_bytes() for path in paths if path.name != "audit_ledger.jsonl"}
 
 
-def test_a_run_without_work_leaves_the_log_of_a_run_with_its_id_alone_while_that_one_works(bench):
+def test_a_run_without_work_leaves_the_log_of_a_working_run_with_its_id_alone(bench):
     bench.define(shell("b", HOLDS))
     bench.write("go", "")
     bench.succeed()
@@ -41,7 +41,7 @@ def test_a_run_without_work_leaves_the_log_of_a_run_with_its_id_alone_while_that
     assert (events[0], events[-1], events.count("run.start")) == ("run.start", "run.end", 1)
 
 
-def test_a_run_without_work_leaves_the_log_of_a_run_with_its_id_alone_when_that_one_has_ended(bench):
+def test_a_run_without_work_leaves_the_log_of_an_ended_run_with_its_id_alone(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     bench.succeed("--run-id", "work")
     bench.succeed("--run-id", "none")
@@ -98,7 +98,7 @@ def log_of(bench, run_id):
 
 
 @pytest.mark.full
-def test_a_run_in_which_a_stage_failed_is_not_ended_by_one_of_the_others(bench):
+def test_a_run_of_other_stages_does_not_end_a_run_in_which_a_stage_failed(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", "test -e go && touch $PIPELINE_OUTPUT_OUT"))
     assert bench.run("--run-id", "mine").returncode == 1
     for words in (("a", "--run-id", "mine"), ("a", "-f", "--run-id", "mine"), ("a",), ("a", "-f")):
@@ -114,7 +114,7 @@ def test_a_run_in_which_a_stage_failed_is_not_ended_by_one_of_the_others(bench):
     assert set(json.loads((bench.root / "state/metrics_mine.json").read_text())["stages"]) == {"a", "b"}
 
 
-def test_a_killed_run_of_all_stages_is_not_ended_by_one_of_some(bench):
+def test_a_run_of_some_stages_does_not_end_a_killed_run_of_all(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", HOLDS))
     process = bench.start("--run-id", "mine")
     wait_for((bench.root / "pid").exists, "the holder")
@@ -128,7 +128,7 @@ def test_a_killed_run_of_all_stages_is_not_ended_by_one_of_some(bench):
     bench.succeed("verify", "--outputs")
 
 
-def test_a_run_of_a_stage_that_is_declared_no_more_is_superseded(bench):
+def test_a_run_of_a_stage_that_is_no_longer_declared_is_superseded(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", "exit 1"))
     assert bench.run("b", "--run-id", "gone").returncode == 1
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))

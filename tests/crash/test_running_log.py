@@ -1,4 +1,4 @@
-"""A stage that cuts or extends the log of its own run ends that run with 74; what a kill can leave is mended then."""
+"""A stage that cuts or extends the log of its run ends the run with 74; the next run mends what a kill can leave."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_a_log_that_a_stage_cuts_or_extends_ends_the_run(bench, change, code):
 
 
 @pytest.mark.parametrize("change", ["by half a line", "by some bytes"])
-def test_the_next_run_goes_on_from_what_is_whole(bench, change):
+def test_the_next_run_goes_on_from_the_whole_records(bench, change):
     bench.define(shell("a", f"{WORK}; test -e again || {CHANGES[change][0]}", inputs={"i": "in.txt"}))
     assert bench.run("--run-id", "mine").returncode == 74
     bench.write("again", "")
     bench.succeed()
     assert bench.run("verify", "--outputs").returncode == 0
-    assert [one["run"] for one in bench.records("recovered")] == ["mine"]
+    assert [record["run"] for record in bench.records("recovered")] == ["mine"]

@@ -1,4 +1,4 @@
-"""Stages that end while others run are made durable by threads: the same promises hold for them."""
+"""Threads sync the stages that end while others run: the same promises hold for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import shutil
 
 import pytest
-from disk_bench import LINES, behind, disk_bench, result
+from disk_bench import LINES, disk_bench, result, steps_through
 from disk_model import Sync
 from disk_order import Order
 from pipeline_bench import ROOT, shell
@@ -27,9 +27,9 @@ def bench(tmp_path):
 
 
 def side_by_side(bench, prefix="line"):
-    """Six stages that depend on nothing of each other, and one that reads all they made.
+    """Define six independent stages, and one that reads all their outputs.
 
-    None makes a file of its own: the model could not tell which of two that are made at once was first.
+    No stage creates a file itself: the model could not tell which of two files that are created at once was first.
     """
     bench.write("in.txt", "".join(f"{prefix} {number}\n" for number in range(LINES)))
     sorts = [
@@ -60,27 +60,27 @@ def test_a_run_is_completed_after_a_power_cut(bench, seed):
     wanted = result(bench)
     for until in instants(disk, seed):
         bench.lay_out(in_place(disk.after(until, Loss(disk, until, f"{seed} {until}"))), disk.times, disk.next)
-        assert_mended(bench, wanted, f"seed {seed}, after {until} steps, {disk.told[until - 1]}")
+        assert_mended(bench, wanted, f"seed {seed}, after {until} steps, {disk.descriptions[until - 1]}")
 
 
 @pytest.mark.parametrize("kind", ["fsync", "fdatasync"])
 @pytest.mark.parametrize("lost", ["once", "from then on"])
 @pytest.mark.parametrize("taken_back", [True, False])
-def test_what_a_run_could_not_sync_is_published_by_none_before_it_is_made_durable(bench, kind, lost, taken_back):
-    """An fsync of any of them fails: the run ends with 74, and what the next one tells of is on the disk."""
+def test_no_run_publishes_what_could_not_be_synced_before_it_is_durable(bench, kind, lost, taken_back):
+    """If an fsync of any of them fails, nothing lost is published, and all that the next run reports is on the disk."""
     side_by_side(bench)
     undisturbed = bench.traced(*TWO)
     wanted = result(bench)
     syncs = sum(isinstance(step, Sync) for step in undisturbed.steps)
     nth = random.Random(f"{kind} {lost} {taken_back}").randint(2, max(3, syncs // 4))
-    for when in (nth, 2, 2):  # what ends together shares a sync, so that on a slow machine there may be too few of them
+    for when in (nth, 2, 2):  # stages that end together share a sync, so on a slow machine there may be too few
         bench.fresh()
         side_by_side(bench)
         refused = f"{kind}:error=EIO:when={when}{'' if lost == 'once' else '+'}"
         failed = bench.traced(
             *TWO, inject=(refused, *(() if taken_back else ("truncate:error=EIO",))), exit_code=None
         )  # fmt: skip
-        if is_struck := any(told.endswith(" fails") for told in failed.told):
+        if is_struck := any(line.endswith(" fails") for line in failed.descriptions):
             break
     assert is_struck
     assert faults(failed) == []
@@ -96,12 +96,12 @@ def test_what_a_run_could_not_sync_is_published_by_none_before_it_is_made_durabl
 def test_a_run_that_goes_on_after_a_kill_makes_durable_what_the_killed_one_had_not(bench, what):
     side_by_side(bench)
     killed = bench.traced(*TWO)
-    until = behind(killed, what)
+    until = steps_through(killed, what)
     bench.lay_out(killed.whole(until), killed.times, killed.next)
     assert faults(bench.traced(*TWO, after=(killed, until))) == []
 
 
-def test_the_order_tells_when_commits_are_not_synced(bench, tmp_path):
+def test_the_order_check_finds_commits_that_are_not_synced(bench, tmp_path):
     for package in ("runner", "stages"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     place = tmp_path / "runner/executor/publishing.py"
@@ -109,5 +109,5 @@ def test_the_order_tells_when_commits_are_not_synced(bench, tmp_path):
     assert before in place.read_text()
     place.write_text(place.read_text().replace(before, "submit(LOG, None, str)"))
     side_by_side(bench)
-    found = faults(bench.traced(*TWO, exit_code=None, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}))
-    assert any("stage.commit is" in one for one in found), found
+    complaints = faults(bench.traced(*TWO, exit_code=None, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}))
+    assert any("stage.commit is" in complaint for complaint in complaints), complaints

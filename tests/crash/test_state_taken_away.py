@@ -1,4 +1,4 @@
-"""A run whose state directory, log or ledger is taken away ends there, and harms no run that began anew beside it."""
+"""A run whose state directory, log or ledger is removed ends there, and harms no run that began anew beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ test $PIPELINE_RUN_ID = second || exit """
 
 
 def begun(bench, run, *, code=0):
-    """A run of two stages, the first of which has made its partial and waits for the file `go-RUN`."""
+    """Start a run of two stages; return once the first has made its partial and waits for the file `go-RUN`."""
     bench.define(shell("a", f"{WRITES}{code}"), shell("b", "touch $PIPELINE_OUTPUT_OUT", needs=["a"]))
     process = bench.start("--run-id", run)
     wait_for((bench.root / f"started-{run}").exists, "the stage")
@@ -71,7 +71,7 @@ def test_a_run_without_its_log_publishes_nothing_and_says_so(bench, take):
 
 @pytest.mark.parametrize("take", [remove, move_away])
 @pytest.mark.parametrize("first_exits", full_but([0, 1], [0]))
-def test_a_run_that_began_anew_beside_it_keeps_what_it_is_writing(bench, take, first_exits):
+def test_a_run_that_began_anew_beside_a_run_without_state_keeps_what_it_writes(bench, take, first_exits):
     first = begun(bench, "first", code=first_exits)
     take(bench)
     second = begun(bench, "second", code=first_exits)
@@ -84,7 +84,7 @@ def test_a_run_that_began_anew_beside_it_keeps_what_it_is_writing(bench, take, f
     assert not bench.leftovers()
 
 
-def test_a_run_that_its_ledger_does_not_know_any_more_has_not_succeeded(bench):
+def test_a_run_whose_ledger_is_removed_fails(bench):
     process = begun(bench, "first")
     (bench.root / "state/audit_ledger.jsonl").unlink()
     code, stderr = ended(bench, process, "first")
@@ -92,14 +92,14 @@ def test_a_run_that_its_ledger_does_not_know_any_more_has_not_succeeded(bench):
     assert "audit_ledger.jsonl: was removed or replaced while the run was at work" in stderr
 
 
-def test_a_copy_of_a_workspace_in_which_a_run_is_at_work_waits_for_nobody(bench, tmp_path):
+def test_a_run_in_a_copy_of_a_workspace_does_not_wait_for_the_run_in_the_original(bench, tmp_path):
     first = begun(bench, "first")
     copy = PipelineBench(tmp_path / "copy")
     shutil.copytree(bench.root, copy.root, dirs_exist_ok=True)
     copy.write("go-first", "")
-    done = copy.run("--run-id", "first", timeout=20)  # less than the patience with a launcher
+    done = copy.run("--run-id", "first", timeout=20)  # seconds; less than a runner waits for a launcher
     assert done.returncode == 0, done.stderr
     assert ended(bench, first, "first")[0] == 0
-    for one in (bench, copy):
-        assert one.run("verify", "--outputs").returncode == 0
-        assert not one.leftovers()
+    for workspace in (bench, copy):
+        assert workspace.run("verify", "--outputs").returncode == 0
+        assert not workspace.leftovers()

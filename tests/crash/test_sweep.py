@@ -1,6 +1,6 @@
-"""kill -9 at one state-changing call after the other: the next run ends as if undisturbed (crash_sweep.py).
+"""After kill -9 at any state-changing call, the next run ends as if undisturbed (crash_sweep.py).
 
-A seeded choice of the positions, first and last among them; OFFPIPE_SWEEP=all takes every one, which takes long.
+The positions are a seeded choice with the first and the last. OFFPIPE_SWEEP=all takes every one, which takes long.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def directory(tmp_path):
 
 
 def until_struck(sweep, kill):
-    """Strike, up to three times: what ends together shares a sync, so a run may have ended just before its position."""
+    """Strike up to three times: stages that end together share a sync, so a run may end just before its position."""
     for _ in range(3):
         outcome = sweep.strike(kill)
         if outcome.struck or outcome.faults:
@@ -47,9 +47,9 @@ def until_struck(sweep, kill):
 
 
 def assert_mended(sweep, number, *, who="all", twice=False, torn=False, part=""):
-    """Strike at `number` positions where there is somebody to kill; that most of them were reached is part of it.
+    """Strike at `number` positions where there is a process to kill, and check that most of them were reached.
 
-    With a `part`, only calls on paths that hold it are positions.
+    With a `part`, only calls on paths that contain it are positions.
     """
     calls = [call for call in sweep.undisturbed() if part in call.path]
     positions = chosen(calls, who, first=1, every=1)
@@ -87,7 +87,7 @@ def test_two_kills_in_a_row_are_mended(pipeline, directory):
     assert_mended(sweep, 4, twice=True)
 
 
-def test_a_run_over_what_is_there_is_mended(pipeline, directory):
+def test_a_run_over_earlier_outputs_is_mended(pipeline, directory):
     how = {"prepare": pipeline.forget, "repeats": pipeline.repeats}
     assert_mended(Sweep(str(pipeline.spec), directory, fresh=False, words=("-f",), **how), 4)
 
@@ -101,7 +101,7 @@ def test_a_run_after_an_edit_is_mended(pipeline, directory):
 
 
 def test_a_run_without_work_leaves_nothing_behind(pipeline, directory):
-    def unrecorded(place):  # so that it goes the long way each time, and saves what it found
+    def unrecorded(place):  # so that each run takes the long way, and saves what it finds
         shutil.rmtree(place.workspace / ".offpipe", ignore_errors=True)
         (place.state / "files.json").unlink(missing_ok=True)
 
@@ -110,7 +110,7 @@ def test_a_run_without_work_leaves_nothing_behind(pipeline, directory):
 
 def test_a_run_without_work_that_takes_the_quick_way_leaves_nothing_behind(pipeline, directory):
     sweep = Sweep(str(pipeline.spec), directory, fresh=False)
-    sweep.undisturbed()  # makes the record that the next ones go by
+    sweep.undisturbed()  # makes the record that the next runs use
     assert_mended(sweep, 6)
 
 
@@ -133,7 +133,7 @@ def test_between_the_kill_and_the_next_run_an_instance(comes, pipeline, director
     assert_mended(Sweep(str(pipeline.spec), directory, **how), 4)
 
 
-# ---- the sweep itself: it finds what it is for -----------------------------------------------------------------------
+# ---- the sweep itself: it finds planted faults -----------------------------------------------------------------------
 
 COMMITS = "        position = self.log.append(ADOPTED if adopts else COMMIT, data)\n"
 RENAMES = f"""\
@@ -145,7 +145,7 @@ RENAMES = f"""\
 {COMMITS}"""
 REDOES = "        stage = commit.stage"
 FAULTS = {
-    # file, what stands there, what is put in its place, where to kill, what the sweep says
+    # file, text, its replacement, where to kill, what the sweep reports
     "renames before the commit is recorded": (
         "executor/publishing.py", COMMITS, RENAMES, Kill(1, name="rename", part="w/odd"),
         "w/even is published, and no stage.commit vouches",
@@ -166,7 +166,7 @@ FAULTS = {
         "record/checkpoints.py", "    if not chosen:\n", "    chosen = {}\n    if True:\n",
         Kill(2, name="rename", part="state/progress_part@b"), "part@b had a checkpoint",
     ),
-    "takes a torn line for a whole one": (  # that of a run which the ledger knows: the 2nd of the log
+    "takes a torn line for a whole one": (  # of a run that is in the ledger: the 2nd write of the log
         "record/audit.py", "    if torn:", "    if False:",
         Kill(2, torn=True, name="write", part="state/audit_2"), "the next run fails",
     ),
@@ -174,11 +174,11 @@ FAULTS = {
 
 
 def with_fault(tmp_path, path, text, instead):
-    """A copy of the runner in which `text` is replaced."""
+    """Copy the runner with `text` replaced; return the directory that holds the copy."""
     shutil.copytree(ROOT / "runner", tmp_path / "faulty/runner", ignore=shutil.ignore_patterns("__pycache__"))
     source = tmp_path / "faulty/runner" / path
     content = source.read_text()
-    assert text in content, "the fault has no place any more: plant it anew"
+    assert text in content, "the code has changed: plant the fault anew"
     source.write_text(content.replace(text, instead, 1))
     return tmp_path / "faulty"
 
@@ -189,10 +189,10 @@ def test_the_sweep_finds_a_runner_that(fault, pipeline, directory, tmp_path):
     checkout = with_fault(tmp_path, path, text, instead)
     outcome = Sweep(str(pipeline.spec), directory, checkout=checkout).strike(kill)
     assert outcome.struck
-    assert any(complaint in one for one in outcome.faults), outcome
+    assert any(complaint in line for line in outcome.faults), outcome
 
 
-def test_the_command_tells_each_position_that_fails_and_a_summary(pipeline, tmp_path):
+def test_the_command_prints_a_summary_and_refuses_a_pipeline_that_fails_undisturbed(pipeline, tmp_path):
     command = [
         sys.executable,
         str(ROOT / "tests/support/crash_sweep.py"),

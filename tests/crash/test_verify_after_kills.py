@@ -1,7 +1,7 @@
-"""Whenever a run is killed, what it leaves is incomplete or intact, and never damaged; and so is what goes on from it.
+"""Whenever a run is killed, its state is incomplete or intact, never damaged; the next run makes it intact.
 
-The process ends itself at the n-th call that changes the disk, before the call or behind it: at every fourth one, or
-with OFFPIPE_SWEEP=all at every one.
+The process ends itself before or after the n-th call that changes the disk: at every fourth call, or at every one with
+OFFPIPE_SWEEP=all.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from runner.record.verify import Verification
 
 pytestmark = pytest.mark.full
 
-MORE = 400  # than any of these runs has changes
+LIMIT = 400  # more than any of these runs has changes
 
 
 def verdict(bench):
-    """What `verify` finds: `damaged`, `incomplete` or `intact`; what it says beside."""
+    """Return the verdict of `verify` (`damaged`, `incomplete` or `intact`) and its findings."""
     state = bench.root / "state"
     if not state.exists():
         return "intact", []
-    found = Verification(str(state), PLAIN)
-    found.check()
-    findings = found.findings
+    verification = Verification(str(state), PLAIN)
+    verification.check()
+    findings = verification.findings
     if findings.damage:
         return "damaged", findings.damage
     return ("incomplete" if findings.incomplete else "intact"), [*findings.incomplete, *findings.notes]
@@ -43,7 +43,7 @@ def first(bench):
 
 
 def changed(bench):
-    """A run whose stages were made before, of something else."""
+    """A run whose stages have outputs of another input."""
     bench.succeed()
     bench.write("in.txt", "two\n")
 
@@ -54,7 +54,7 @@ def idle(bench):
 
 
 def resumed(bench):
-    """A run that goes on with one that failed, beside another that is open too."""
+    """A run that resumes a failed one, beside another that is open, too."""
     bench.define(*stages(FAILS))
     assert bench.run("run", "--run-id", "one").returncode == 1
     assert bench.run("run", "--run-id", "other").returncode == 1
@@ -73,7 +73,7 @@ def stages(script):
 @pytest.mark.parametrize("part", range(4 if ALL else 1))
 @pytest.mark.parametrize("before", [first, changed, idle, resumed])
 def test_no_kill_leaves_damage(tmp_path, before, part):
-    """Each part takes every fourth change, so that they can run side by side."""
+    """Each part takes every fourth change, so that the parts can run side by side."""
     template = tmp_path / "template"
     template.mkdir()
     bench = PipelineBench(template)
@@ -81,21 +81,21 @@ def test_no_kill_leaves_damage(tmp_path, before, part):
     bench.define(*stages(COPY))
     before(bench)
     kills = 0
-    for at in range(1 + part, MORE, 4):
+    for at in range(1 + part, LIMIT, 4):
         after = bool(at // 4 % 2)
         disturbed = PipelineBench(tmp_path / f"run{at}")
         shutil.copytree(template, disturbed.root, symlinks=True)
         ended = disturbed.run("-q", dies_at=at, after=after)
         assert ended.returncode in {0, 1, DIED}, ended.stderr
-        verified, said = verdict(disturbed)
-        assert verified != "damaged", (at, after, said)
+        verified, findings = verdict(disturbed)
+        assert verified != "damaged", (at, after, findings)
         if ended.returncode != DIED:
             break
         kills += 1
         disturbed.succeed("-q")
         disturbed.succeed("-q")  # for the other run that is open, if there is one
-        verified, said = verdict(disturbed)
-        assert verified == "intact", (at, after, said)
+        verified, findings = verdict(disturbed)
+        assert verified == "intact", (at, after, findings)
         shutil.rmtree(disturbed.root)
     assert kills
     bench.close()

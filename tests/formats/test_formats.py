@@ -1,6 +1,6 @@
-"""State directories that earlier releases wrote: they verify, nothing in them runs again, and killed runs go on.
+"""State directories that earlier releases wrote: they verify, nothing in them runs again, and killed runs resume.
 
-And the other way round: what a newer release wrote is refused before anything is written.
+A state directory that a newer release wrote is refused before anything is written.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def kept(request, tmp_path):
 
 
 def tree(bench):
-    """All that a write could change."""
+    """Return all that a write could change."""
     entries = [(path, path.lstat()) for path in sorted(bench.root.rglob("*"))]
     return {
-        path: (found.st_mode, found.st_mtime_ns, path.read_bytes() if path.is_file() else b"")
-        for path, found in entries
+        path: (status.st_mode, status.st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path, status in entries
     }
 
 
@@ -51,13 +51,13 @@ def interpreter_of(bench):
 def test_a_finished_state_verifies_and_is_up_to_date(kept):
     bench = kept("finished")
     assert bench.run("verify", "--outputs").returncode == EXIT_OK
-    decisions = {one["stage"]: one for one in bench.json("plan")["stages"]}
+    decisions = {stage["stage"]: stage for stage in bench.json("plan")["stages"]}
     if interpreter_of(bench) != f"cpython-{sys.version_info.major}.{sys.version_info.minor}":
-        assert {one["component"] for one in decisions.pop("upper")["reasons"]} == {"interpreter"}
-        decisions.pop("flaky")  # which needs it
+        assert {reason["component"] for reason in decisions.pop("upper")["reasons"]} == {"interpreter"}
+        decisions.pop("flaky")  # it needs `upper`
     else:
         assert bench.skips_everything()
-    assert {one["decision"] for one in decisions.values()} == {"skip"}
+    assert {stage["decision"] for stage in decisions.values()} == {"skip"}
 
 
 def test_a_killed_state_is_incomplete_and_the_next_run_completes_it(kept):
@@ -65,10 +65,10 @@ def test_a_killed_state_is_incomplete_and_the_next_run_completes_it(kept):
     assert bench.run("verify").returncode == EXIT_PENDING
     done = bench.succeed()
     assert f"upper: started (from line {CHECKPOINT})" in done.stderr
-    started = [(one["data"]["stage"], one["data"]["attempt"]) for one in bench.records("attempt.started")]
+    started = [(record["data"]["stage"], record["data"]["attempt"]) for record in bench.records("attempt.started")]
     assert started == [("twice", 1), ("upper", 1), ("upper", 2), ("last", 1)]
-    assert {one["run"] for one in bench.records("run.resumed")} == {"first"}
-    assert [one["data"]["tornBytes"] for one in bench.records("recovered")] == [28]
+    assert {record["run"] for record in bench.records("run.resumed")} == {"first"}
+    assert [record["data"]["tornBytes"] for record in bench.records("recovered")] == [28]
     assert bench.read("work/upper.txt") == bench.read("out/last.txt") == UPPER
     assert not bench.leftovers()
     assert bench.run("verify", "--outputs").returncode == EXIT_OK
@@ -81,26 +81,26 @@ def history(bench):
 
 
 def answers(bench):
-    """What each verb that reads says of a state, from its spec, and from the directory alone; none may write."""
-    before, said, spec = tree(bench), {}, bench.spec
+    """Return what reading verbs say about a state, by its spec and by the directory alone; check that none writes."""
+    before, results, spec = tree(bench), {}, bench.spec
     for target in (spec, bench.root / "state"):
         bench.spec, name = target, target.name
-        said[name, "runs"] = history(bench)
-        said[name, "open"] = bench.json("status")["openRuns"]
-        said[name, "log"] = bench.succeed("log", "--run", "first").stdout.split()[1]
-        said[name, "of a stage"] = bench.run("log", "twice").returncode
+        results[name, "runs"] = history(bench)
+        results[name, "open"] = bench.json("status")["openRuns"]
+        results[name, "log"] = bench.succeed("log", "--run", "first").stdout.split()[1]
+        results[name, "of a stage"] = bench.run("log", "twice").returncode
     bench.spec = spec
     assert tree(bench) == before
-    return said
+    return results
 
 
 def test_a_finished_state_is_listed_and_run_on_and_pruned(kept):
     bench = kept("finished")
     old = [("first", None, "succeeded", 0), ("nothing-to-do", None, "succeeded", 0)]
-    said = answers(bench)
+    results = answers(bench)
     for name in ("spec.json", "state"):
-        assert said[name, "runs"] == old
-        assert (said[name, "open"], said[name, "log"], said[name, "of a stage"]) == ([], "run.start", 0)
+        assert results[name, "runs"] == old
+        assert (results[name, "open"], results[name, "log"], results[name, "of a stage"]) == ([], "run.start", 0)
     bench.write("in.txt", "changed\n")
     bench.succeed("run", "--run-id", "new")
     assert history(bench) == [*old, ("new", 1, "succeeded", 0)]
@@ -115,10 +115,10 @@ def test_a_finished_state_is_listed_and_run_on_and_pruned(kept):
 
 def test_a_killed_state_is_listed_and_its_run_goes_on_as_a_second_part(kept):
     bench = kept("killed")
-    said = answers(bench)
+    results = answers(bench)
     for name in ("spec.json", "state"):
-        assert said[name, "runs"] == [("first", None, "not recorded", None)]
-        assert (said[name, "open"], said[name, "log"], said[name, "of a stage"]) == (["first"], "run.start", 0)
+        assert results[name, "runs"] == [("first", None, "not recorded", None)]
+        assert (results[name, "open"], results[name, "log"], results[name, "of a stage"]) == (["first"], "run.start", 0)
     (bench.root / "in.txt").rename(bench.root / "aside")
     assert bench.run().returncode == 5
     (bench.root / "aside").rename(bench.root / "in.txt")
@@ -134,7 +134,7 @@ def test_a_killed_state_is_listed_and_its_run_goes_on_as_a_second_part(kept):
 
 
 def make_newer(bench, path):
-    """Say `"v": 2` in a file, or in the last whole record of a log, hashed in another way; a missing file is made."""
+    """Set `"v": 2` in a file, or in the last whole record of a log, with another hash; create a missing file."""
     file = bench.root / path
     content = file.read_bytes() if file.exists() else b'{"v":1}'
     whole = content.rindex(b"\n") + 1 if file.suffix == ".jsonl" else len(content)
@@ -160,7 +160,7 @@ NEWER = [
 ]
 
 
-@pytest.mark.parametrize(("name", "path", "words"), NEWER, ids=[" ".join([one[1], *one[2]]) for one in NEWER])
+@pytest.mark.parametrize(("name", "path", "words"), NEWER, ids=[" ".join([case[1], *case[2]]) for case in NEWER])
 def test_what_a_newer_release_wrote_is_refused_and_nothing_is_written(kept, name, path, words):
     bench = kept(name)
     make_newer(bench, path)
@@ -189,8 +189,8 @@ def test_verify_takes_a_version_that_alone_was_changed_for_damage(kept):
     assert bench.run("verify").returncode == EXIT_DAMAGED
 
 
-def test_a_newer_cache_is_taken_for_none(kept):
-    """It costs time only, so it is no reason to refuse a run."""
+def test_a_newer_cache_counts_as_missing(kept):
+    """Without its cache a run only takes longer, so it is not refused."""
     bench = kept("killed")
     bench.write("state/files.json", b'{"v":2,"files":{"/x":["of","another","shape"]}}')
     done = bench.succeed()

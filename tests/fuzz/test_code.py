@@ -1,4 +1,4 @@
-"""No Python source, and nothing that the cache says of one, makes `plan` show a traceback, or hang."""
+"""No Python source, and no cache entry of one, makes `plan` hang or show a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.plan.code.cache import ParseCache
 
 pytestmark = pytest.mark.full
 
-# Little of the standard library: a plan keeps no cache, so that each would parse all of it again.
+# Few standard modules: a plan keeps no cache, so each plan would parse all of them again.
 NAMES = ("local", "local.x", "keyword", ".local", "..", "a..b", "socket", "a:b", "*", "é", *WORDS)
 LEVELS = (-1, 0, 1, 2, 300, 10**9, 10**30)
 TEMPLATES = (
@@ -70,17 +70,17 @@ PARSED = [[REQUEST, [2, 1, "", ["local"], True, True]], ["x"]]
 
 
 @settings(max_examples=examples(30))
-@given(said=mutated([PARSED]) | junk, level=st.sampled_from(LEVELS), name=st.sampled_from(NAMES), odd=st.booleans())
-def test_whatever_the_cache_says_of_a_source_is_planned_or_refused(place, spec, said, level, name, odd):
+@given(entry=mutated([PARSED]) | junk, level=st.sampled_from(LEVELS), name=st.sampled_from(NAMES), odd=st.booleans())
+def test_any_cache_entry_of_a_source_is_planned_or_refused(place, spec, entry, level, name, odd):
     (place / "code.py").write_bytes(SOUND)
-    value = [[[1, level, name, [name], False, False]], [name]] if odd else said
+    value = [[[1, level, name, [name], False, False]], [name]] if odd else entry
     section = {"python": ParseCache().dump()["python"], "files": {sha256(SOUND).hexdigest(): value}}
     (place / "of-code/files.json").write_bytes(SPELL["cache"]({"imports": section, "v": 1, "files": {}}))
     assert look(spec, ("plan",)).code in {0, 4}
 
 
-def test_what_the_cache_says_of_a_source_is_believed(place, spec):
-    """Or the test above would look at nothing."""
+def test_plan_believes_the_cache_entry_of_a_source(place, spec):
+    """Otherwise the test above would prove nothing."""
     (place / "code.py").write_bytes(SOUND)
     section = {
         "python": ParseCache().dump()["python"],
@@ -94,7 +94,7 @@ def test_what_the_cache_says_of_a_source_is_believed(place, spec):
     "line",
     ["import_module('.a', '')", f"__import__('x', None, None, ['a'], {10**27})"],
 )  # fmt: skip
-def test_an_import_that_can_only_fail_is_a_module_found_nowhere(place, spec, line):
+def test_an_import_that_can_only_fail_is_planned_as_a_missing_module(place, spec, line):
     (place / "code.py").write_text(f"from importlib import import_module\n{line}\n")
     (place / "of-code/files.json").unlink(missing_ok=True)
     assert look(spec, ("plan",)).code == 0

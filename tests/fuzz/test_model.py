@@ -1,7 +1,7 @@
-"""Any sequence of edits, damage, runs, kills and `clean`: what is up to date is what a simple model says.
+"""After any sequence of edits, damage, runs, kills and `clean`, a simple model says what is up to date.
 
 `plan` agrees with the model, a run starts what the model says and nothing else, and its outputs have the bytes that
-the model computes. A sequence is made up by hypothesis; OFFPIPE_FUZZ=1000 takes ten times as many.
+the model computes. Hypothesis makes up the sequences; OFFPIPE_FUZZ=1000 takes ten times as many.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ inputs = st.sampled_from(["one", "two"])
 
 
 class Machine(RuleBasedStateMachine):
-    """The pipeline in a directory of its own, run by real processes of the checkout, and the model beside it."""
+    """A pipeline in its own directory, run by real processes of the checkout, and its model."""
 
     checkout = ROOT
 
@@ -106,7 +106,7 @@ class Machine(RuleBasedStateMachine):
             else:
                 path.write_bytes(path.read_bytes()[1:])
 
-    # ---- what people do with verbs ----
+    # ---- what people run ----
 
     @rule()
     def run(self):
@@ -133,29 +133,29 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def plan_agrees(self):
         if self.model.loose or not hasattr(self, "bench"):
-            return  # what a killed run committed is brought to its end by the next run, not by a plan
+            return  # only the next run, not a plan, finishes what a killed run committed
         if self.checkout == ROOT:
-            said = json.loads(look(self.pipeline.spec, ("plan", "--json")).stdout)
+            plan = json.loads(look(self.pipeline.spec, ("plan", "--json")).stdout)
         else:
-            said = json.loads(self.bench.run("plan", "--json", cwd=self.checkout).stdout)
-        assert {one["stage"]: one["decision"] for one in said["stages"]} == self.model.decisions(ORDER)
+            plan = json.loads(self.bench.run("plan", "--json", cwd=self.checkout).stdout)
+        assert {entry["stage"]: entry["decision"] for entry in plan["stages"]} == self.model.decisions(ORDER)
 
     def finish(self, chosen, *words):
-        """Run to the end, and compare what was started and made."""
+        """Run to the end, and compare what was started and made with the model."""
         self.forget_notes()
         done = self.bench.run("run", "-j1", *words, cwd=self.checkout)
         assert done.returncode == 0, done.stdout + done.stderr
         self.judge(chosen)
 
     def kill(self, chosen, *words, position, **how):
-        """Run until a call and kill there; what was committed before that is complete."""
+        """Run and kill at a call; the model takes what was committed before as complete."""
         self.forget_notes()
         before = self.commits()
         argv = [sys.executable, "-m", "runner", "run", str(self.pipeline.spec), "-j1", *words]
         log = self.root / "trace.log"
         traced = trace(argv, log=str(log), position=position, cwd=str(self.checkout), **how)
         assert not traced.hung
-        if not traced.victims:  # it had ended before that call
+        if not traced.victims:  # the run ended before that call
             assert traced.code == 0, log.read_text()
             self.judge(chosen)
             return
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
             self.model.complete(stage)
             self.model.loose.add(stage)
             self.model.open.add(stage)
-        self.model.loose |= self.model.unmarked & self.model.open  # it may have come as far as restoring these
+        self.model.loose |= self.model.unmarked & self.model.open  # the killed run may have restored these
 
     def judge(self, chosen):
         """Compare what a run started and made with what the model says."""
@@ -177,7 +177,7 @@ class Machine(RuleBasedStateMachine):
         self.settle(started)
 
     def settle(self, started):
-        """What the killed runs had committed is brought to its end, also of stages that this run was not asked for."""
+        """Tell the model that this run finished what killed runs had committed, even for stages not chosen now."""
         model = self.model
         for stage in model.loose & model.spoilt:
             if self.is_as_made(stage):
@@ -193,13 +193,17 @@ class Machine(RuleBasedStateMachine):
         return all(path.exists() and path.read_text() == self.model.made[stage][name] for name, path in made.items())
 
     def commits(self):
-        """Every stage.commit: log, number, stage."""
-        found = set()
+        """Return each stage.commit as its log, number and stage."""
+        committed = set()
         for path in (self.root / "state").glob("audit_2*.jsonl"):
             lines = path.read_bytes().splitlines(keepends=True)
             records = [json.loads(line) for line in lines if line.endswith(b"\n")]
-            found |= {(path.name, one["seq"], one["data"]["stage"]) for one in records if one["ev"] == "stage.commit"}
-        return found
+            committed |= {
+                (path.name, record["seq"], record["data"]["stage"])
+                for record in records
+                if record["ev"] == "stage.commit"
+            }
+        return committed
 
     def forget_notes(self):
         (self.root / "notes").unlink(missing_ok=True)
@@ -213,7 +217,7 @@ def test_what_is_up_to_date_is_what_the_model_says():
     run_state_machine_as_test(Machine, settings=settings(max_examples=examples(4), stateful_step_count=10))
 
 
-# ---- the model itself: it finds what it is for -----------------------------------------------------------------------
+# ---- the model itself: it finds planted faults -----------------------------------------------------------------------
 
 
 def killed_at(name, part):
@@ -223,7 +227,7 @@ def killed_at(name, part):
 
 REDOES = "        stage = commit.stage\n        marker"
 FAULTS = {
-    # file, what stands there, what is put in its place, what is done before the last run
+    # file, text in it, its replacement, steps before the last run
     "does not know parameters": (
         "plan/fingerprint.py", '"params": stage.params,', '"params": {},', [Machine.run, lambda m: m.change_param(2)],
     ),
@@ -255,23 +259,23 @@ def look_and_run(machine):
     machine.run()
 
 
-def with_fault(tmp_path, path, text, instead):
-    """A copy of the runner in which `text` is replaced."""
+def with_fault(tmp_path, path, text, replacement):
+    """Copy the runner with `text` replaced; return the directory that contains it."""
     shutil.copytree(ROOT / "runner", tmp_path / "faulty/runner", ignore=shutil.ignore_patterns("__pycache__"))
     source = tmp_path / "faulty/runner" / path
     content = source.read_text()
-    assert text in content, "the fault has no place any more: plant it anew"
-    source.write_text(content.replace(text, instead, 1))
+    assert text in content, "the text is gone: plant this fault elsewhere"
+    source.write_text(content.replace(text, replacement, 1))
     return tmp_path / "faulty"
 
 
 @pytest.mark.parametrize("runner", ["faulty", "sound"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_model_finds_a_runner_that(fault, runner, tmp_path):
-    path, text, instead, steps = FAULTS[fault]
+    path, text, replacement, steps = FAULTS[fault]
     if NO_TRACE and len(steps) == 1:
         pytest.skip(f"cannot trace here: {NO_TRACE}")
-    checkout = with_fault(tmp_path, path, text, instead) if runner == "faulty" else ROOT
+    checkout = with_fault(tmp_path, path, text, replacement) if runner == "faulty" else ROOT
     machine = type("Planted", (Machine,), {"checkout": checkout})()
     try:
         for step in steps:

@@ -1,4 +1,4 @@
-"""No record that anybody could write, with the right hashes, keeps `report` from a page or a message."""
+"""`report` answers any record with valid hashes with a page or a message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALUES = (
 
 
 def changed(value: object, random: Random) -> object:
-    """A value with one part replaced, or left out, at any depth, also inside text that is JSON."""
+    """Return a value with one part replaced or left out, at any depth, even inside text that is JSON."""
     if isinstance(value, dict) and value and random.random() < 0.8:
         name = random.choice(sorted(value))
         rest = {other: member for other, member in value.items() if other != name}
@@ -41,12 +41,12 @@ def changed(value: object, random: Random) -> object:
     return random.choice(VALUES)
 
 
-def test_any_payload_gives_a_page(place, tmp_path) -> None:
+def test_any_payload_gives_a_page_or_a_message(place, tmp_path) -> None:
     logs = [path for path in (place / "state").glob("audit_*.jsonl") if path.name != "audit_ledger.jsonl"]
 
     @settings(max_examples=examples(30))
     @given(random=st.randoms(use_true_random=False))
-    def answered(random: Random) -> None:
+    def check(random: Random) -> None:
         copy = tmp_path / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(place / "state", copy, ignore=shutil.ignore_patterns("tmp", "logs", "files.json"))
@@ -63,4 +63,4 @@ def test_any_payload_gives_a_page(place, tmp_path) -> None:
             page = make_page(str(copy), Options(), records[0]["run"])
             assert page.exit_code in {EXIT_OK, EXIT_DAMAGED} and page.html.endswith("</html>")
 
-    answered()
+    check()

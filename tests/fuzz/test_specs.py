@@ -26,14 +26,14 @@ def spec(place):
 
 @settings(max_examples=examples(120))
 @given(value=mutated(SPECS) | junk, words=st.sampled_from(LOOKS))
-def test_a_spec_in_which_something_stands_that_should_not(spec, value, words):
+def test_verbs_answer_a_mutated_spec(spec, value, words):
     spec.write_bytes(text_of(value))
     look(spec, words)
 
 
 @settings(max_examples=examples(80))
 @given(content=st.sampled_from(SPECS).map(text_of).flatmap(spoilt), words=st.sampled_from(LOOKS))
-def test_a_spec_whose_bytes_are_spoilt(spec, content, words):
+def test_verbs_answer_a_spec_with_spoilt_bytes(spec, content, words):
     spec.write_bytes(content)
     look(spec, words)
 
@@ -42,7 +42,7 @@ def test_a_spec_whose_bytes_are_spoilt(spec, content, words):
 @given(value=mutated(SPECS, most=1))
 def test_what_is_valid_for_one_verb_is_valid_for_all(place, spec, value):
     spec.write_bytes(text_of(value))
-    nowhere = ("--workspace", str(place / "fresh"))  # whose state the pipeline's name could be at odds with
+    nowhere = ("--workspace", str(place / "fresh"))  # without state of a pipeline of another name
     refused = {words: look(spec, (*words, *nowhere)).code == 2 for words in CHECKING}
     assert len(set(refused.values())) == 1, refused
 
@@ -54,20 +54,20 @@ def test_what_is_valid_for_one_verb_is_valid_for_all(place, spec, value):
     value=junk,
     name=st.sampled_from(["to", "x"]),
 )
-def test_words_on_the_command_line(place, words, verb, value, name):
-    given = [word for word in words if "\0" not in word and word.isprintable()]  # what a system could pass on
+def test_verbs_answer_any_words_on_the_command_line(place, words, verb, value, name):
+    arguments = [word for word in words if "\0" not in word and word.isprintable()]  # what a process can be given
     text = json.dumps(value)
     param = () if verb[0] in {"graph", "verify", "log", "clean"} else (f"--param=copy.n={text}",)
     var = (f"--var={name}={text}",) if len(words) % 2 else ()
     (place / "vars.json").write_bytes(text_of({name: value}))
     file = (f"--vars={place / 'vars.json'}",) if len(words) > 1 else ()
-    call(verb[0], str(place / "spec.json"), *verb[1:], *param, *var, *file, *given)
+    call(verb[0], str(place / "spec.json"), *verb[1:], *param, *var, *file, *arguments)
 
 
 @settings(max_examples=examples(6))
 @given(value=mutated([SMALL], most=2))
-def test_a_run_of_it_ends_as_documented(place, value):
-    """A copy of text is all that this spec can be made to do."""
+def test_a_run_of_a_mutated_spec_ends_as_documented(place, value):
+    """All that any mutation of this spec can do is copy text."""
     spec = place / "fuzzed.json"
     spec.write_bytes(text_of(value))
     look(spec, ("run", "--workspace", str(place / "made")))
@@ -88,7 +88,7 @@ def test_the_schema_needs_no_spec():
 
 
 @pytest.mark.parametrize("value", SPECS)
-def test_what_the_mutations_start_from_is_valid(spec, value):
-    """Or each mutation would be refused for what all have."""
+def test_specs_are_valid_before_they_are_mutated(spec, value):
+    """Otherwise each mutation would be refused for a fault that all have."""
     spec.write_bytes(text_of(value))
     assert look(spec, ("validate",)).code == 0

@@ -33,29 +33,29 @@ def sound(place):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_those_who_only_look_answer(place, sound, kind):
+def test_verbs_that_only_read_answer_damage_and_keep_it(place, sound, kind):
     path = path_of(place, kind)
 
     @settings(max_examples=examples(25))
     @given(content=damages(kind, sound[kind]), words=st.sampled_from(VERBS))
-    def answered(content, words):
+    def check(content, words):
         path.write_bytes(content)
         look(place / "spec.json", words)
         assert path.read_bytes() == content
 
     try:
-        answered()
+        check()
     finally:
         path.write_bytes(sound[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_answers_and_where_it_succeeds_the_next_one_has_nothing_to_do(place, sound, kind, tmp_path):
+def test_after_a_run_that_succeeds_despite_damage_the_next_has_nothing_to_do(place, sound, kind, tmp_path):
     root = tmp_path / "place"
 
     @settings(max_examples=examples(2))
     @given(content=damages(kind, sound[kind]))
-    def answered(content):
+    def check(content):
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(place, root, symlinks=True, ignore=shutil.ignore_patterns("fifo", "stop"))
         path_of(root, kind).write_bytes(content)
@@ -68,7 +68,7 @@ def test_a_run_answers_and_where_it_succeeds_the_next_one_has_nothing_to_do(plac
             assert (root / "out/tree/a.txt").read_bytes() == b"SOME\nTEXT\n" * 2
             assert [(root / "many" / name).read_bytes() for name in ("one", "two")] == [b"some\ntext\n"] * 2
 
-    answered()
+    check()
 
 
 def tree(path):
@@ -86,7 +86,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("kind", [*KINDS, "a stage's log"])
-def test_something_else_in_its_place_is_answered_too(place, kind, other, tmp_path):
+def test_verbs_answer_another_kind_of_file_in_place_of_a_state_file(place, kind, other, tmp_path):
     root = Path(shutil.copytree(place, tmp_path / "place", ignore=shutil.ignore_patterns("fifo", "dangling", "loop")))
     path = path_of(root, kind)
     path.unlink()

@@ -17,7 +17,6 @@ def test_behaves_as_recorded(subject, tmp_path):
     compare(subject, golden.text_of(subject, tmp_path))
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("subject", ["story_plain", "story_failures"])
 def test_behaves_on_a_cluster_as_recorded(subject, tmp_path, workers):
     """Node and level are the only differences; they are not in a golden file."""

@@ -11,7 +11,7 @@ from offline_attacks import ATTACKS, VARIANTS
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to --full: root, variants of attacks, and level `filter` in tests that have level `kernel` too.
+    """Leave to --full: root, variants of attacks, and level `filter` in tests that also have level `kernel`.
 
     Root meets no more of the guard than a user without rights.
     """
@@ -46,24 +46,24 @@ def _linux():
 
 
 @cache
-def once(shared, name, ask, *arguments):
-    """The answer, which a process reads once: hundreds of tests look at it."""
-    return offline_run.once(shared, name, lambda: ask(*arguments))
+def shared_result(shared, name, ask, *arguments):
+    """Return the answer, which each process reads once: hundreds of tests look at it."""
+    return offline_run.shared_result(shared, name, lambda: ask(*arguments))
 
 
 @pytest.fixture
 def control(user, attack, shared, chosen):
-    """What the attack does where nothing holds it back."""
-    found = once(shared, f"offline-control-{user}", offline_run.controls, user, chosen)
-    if reason := found.get("unavailable") or found["lacks"].get(attack):
+    """What the attack does without a guard."""
+    result = shared_result(shared, f"offline-control-{user}", offline_run.controls, user, chosen)
+    if reason := result.get("unavailable") or result["lacks"].get(attack):
         pytest.skip(reason)
-    return {"said": found["said"][attack], "heard": found["heard"][attack]}
+    return {"output": result["output"][attack], "received": result["received"][attack]}
 
 
 @pytest.fixture
 def outcome(level, user, shared, chosen):
     """The one run of the chosen attacks at this level by this user."""
-    found = once(shared, f"offline-{level}-{user}", offline_run.guarded, level, user, chosen)
-    if reason := found.get("unavailable"):
+    result = shared_result(shared, f"offline-{level}-{user}", offline_run.guarded, level, user, chosen)
+    if reason := result.get("unavailable"):
         pytest.skip(reason)
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""An attempt is laid to the stage that made it, in the way that the spec asks for, whatever else goes on."""
+"""A network attempt is attributed to its stage and handled as the spec says, whatever else goes on."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def bench(tmp_path):
     made.close()
 
 
-def seen(bench):
+def attempts(bench):
     return [record["data"] for record in bench.records("offline.attempt")]
 
 
 @pytest.mark.parametrize("place", ["stage", "spec"])
-def test_a_stage_may_be_let_go_on_and_its_attempts_are_on_record_all_the_same(bench, place):
+def test_with_on_attempt_record_a_stage_goes_on_and_its_attempts_are_on_record(bench, place):
     let = {"offline": {"onAttempt": "record"}}
     command = {"name": "asks", "command": ["python3", "-c", ASK], "stdout": "out", "outputs": {"out": "out.txt"}}
     bench.define(command | (let if place == "stage" else {}), **(let if place == "spec" else {}))
     done = bench.succeed()
-    (attempt,) = seen(bench)
+    (attempt,) = attempts(bench)
     assert (attempt["stage"], attempt["family"], attempt["count"]) == ("asks", "AF_INET6", 1)
     assert "a network was refused to asks: " in done.stdout and "AF_INET6" in done.stdout
     assert bench.skips_everything()
@@ -68,12 +68,12 @@ def test_a_stage_that_asked_fails_with_4_whatever_it_exited_with(bench):
 
 
 @pytest.mark.full
-def test_nobody_waits_in_ignorance_for_a_stage_that_has_asked(bench):
+def test_an_attempt_is_reported_while_its_stage_still_runs(bench):
     wait = "until test -e go; do sleep 0.05; done"
     bench.define(shell("asks", f"python3 -c '{ASK}'; {wait}; touch $PIPELINE_OUTPUT_OUT"))
     process = bench.start()
-    told = next(line for line in process.stderr if "asked for a network" in line)  # which ends the wait, below
-    assert process.poll() is None and " asks: asked for a network, which was refused, and it fails when" in told
+    message = next(line for line in process.stderr if "asked for a network" in line)
+    assert process.poll() is None and " asks: asked for a network, which was refused, and it fails when" in message
     bench.write("go", "")
     stderr = process.communicate(timeout=30)[1]
     assert process.returncode == 4 and "it went on and exited 0, but its outputs were thrown away" in stderr
@@ -89,12 +89,12 @@ def test_a_flood_of_attempts_holds_up_neither_time_limits_nor_other_stages(bench
     began = time.monotonic()
     assert bench.run("-k", "-j", "2").returncode != 0
     assert time.monotonic() - began < 20
-    assert {attempt["stage"] for attempt in seen(bench)} == {"flood"}
+    assert {attempt["stage"] for attempt in attempts(bench)} == {"flood"}
     assert bench.exists("out/other.txt")
 
 
 @pytest.mark.full
-def test_what_a_stage_left_behind_asks_for_is_laid_to_no_other_stage(bench):
+def test_attempts_of_what_a_stage_left_behind_are_attributed_to_no_other_stage(bench):
     bench.write("leaves.py", LEAVES_ONE)
     leave = "touch $PIPELINE_OUTPUT_OUT; python3 leaves.py; until test -e asks; do sleep 0.01; done; rm asks"
     let = {"offline": {"onAttempt": "record"}}
@@ -103,5 +103,5 @@ def test_what_a_stage_left_behind_asks_for_is_laid_to_no_other_stage(bench):
         *(shell(f"leaves-{n}", leave, needs=[f"leaves-{n - 1}"] if n else [], **let) for n in range(8)),
     )
     bench.run("-k", "-j", "2", timeout=60)
-    assert "innocent" not in {attempt["stage"] for attempt in seen(bench)}
+    assert "innocent" not in {attempt["stage"] for attempt in attempts(bench)}
     assert bench.exists("out/innocent.txt")

@@ -1,4 +1,4 @@
-"""Attempts in great number, of many programs, with names made to deceive, and what a stage that attempted comes to."""
+"""Many attempts, by many programs, with deceptive names; and what becomes of a stage that made one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import harmless_asking
 import pytest
-from harmless_lives import LEVELS, at, lives
+from harmless_lives import LEVELS, at, bench_as_user
 from pipeline_bench import wait_for
 
 pytestmark = pytest.mark.full
@@ -24,7 +24,7 @@ PERL = "socket(S, 2, 1, 0) and exit 3"
 
 @pytest.fixture
 def bench(level, user):
-    with lives(level, user) as made:
+    with bench_as_user(level, user) as made:
         made.write("ask.py", ASKING.read_text())
         yield made
 
@@ -36,14 +36,14 @@ def asks(name, *words, **fields):
     }  # fmt: skip
 
 
-def seen(bench, stage=None):
-    """(program, family) -> count, of all attempts on record; a pair may stand there twice, early and at the end."""
-    found = Counter()
+def attempt_counts(bench, stage=None):
+    """Return (program, family) -> count of all attempts on record; a pair may be there twice, early and at the end."""
+    counts = Counter()
     for record in bench.records("offline.attempt"):
-        one = record["data"]
-        if stage in (None, one["stage"]):
-            found[one["program"], one["family"]] += one["count"]
-    return found
+        attempt = record["data"]
+        if stage in (None, attempt["stage"]):
+            counts[attempt["program"], attempt["family"]] += attempt["count"]
+    return counts
 
 
 def ending(bench, stage):
@@ -62,7 +62,7 @@ def test_a_flood_is_counted_exactly_and_keeps_no_other_stage_from_its_time_limit
     )
     done = bench.run("-j", "2", "-k")
     interpreter = Path(bench.owner.interpreter).resolve().name
-    assert seen(bench) == {(interpreter, "AF_INET"): 20_000}
+    assert attempt_counts(bench) == {(interpreter, "AF_INET"): 20_000}
     assert f"{interpreter} (AF_INET, 20,000 times)" in done.stderr
     (timed,) = bench.attempts("timed")
     assert timed["timedOut"]
@@ -82,15 +82,15 @@ def test_a_flood_of_eight_processes_without_end_is_ended_in_time(bench):
     assert timed["seconds"] < 1.8
     assert flood["timedOut"]
     assert flood["seconds"] < 5
-    assert sum(seen(bench).values()) > 1000
-    assert len(seen(bench)) <= 2  # a killed process has no executable any more, only the name it gave itself
+    assert sum(attempt_counts(bench).values()) > 1000
+    assert len(attempt_counts(bench)) <= 2  # a killed process has no executable any more, only the name it gave itself
     assert bench.read("out/calm") == b"made\n"
     assert sizes(bench) < 100_000
     assert not bench.alive()
 
 
 def perls(bench, names):
-    """Links to one program, each with a name of its own: they are what the kernel says is executed."""
+    """Create links to one program, each with its own name: the kernel reports the link that is executed."""
     perl = shutil.which("perl")
     if perl is None:
         pytest.skip("no perl here")
@@ -107,11 +107,11 @@ def test_many_programs_are_a_hundred_records_and_none_is_lost(bench):
     perls(bench, [b"program-%03d" % number for number in range(150)])
     done = bench.run()
     assert done.returncode == 4, done.stderr
-    found = seen(bench)
-    assert len(found) == 100
-    assert found["other programs", "any"] == 51
-    assert found["program-098", "AF_INET"] == 1
-    assert sum(found.values()) == 150
+    counts = attempt_counts(bench)
+    assert len(counts) == 100
+    assert counts["other programs", "any"] == 51
+    assert counts["program-098", "AF_INET"] == 1
+    assert sum(counts.values()) == 150
 
 
 @at(TWO)
@@ -121,20 +121,20 @@ def test_names_made_to_deceive_are_escaped_wherever_they_are_shown(bench):
     perls(bench, hostile)
     done = bench.run()
     assert done.returncode == 4
-    assert sum(seen(bench).values()) == len(hostile)
-    programs = [program for program, _ in seen(bench)]
+    assert sum(attempt_counts(bench).values()) == len(hostile)
+    programs = [program for program, _ in attempt_counts(bench)]
     assert "a\\nfake: succeeded" in programs
     assert "b\\x1b[2J\\x1b[31mred" in programs
     assert "c\\xff\\xfe" in programs
     assert all(program.isprintable() and len(program) <= 100 for program in programs), programs
     for shown in (done, *(bench.run(*words) for words in (["status"], ["explain"], ["plan"], ["log"], ["--json"]))):
         text = shown.stdout + shown.stderr
-        assert all(one.isprintable() or one == "\n" for one in text), text
+        assert all(character.isprintable() or character == "\n" for character in text), text
         assert "\nfake" not in text
 
 
 @at(TWO[:1])
-def test_the_setting_of_a_stage_goes_before_the_setting_of_the_spec(bench):
+def test_the_setting_of_a_stage_overrides_the_setting_of_the_spec(bench):
     bench.define(asks("a", "caught", AF_INET), asks("b", "caught", AF_INET, offline={"onAttempt": "fail"}),
                  offline={"onAttempt": "record"})  # fmt: skip
     assert bench.run().returncode == 4
@@ -158,7 +158,7 @@ def test_an_attempt_that_its_program_swallowed_fails_the_stage_every_time(bench)
 
 @at(TWO)
 @pytest.mark.parametrize("exit_code", [0, 1, 75])
-def test_a_checkpoint_made_after_an_attempt_is_not_gone_on_from(bench, exit_code):
+def test_a_checkpoint_made_after_an_attempt_is_not_resumed(bench, exit_code):
     lines_until(bench, f"raise SystemExit({exit_code})")
     assert bench.run().returncode == 4
     assert bench.leftovers() == []
@@ -168,35 +168,35 @@ def test_a_checkpoint_made_after_an_attempt_is_not_gone_on_from(bench, exit_code
 
 
 @at(TWO)
-def test_after_an_interrupt_a_checkpoint_made_after_an_attempt_is_not_gone_on_from(bench):
+def test_after_an_interrupt_a_checkpoint_made_after_an_attempt_is_not_resumed(bench):
     lines_until(bench, "open('waits', 'x'); time.sleep(60)")
     process = bench.start()
     wait_for((bench.root / "waits").exists, "the checkpoint")
     os.kill(process.pid, signal.SIGTERM)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode in (4, 143), stderr
-    assert list(seen(bench).values()) == [1]
+    assert list(attempt_counts(bench).values()) == [1]
     bench.write("calm", "")
     bench.succeed()
     assert bench.read("from").split() == [b"0", b"0"]
 
 
 @at(LEVELS[:1])
-def test_after_kill_9_an_attempt_is_on_record_and_its_checkpoint_is_not_gone_on_from(bench):
-    """Attempts are told of while the stage runs, some seconds after the first."""
+def test_after_kill_9_an_attempt_is_on_record_and_its_checkpoint_is_not_resumed(bench):
+    """The runner records attempts while the stage runs, some seconds after the first."""
     lines_until(bench, "open('waits', 'x'); time.sleep(60)")
     process = bench.start()
-    wait_for(lambda: bench.exists("state") and seen(bench), "the record of the attempt")
+    wait_for(lambda: bench.exists("state") and attempt_counts(bench), "the record of the attempt")
     process.kill()
     process.communicate(timeout=20)
     bench.write("calm", "")
     bench.succeed()
     assert bench.read("from").split() == [b"0", b"0"]
-    assert list(seen(bench).values()) == [1]
+    assert list(attempt_counts(bench).values()) == [1]
 
 
 def lines_until(bench, ending):
-    """A stage of 1,000 lines that commits each 100, asks for a network at line 250 and stops at line 750."""
+    """Define a 1,000-line stage that checkpoints every 100, asks for a network at line 250 and stops at line 750."""
     bench.write("in.txt", "".join(f"{number}\n" for number in range(1000)))
     bench.write(
         "lines.py",
@@ -228,5 +228,5 @@ def test_attempts_of_stages_side_by_side_are_told_apart(bench):
     assert done.returncode == 4, done.stderr
     interpreter = Path(bench.owner.interpreter).resolve().name
     for name, way, family, count in stages:
-        assert seen(bench, name) == {(interpreter, NAMES[family]): count * times[way]}, name
+        assert attempt_counts(bench, name) == {(interpreter, NAMES[family]): count * times[way]}, name
         assert ending(bench, name) == "failed"

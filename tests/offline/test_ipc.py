@@ -7,9 +7,9 @@ import os
 import subprocess
 
 import pytest
-from harmless_lives import lives
+from harmless_lives import bench_as_user
 
-# Makes or asks for one of each kind; prints the answers: a number, or -1 for none.
+# Creates or opens one of each kind; prints the results: a number, or -1 for none.
 ASKS = """
 import ctypes, json, sys
 create = 0o1600 if sys.argv[1] == "make" else 0
@@ -33,7 +33,7 @@ if sys.argv[1] == "make":
 
 @pytest.mark.parametrize("user", ["root", "unprivileged"])
 def test_no_stage_reaches_ipc_of_a_program_outside(user):
-    with lives("kernel", user) as bench:
+    with bench_as_user("kernel", user) as bench:
         bench.write("asks.py", ASKS)
         key = str(os.getpid() + 1)
         command = [*bench.owner.prefix, bench.owner.interpreter, str(bench.root / "asks.py")]

@@ -1,4 +1,4 @@
-"""Which level a run reaches where something is not to be had, and who is told: stages, people, audit, metrics."""
+"""Which level a run reaches if the kernel lacks something, and where that shows: stages, output, audit, metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import harmless_asking
 import harmless_lacking
 import pluggy
 import pytest
-from harmless_lives import LEVELS, at, lives
+from harmless_lives import LEVELS, at, bench_as_user
 from pipeline_bench import ROOT
 from suites import full_but
 
@@ -32,7 +32,7 @@ def level():
 
 @pytest.fixture
 def bench(level, user):
-    with lives(level, user) as made:
+    with bench_as_user(level, user) as made:
         made.define(TELLS)
         for module in (harmless_asking, harmless_lacking):
             shutil.copy(module.__file__, made.root)
@@ -53,7 +53,7 @@ def doctor(bench, wrapper):
 
 
 def isolation(bench):
-    """What record 0 and the metrics say alike."""
+    """Return the isolation in record 0; check that the metrics say the same."""
     first = bench.records("run.start")[-1]["data"]["isolation"]
     assert bench.metrics()["isolation"] == first
     return first
@@ -75,10 +75,10 @@ def test_without_namespaces_the_level_is_filter_and_the_reason_on_record(bench, 
     assert "warning" not in done.stderr
     assert "offline guard: filter" in bench.run("status").stdout
     assert bench.json("status")["lastRun"]["isolation"] == "filter"
-    said = doctor(bench, without(bench, lacking))
-    assert said.returncode == 0
-    assert "reach level filter\n" in said.stdout
-    assert f"kernel: not available\n  {why}\n" in said.stdout
+    report = doctor(bench, without(bench, lacking))
+    assert report.returncode == 0
+    assert "reach level filter\n" in report.stdout
+    assert f"kernel: not available\n  {why}\n" in report.stdout
 
 
 @USERS
@@ -131,7 +131,7 @@ def test_without_landlock_the_level_is_kernel_all_the_same(bench):
 
 
 @USERS
-def test_best_effort_runs_at_scan_and_everybody_is_told(bench):
+def test_best_effort_runs_at_scan_and_says_so_everywhere(bench):
     done = bench.succeed("--offline", "best-effort", wrapper=without(bench, NOTHING))
     whole = f"(kernel: none: {NO_NAMESPACES}; filter: none: {NO_SECCOMP})"
     assert f"warning: offline guard: only at level scan, stages can reach the network {whole}\n" in done.stderr
@@ -145,16 +145,16 @@ def test_best_effort_runs_at_scan_and_everybody_is_told(bench):
     assert quiet.stdout + quiet.stderr == ""
     (warning,) = bench.json("runs")["runs"][0]["warnings"]
     assert warning.startswith("offline guard: only at level scan")
-    said = doctor(bench, without(bench, NOTHING))
-    assert said.returncode == 4
-    assert "reach level scan\n" in said.stdout
-    assert f"  {NO_NAMESPACES}\n" in said.stdout
-    assert f"filter: not available\n  {NO_SECCOMP}\n" in said.stdout
+    report = doctor(bench, without(bench, NOTHING))
+    assert report.returncode == 4
+    assert "reach level scan\n" in report.stdout
+    assert f"  {NO_NAMESPACES}\n" in report.stdout
+    assert f"filter: not available\n  {NO_SECCOMP}\n" in report.stdout
 
 
 @pytest.mark.full
 @USERS
-def test_best_effort_takes_the_best(bench):
+def test_best_effort_takes_the_best_level(bench):
     done = bench.succeed("--offline", "best-effort")
     assert isolation(bench)["level"] == "kernel"
     assert "warning" not in done.stderr
@@ -162,13 +162,13 @@ def test_best_effort_takes_the_best(bench):
 
 @pytest.mark.full
 @at(LEVELS)
-def test_where_somebody_listens_already_attempts_are_refused_without_a_name(bench, user):
+def test_with_another_listener_attempts_are_refused_without_a_name(bench, user):
     def asks(name, family):
         words = {"processor": "harmless_asking.py", "args": ["caught", str(family)]}
         return {"name": name, "outputs": {"out": f"out/{name}"}, **words}
 
     bench.define(TELLS, asks("inet", 2), asks("packet", 17), asks("unix", 1))
-    done = bench.succeed(wrapper=without(bench, "listener"))  # each asserts that it got no socket
+    done = bench.succeed(wrapper=without(bench, "listener"))  # each stage asserts that it got no socket
     reason = "cannot be named: seccomp failed: EBUSY (Device or resource busy)"
     assert f"warning: offline guard: attempts are refused, but {reason}\n" in done.stderr
     assert isolation(bench)["attempts"] == reason
@@ -182,19 +182,19 @@ def test_where_somebody_listens_already_attempts_are_refused_without_a_name(benc
 @pytest.mark.parametrize(
     "options", full_but(["-Ur", "-Urn", "-Uc", "-Urpf --mount-proc", "-Urm"], ["-Urpf --mount-proc"])
 )
-def test_a_run_inside_a_user_namespace_reaches_the_same(bench, options):
+def test_a_run_inside_a_user_namespace_reaches_the_same_level(bench, options):
     wrapper = ("unshare", *options.split())
     if subprocess.run([*bench.owner.prefix, *wrapper, "true"], capture_output=True, check=False).returncode:
         pytest.skip(f"no unshare {options} here")
     bench.succeed(wrapper=wrapper)
     assert isolation(bench)["level"] == "kernel"
-    assert isolation(bench)["userMap"] == "own id", "there is no other"
+    assert isolation(bench)["userMap"] == "own id", "no other id is mapped"
     assert not bench.alive()
 
 
 @at(LEVELS)
 def test_a_run_in_a_stage_of_a_run_is_guarded_by_both(bench, user):
-    """The inner one has no listener, since the outer one has it, and where /proc is covered no namespaces."""
+    """The inner run has no listener, since the outer run has it, and no namespaces where /proc is covered."""
     bench.write("inner.json", '{"specVersion": 1, "name": "inner", "stateDir": "inner", "stages": ['
                 '{"name": "asks", "processor": "harmless_asking.py", "args": ["caught", "2"],'
                 ' "outputs": {"out": "$INNER/asks"}}]}'.replace("$INNER", "made"))  # fmt: skip
@@ -231,11 +231,11 @@ def test_each_python_reaches_the_level(bench, version):
 
 
 def interpreter(bench, version, path):
-    """A Python of this version that this user can start: on the PATH, or beside the one that runs the tests."""
-    beside = sorted(str(found) for found in Path(sys.base_prefix).parent.glob(f"{version}*/bin/python{version}"))
-    asked = 'exec "$0" -Bc "import pluggy, sys; exit(\'%d.%d\' % sys.version_info[:2] != sys.argv[1])" "$1"'
+    """Return a Python of this version that this user can start: beside the one that runs the tests, or in /usr."""
+    beside = sorted(str(program) for program in Path(sys.base_prefix).parent.glob(f"{version}*/bin/python{version}"))
+    script = 'exec "$0" -Bc "import pluggy, sys; exit(\'%d.%d\' % sys.version_info[:2] != sys.argv[1])" "$1"'
     for python in (*beside, f"/usr/local/bin/python{version}", f"/usr/bin/python{version}", "/usr/bin/python3"):
-        command = [*bench.owner.prefix, "sh", "-c", asked, python, version]
+        command = [*bench.owner.prefix, "sh", "-c", script, python, version]
         answer = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, check=False)
         if answer.returncode == 0:
             return python

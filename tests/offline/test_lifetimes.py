@@ -1,4 +1,4 @@
-"""kill -9 and SIGSTOP of the runner and of the launcher's processes: what was started does not live on."""
+"""Nothing that was started lives on after kill -9 or SIGSTOP of the runner or of the launcher's processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harmless_lives import KINDS, KINDS_COUNT, LEVELS, MANY, MANY_COUNT, at, crowded, holders, lives, namespaces
+from harmless_lives import KINDS, KINDS_COUNT, LEVELS, MANY, MANY_COUNT, at, bench_as_user, crowded, holders, namespaces
 from pipeline_bench import children, kill, wait_for
 from suites import full_but
 
@@ -18,7 +18,7 @@ FILTER = [each for each in LEVELS if each[0] == "filter"]
 
 @pytest.fixture
 def bench(level, user):
-    with lives(level, user) as made:
+    with bench_as_user(level, user) as made:
         yield made
 
 
@@ -28,11 +28,11 @@ def test_nothing_lives_on_after_a_kill_while_the_launcher_gets_ready(bench):
     for step in range(4):
         process = bench.start()
         wait_for(lambda process=process: children(process.pid) or process.poll() is not None, "the launcher")
-        time.sleep(step * 0.012)  # a spread of moments, not a fact that is waited for
+        time.sleep(step * 0.012)  # a spread of moments, not a wait for a fact
         process.kill()
         process.communicate()
         bench.wait_until_all_are_gone()
-    bench.goes_on()
+    bench.assert_next_run_succeeds()
 
 
 @pytest.mark.full
@@ -43,13 +43,13 @@ def test_nothing_lives_on_after_a_kill_of_the_runner_alone(bench):
     process.kill()
     process.communicate()
     bench.wait_until_all_are_gone()
-    bench.goes_on()
+    bench.assert_next_run_succeeds()
 
 
 @pytest.mark.full
 @at(KERNEL)
 @pytest.mark.parametrize("how", full_but(["at once", "with the launcher stopped"], ["at once"]))
-def test_nothing_lives_on_of_several_stages_with_hundreds_of_processes(bench, how):
+def test_nothing_of_several_stages_with_hundreds_of_processes_lives_on(bench, how):
     bench.define(*(crowded(name, MANY + KINDS if name == "a" else KINDS) for name in "abcd"))
     process = bench.start_crowd("-j", "4", stages=4)
     wait_for(lambda: bench.sleepers() == 4 * KINDS_COUNT + MANY_COUNT, "all of them")
@@ -58,7 +58,7 @@ def test_nothing_lives_on_of_several_stages_with_hundreds_of_processes(bench, ho
     process.kill()
     process.communicate()
     bench.wait_until_all_are_gone()
-    bench.goes_on()
+    bench.assert_next_run_succeeds()
 
 
 @pytest.mark.full
@@ -75,7 +75,7 @@ def test_a_kill_leaves_no_mount_and_no_namespace(bench):
     bench.wait_until_all_are_gone()
     wait_for(lambda: not holders(entered), "empty namespaces")
     assert Path("/proc/self/mounts").read_text() == mounts
-    bench.goes_on()
+    bench.assert_next_run_succeeds()
 
 
 @at(KERNEL)
@@ -93,7 +93,7 @@ def test_a_run_whose_launcher_is_killed_says_so_and_leaves_nothing(bench, which)
     assert "hint: run again to go on" in stderr
     assert "Traceback" not in stderr
     bench.wait_until_all_are_gone()
-    bench.goes_on()
+    bench.assert_next_run_succeeds()
 
 
 @at(FILTER)
@@ -109,7 +109,7 @@ def test_at_filter_a_killed_launcher_takes_the_main_process_along_and_the_next_r
     wait_for(lambda: not set(mains) & bench.alive(), "the main process's end")
     for pid in bench.alive():  # docs/known-limits.md: what it had started may live on
         kill(pid)
-    bench.goes_on()
+    bench.assert_next_run_succeeds()
 
 
 @at(FILTER)
@@ -119,13 +119,13 @@ def test_at_filter_the_next_run_ends_a_stopped_launcher_that_outlived_its_runner
     os.kill(*bench.launcher(process), signal.SIGSTOP)
     process.kill()
     process.communicate()
-    bench.goes_on()
+    bench.assert_next_run_succeeds()
 
 
 @pytest.mark.full
 @at(LEVELS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_an_interrupt_is_heeded_by_a_launcher_that_was_stopped(bench, number):
+def test_an_interrupt_ends_a_run_whose_launcher_was_stopped(bench, number):
     bench.define(crowded("a", "./sleeper 1000 & setsid ./sleeper 1000 &\n"))
     for which in range(2 if bench.level == "kernel" else 1):
         process = bench.start_crowd(sleepers=2)
@@ -137,7 +137,7 @@ def test_an_interrupt_is_heeded_by_a_launcher_that_was_stopped(bench, number):
         assert time.monotonic() - began < 4
         bench.wait_until_all_are_gone()
         (bench.root / "there-a").unlink()
-    bench.goes_on()
+    bench.assert_next_run_succeeds()
 
 
 @at(LEVELS)
@@ -149,4 +149,4 @@ def test_an_interrupt_ends_every_kind_of_process(bench):
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 143, stderr
     assert not bench.alive()
-    bench.goes_on()
+    bench.assert_next_run_succeeds()

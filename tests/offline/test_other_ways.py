@@ -1,11 +1,11 @@
-"""Ways to a socket other than socket(2) are refused, and on record; they may be harmless, and so fail no stage."""
+"""Ways to a socket other than socket(2) are refused and recorded; they fail no stage, as they may be harmless."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from harmless_lives import lives
+from harmless_lives import bench_as_user
 
 pytestmark = pytest.mark.full
 
@@ -23,7 +23,7 @@ WAYS = {"io_uring": 425, "x32 call": 0x40000000 | 41}  # io_uring_setup, and soc
 def test_another_way_to_a_socket_is_refused_and_recorded_and_its_stage_succeeds(level, way):
     if way == "x32 call" and os.uname().machine != "x86_64":
         pytest.skip("only x86_64 has these")
-    with lives(level, "unprivileged") as bench:
+    with bench_as_user(level, "unprivileged") as bench:
         bench.write("asks.py", ASKS)
         bench.define({"name": "asks", "processor": "asks.py", "args": [str(WAYS[way])] * 2, "stdout": "out",
                       "outputs": {"out": "found"}})  # fmt: skip

@@ -1,4 +1,4 @@
-"""At level `kernel` no stage changes what the kernel does outside by a file, be it root's or a user's own."""
+"""At level `kernel`, no stage can use a file, root's or the user's own, to change what the kernel does outside."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harmless_lives import lives
+from harmless_lives import bench_as_user
 from pipeline_bench import shell
 
 USERS = pytest.mark.parametrize("user", ["root", "unprivileged"])
-# What access(2) and the mode say may be written to, of the machine's own: nothing is opened.
+# Prints the machine's own files that are writable by access(2) and by mode. Opens nothing.
 WRITABLE = """
 import os, sys
 def places():
@@ -30,7 +30,7 @@ print(*filter(is_writable, places()), sep="\\n")
 
 @pytest.fixture
 def bench(user):
-    with lives("kernel", user) as made:
+    with bench_as_user("kernel", user) as made:
         made.write("writable.py", WRITABLE)
         yield made
 
@@ -72,11 +72,11 @@ def test_a_control_group_of_the_users_own_is_closed_to_stages(bench, delegated):
 @USERS
 def test_nothing_of_the_machines_own_can_be_written_to(bench, user):
     tops = ["/sys/fs", "/sys/kernel", *(["/proc"] if user == "root" else [])]
-    asked = [bench.owner.interpreter, "writable.py", *tops]
-    plain = subprocess.run([*bench.owner.prefix, *asked], cwd=bench.root, capture_output=True, text=True, check=True)
+    command = [bench.owner.interpreter, "writable.py", *tops]
+    plain = subprocess.run([*bench.owner.prefix, *command], cwd=bench.root, capture_output=True, text=True, check=True)
     if user == "root":
         assert "/proc/sys/kernel/core_pattern" in plain.stdout and "/proc/irq/" in plain.stdout
-    bench.define({"name": "looks", "command": ["{python}", *asked[1:]], "stdout": "out", "outputs": {"out": "found"}})
+    bench.define({"name": "looks", "command": ["{python}", *command[1:]], "stdout": "out", "outputs": {"out": "found"}})
     bench.succeed()
     assert bench.read("found").split() == []
     assert bench.records("run.start")[0]["data"]["isolation"]["kernelSettings"] == "read-only"

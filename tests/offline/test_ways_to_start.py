@@ -1,4 +1,4 @@
-"""At level kernel a program is started without a fork: it finds the same as after one, and is walled off as well."""
+"""At level kernel a program starts without a fork; it finds the same as after one, and is isolated as well."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import subprocess
 
 import pytest
-from harmless_lives import LEVELS, at, lives
+from harmless_lives import LEVELS, at, bench_as_user
 
 USERS = pytest.mark.parametrize("user", ["root", "unprivileged"])
 
-# What a process cannot give itself; what must differ (numbers, sizes, counts) is left out.
+# Prints what a process cannot give itself, but not what must differ (numbers, sizes, counts).
 PROBE = """
 import ctypes, json, os, re, resource, signal
 status = dict(line.rstrip("\\n").split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
@@ -40,7 +40,7 @@ print(json.dumps({
     "namespaces": sorted((name, os.readlink(f"/proc/self/ns/{name}")) for name in os.listdir("/proc/self/ns")),
 }))
 """
-# Told by a forked one alone that it may not use other processors than it already may: all the same, a fork.
+# A launch with an affinity forks. Here the affinity is what it already was, so only the fork differs.
 RUN = """
 import os, select, signal, sys
 from runner.sandbox.client import Launch, Launcher
@@ -98,7 +98,7 @@ def level():
 
 @pytest.fixture
 def bench(level, user):
-    with lives(level, user) as made:
+    with bench_as_user(level, user) as made:
         yield made
 
 
@@ -115,8 +115,8 @@ def test_no_stage_reaches_another_that_runs(bench):
     landlock = bench.records("run.start")[0]["data"]["isolation"]["landlock"]
     if "signals" not in landlock:
         pytest.skip(f"not all of it is promised here: {landlock}")
-    (said,) = bench.root.glob("state/logs/*/attack.1.log")
-    assert said.read_text() == ""
+    (log,) = bench.root.glob("state/logs/*/attack.1.log")
+    assert log.read_text() == ""
 
 
 @USERS
@@ -142,6 +142,6 @@ def test_a_program_finds_the_same_as_after_a_fork(bench):
     assert spawned == forked
     assert connected == connected_forked
     assert spawned["session"][:2] == [True, True]
-    assert spawned["descriptors"] == ["0", "1", "2", "3"], "the last is that of the listing"
+    assert spawned["descriptors"] == ["0", "1", "2", "3"], "the last is open for the listing itself"
     assert spawned["status"]["SigBlk"] == "0000000000000000"
     assert spawned["tagged"]

@@ -1,4 +1,4 @@
-"""What a process does is laid to the stage that it is of, whatever it did to look like nobody's or another's."""
+"""What a process does is attributed to its stage, even if it looks like a process of no stage or another one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from harmless_lives import LEVELS, at, lives
+from harmless_lives import LEVELS, at, bench_as_user
 from pipeline_bench import children, wait_for
 
-# `exit(2)` ends one thread: of a first thread that leaves a zombie, below which the process goes on.
+# `exit(2)` ends one thread. If that is the first thread, it becomes a zombie, and the process goes on.
 PROGRAMS = """
 import ctypes, os, signal, sys, threading, time
 libc = ctypes.CDLL(None)
@@ -75,7 +75,7 @@ open(os.environ["PIPELINE_OUTPUT_OUT"], "w").close()
 
 @pytest.fixture
 def bench(level, user):
-    with lives(level, user) as made:
+    with bench_as_user(level, user) as made:
         made.write("programs.py", PROGRAMS)
         yield made
 
@@ -86,22 +86,22 @@ def stage(name, **fields):
     }  # fmt: skip
 
 
-def seen(bench):
+def stages_with_attempts(bench):
     return {record["data"]["stage"] for record in bench.records("offline.attempt")}
 
 
 @at(LEVELS)
-def test_what_is_no_child_of_the_stage_and_what_is_below_a_process_without_its_first_thread(bench):
+def test_attributes_a_sibling_of_the_stage_and_children_of_a_process_without_its_first_thread(bench):
     bench.define(stage("sibling"), stage("leaderless"))
     assert bench.run("-k", "-j", "2").returncode == 4
     refused = "refused" in next(bench.root.glob("state/logs/*/sibling.1.log")).read_text()
-    assert seen(bench) == {"leaderless"} | (set() if refused else {"sibling"})
+    assert stages_with_attempts(bench) == {"leaderless"} | (set() if refused else {"sibling"})
     assert not bench.alive()
 
 
 @at(LEVELS)
-def test_what_a_stage_left_is_its_own_also_when_another_ended_before_it(bench):
-    """The launcher is stopped meanwhile, so that it finds both ended, and what was left asking for a network."""
+def test_what_a_stage_left_behind_is_attributed_to_it_when_another_ended_before_it(bench):
+    """The launcher is stopped until both stages have ended and what was left behind asks for a network."""
     bench.define(stage("innocent"), stage("leaves"))
     process = bench.start("-k", "-j", "2")
     wait_for(lambda: all((bench.root / f"there-{name}").exists() for name in ("innocent", "leaves")), "both stages")
@@ -117,7 +117,7 @@ def test_what_a_stage_left_is_its_own_also_when_another_ended_before_it(bench):
     os.kill(launcher, signal.SIGCONT)
     process.communicate(timeout=30)
     assert process.returncode == 4
-    assert seen(bench) == {"leaves"}
+    assert stages_with_attempts(bench) == {"leaves"}
     assert [record["data"]["stage"] for record in bench.records("stage.commit")] == ["innocent"]
     assert [bench.attempts(name)[0]["leftBehind"] for name in ("innocent", "leaves")] == [0, 1]
 
@@ -128,7 +128,7 @@ def state(pid):
 
 @pytest.mark.full
 @at(LEVELS)
-def test_a_time_limit_ends_what_is_below_a_process_without_its_first_thread_in_good_order(bench):
+def test_a_time_limit_ends_children_of_a_process_without_its_first_thread_in_good_order(bench):
     bench.define(stage("limited", timeoutSeconds=1))
     assert bench.run().returncode != 0
     assert (bench.root / "termed").exists()

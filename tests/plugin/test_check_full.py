@@ -1,4 +1,4 @@
-"""The check `full`: which faults it finds, and in which words."""
+"""The check `full`: which faults it finds, and how it reports them."""
 
 import os
 from pathlib import Path
@@ -43,13 +43,13 @@ def test_passes_a_stage_that_renames_what_it_has_made_in_tmpdir(stage):
 
 @pytest.mark.full
 def test_passes_a_stage_that_removes_what_it_could_not_finish(stage):
-    """And says nothing of why, so that it must have been seen on the disk itself."""
+    """It does not say why, so only the disk itself can show that it was full."""
     stage.shell('sort -r "$i" 2> /dev/null > "$o" || { sleep 0.1; rm "$o"; exit 3; }').passes("full")
 
 
 @pytest.mark.full
-def test_believes_a_database_that_rolls_back_at_once_and_says_why(stage):
-    """As SQLite does: what did not fit is gone before anybody could see that the disk was full."""
+def test_passes_a_database_that_rolls_back_at_once_and_says_why(stage):
+    """As SQLite does: what did not fit is gone before the check could see that the disk was full."""
     stage.shell(
         """
         case "$o" in
@@ -74,7 +74,7 @@ def test_passes_a_stage_that_fills_a_database(stage):
 
 @pytest.mark.full
 def test_is_not_made_of_a_stage_that_links_its_inputs(stage):
-    """Which lie on another disk there than outputs do."""
+    """In this check, inputs are not on the disk of the outputs."""
     stage.shell('ln "$i" "$o"').check("run").assert_outcomes(passed=1)
     result = stage.check("full")
     result.assert_outcomes(skipped=1)
@@ -199,7 +199,7 @@ def test_says_plainly_that_a_disk_was_never_full(stage, strict):
 
 
 @pytest.mark.full
-def test_is_not_made_where_no_namespace_can_be_had(stage):
+def test_is_not_made_without_a_namespace(stage):
     stage.shell('cat "$i" > "$o"')
     result = stage.check_denied("full")
     result.assert_outcomes(skipped=1)
@@ -217,7 +217,7 @@ def test_runs_as_isolated_on_its_small_disk_as_elsewhere(tmp_path):
         confined.call(make_room, str(tmp_path))
         assert confined.call(Path.write_bytes, tmp_path / "file", bytes(400 * PAGE)) == 400 * PAGE
     here = survey()
-    assert {level: type(found) for level, found in layers.items()} == {
-        level: type(found) for level, found in here.items()
+    assert {level: type(layer) for level, layer in layers.items()} == {
+        level: type(layer) for level, layer in here.items()
     }
     assert layers["kernel"].keys() == here["kernel"].keys()

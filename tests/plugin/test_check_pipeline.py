@@ -80,7 +80,7 @@ def test_inputs_of_the_user_are_not_read_for_the_scan(project):
     project.pytest("it.json", "--offpipe-inputs", "small").assert_outcomes(passed=3)
 
 
-def test_stage_that_fails_is_told_by_its_own_check_where_that_is_made(project):
+def test_failed_stage_is_reported_by_its_own_check_where_that_is_made(project):
     project.spec(COPY, {**SORT, "command": ["false"]})
     result = project.pytest("it.json")
     result.assert_outcomes(failed=3)
@@ -116,8 +116,8 @@ def test_every_bit_that_the_seed_may_choose_is_noticed(project, seed):
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_level_at_which_nobody_is_seen_is_no_proof(project, strict, monkeypatch):
-    """Where the guard reaches nothing, as on another system."""
+def test_level_scan_is_no_proof_that_stages_are_offline(project, strict, monkeypatch):
+    """On another system, the guard reaches only level scan, which sees no attempt."""
     project.spec()
     project.pytester.makeconftest("""
         import pytest
@@ -132,11 +132,11 @@ def test_level_at_which_nobody_is_seen_is_no_proof(project, strict, monkeypatch)
     """)
     result = project.pytest("it.json", "-rs", "-k", "offline", *(["--offpipe-strict"] if strict else []))
     result.assert_outcomes(failed=int(strict), skipped=int(not strict))
-    said = "the offline guard reaches only level scan here, where nobody is seen asking"
+    reason = "the offline guard reaches only level scan here, where nobody is seen asking"
     if strict:
-        result.stdout.fnmatch_lines([said, "  expected: a check that is made (--offpipe-strict)"])
+        result.stdout.fnmatch_lines([reason, "  expected: a check that is made (--offpipe-strict)"])
     else:
         result.stdout.fnmatch_lines([
             "offpipe: 1 check could not be made, because of this machine*--offpipe-strict fails",
-            f"SKIPPED [[]1] it.json:1: {said}",
+            f"SKIPPED [[]1] it.json:1: {reason}",
         ])  # fmt: skip

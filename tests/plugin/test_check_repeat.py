@@ -1,4 +1,4 @@
-"""The check `repeat`: what a stage's bytes may not depend on, and how it is named."""
+"""The check `repeat`: what a stage's bytes must not depend on, and how it names that."""
 
 import os
 import shutil
@@ -83,7 +83,7 @@ def test_names_what_the_bytes_depend_on(stage, source):
 
 
 @pytest.mark.full
-def test_varies_no_interpreter_of_a_stage_that_has_a_fresh_one_in_any_case(stage):
+def test_varies_no_interpreter_of_a_stage_that_always_has_a_fresh_one(stage):
     source = 'import os, time\nopen(os.environ["PIPELINE_OUTPUT_TEXT"], "w").write(str(time.time()))'
     result = stage.python(source, freshInterpreter=True).check("repeat")
     result.assert_outcomes(failed=1)
@@ -144,7 +144,7 @@ def test_compares_existence_only_of_a_volatile_stage_and_says_so(stage):
 
 
 @pytest.mark.full
-def test_leaves_the_host_name_out_where_no_namespace_can_be_had_and_says_so(stage):
+def test_leaves_the_host_name_out_without_a_namespace_and_says_so(stage):
     stage.shell('uname -n > "$o"')
     result = stage.check_denied("repeat", "-rP")
     result.assert_outcomes(passed=1)
@@ -153,7 +153,7 @@ def test_leaves_the_host_name_out_where_no_namespace_can_be_had_and_says_so(stag
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["retry", "resume", "stop", "full"])
-def test_tells_for_the_checks_whose_faults_would_be_blamed(stage, name):
+def test_failure_skips_checks_whose_faults_would_be_blamed(stage, name):
     stage.text *= 4
     stage.shell('(echo $HOME; cat "$i") > "$o"; sleep 0.2')
     result = stage.check(f"repeat,{name}")
@@ -162,7 +162,7 @@ def test_tells_for_the_checks_whose_faults_would_be_blamed(stage, name):
 
 
 @pytest.mark.full
-def test_tells_for_a_full_disk_that_would_be_blamed_for_the_order_of_hashes(stage):
+def test_failure_skips_a_full_disk_that_would_be_blamed_for_the_order_of_hashes(stage):
     stage.python(
         """
         import os
@@ -183,7 +183,7 @@ def test_waits_until_whole_seconds_differ_and_no_longer_where_the_clock_was_set_
     assert slept == [pytest.approx(0.6), 0.0, 1.1]
 
 
-def test_is_told_by_another_check_where_it_is_not_made_itself(stage):
+def test_another_check_finds_differing_bytes_where_repeat_is_not_made(stage):
     stage.shell('echo $HOME > "$o"').finds(
         "retry",
         "text differs at line 1 *",

@@ -1,4 +1,4 @@
-"""The check `retry`: which faults it finds, and in which words."""
+"""The check `retry`: which faults it finds, and how it reports them."""
 
 import shlex
 from pathlib import Path
@@ -39,13 +39,13 @@ def test_finds_lines_that_a_retry_doubles(stage):
 
 
 def test_command_of_a_failure_runs_the_stage_where_it_was_kept(stage):
-    found = stage.shell(
+    result = stage.shell(
         """
         cat "$i" >> work.tmp
         cat work.tmp > "$o"
         """
     ).check("retry")
-    line = next(one for one in found.outlines if "(runs it once more where it was kept)" in one)
+    line = next(text for text in result.outlines if "(runs it once more where it was kept)" in text)
     _, spec, *options = shlex.split(line.partition("   (")[0])
     kept = Path(spec).parent / "out.txt"
     before = kept.read_bytes()
@@ -109,7 +109,7 @@ def test_compares_existence_only_of_a_volatile_stage_and_says_so(stage):
     result.stdout.fnmatch_lines(["compared existence only, since its bytes are said to be volatile: stamps the time"])
 
 
-def test_tells_what_it_did_not_compare_in_junit_too(stage):
+def test_junit_report_says_what_was_not_compared(stage):
     stage.shell('date +%N > "$o"')
     stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
     stage.passes("retry", "--junit-xml=report.xml")

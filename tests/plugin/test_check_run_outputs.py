@@ -17,7 +17,7 @@ def project(pytester):
     return SpecProject(pytester)
 
 
-def test_missing_input_and_missing_program_are_told_together(project):
+def test_missing_input_and_missing_program_are_reported_together(project):
     project.spec({**COPY, "command": ["nosuchprogram", "{inputs.text}"], "inputs": {"text": "none.txt"}})
     result = project.pytest("it.json", "-k", "run")
     result.assert_outcomes(failed=1)
@@ -34,14 +34,14 @@ def test_good_stages_pass_and_the_users_files_stay_as_they_were(project):
     before = {path: path.stat() for path in project.path.rglob("*")}
     project.pytest("it.json", "-p", "no:cacheprovider").assert_outcomes(passed=4)
     after = {path: path.stat() for path in before}
-    assert [(one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for one in after.values()] == [
-        (one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for one in before.values()
+    assert [(status.st_mtime_ns, status.st_ctime_ns, status.st_ino) for status in after.values()] == [
+        (status.st_mtime_ns, status.st_ctime_ns, status.st_ino) for status in before.values()
     ]
     assert not (project.path / "out").exists()
     assert not (project.path / "state").exists()
 
 
-def test_stage_that_fails_is_told_with_its_log_and_where_to_look(project):
+def test_failed_stage_is_reported_with_its_log_and_where_to_look(project):
     project.spec(project.shell("echo 'one\ntwo' >&2; exit 3"))
     result = project.pytest("it.json")
     result.assert_outcomes(failed=1, skipped=1)
@@ -67,11 +67,11 @@ def test_command_by_hand_makes_the_check_again_where_pytest_was_called(project, 
     project.write("small/in.txt", "small\n")
     monkeypatch.chdir(project.path / "below")
     result = project.pytest("it.json", "--offpipe-inputs", "../small")
-    found = [
+    lines = [
         line for line in result.outlines if line.startswith("  by hand:")
     ]  # where CI is set, the summary has it too
-    (told,) = {line.partition(":")[2].strip() for line in found}
-    words = shlex.split(told)
+    (command,) = {line.partition(":")[2].strip() for line in lines}
+    words = shlex.split(command)
     assert words[:3] == ["pytest", "it.json::work[run]", "--offpipe-seed"]
     assert words[4:] == ["--offpipe-inputs", "../small"]
     again = project.pytest(*words[1:], checks=False)
@@ -79,7 +79,7 @@ def test_command_by_hand_makes_the_check_again_where_pytest_was_called(project, 
     again.stdout.fnmatch_lines([f"offpipe: *seed {words[3]}"])
 
 
-def test_what_needs_a_failed_stage_is_skipped_naming_it_or_fails_without_it(project):
+def test_checks_behind_a_failed_stage_are_skipped_or_fail_and_name_it(project):
     copy = project.shell("exit 3", name="copy", outputs=COPY["outputs"])
     project.spec(copy, SORT)
     result = project.pytest("it.json", "-rs")
@@ -117,7 +117,7 @@ def test_missing_output_and_output_written_past_its_partial(project):
     )
 
 
-def test_missing_input_fails_those_that_read_it_and_no_other(project):
+def test_missing_input_fails_only_stages_that_read_it(project):
     project.spec(COPY, {**COPY, "name": "other", "inputs": {"text": "no.txt"}, "outputs": {"text": "out/other.txt"}})
     result = project.pytest("it.json")
     result.assert_outcomes(passed=2, failed=1, skipped=1)
@@ -126,7 +126,7 @@ def test_missing_input_fails_those_that_read_it_and_no_other(project):
     )
 
 
-def test_code_that_cannot_be_parsed_fails_its_stage_and_no_other(project):
+def test_code_that_cannot_be_parsed_fails_only_its_stage(project):
     project.write("broken.py", "import (\n")
     broken = {"name": "broken", "processor": "broken.py", "outputs": {"text": "out/broken.txt"}}
     project.spec(COPY, broken)
@@ -135,7 +135,7 @@ def test_code_that_cannot_be_parsed_fails_its_stage_and_no_other(project):
     result.stdout.fnmatch_lines(["*broken.py*"])
 
 
-def test_undeclared_relative_read_finds_nothing_and_the_log_tells(project):
+def test_undeclared_relative_read_finds_nothing_and_the_log_says_so(project):
     project.write("rules.txt", "rules\n")
     project.spec(project.shell("cat $i rules.txt >$o"))
     result = project.pytest("it.json::work[run]")
@@ -143,12 +143,12 @@ def test_undeclared_relative_read_finds_nothing_and_the_log_tells(project):
     result.stdout.fnmatch_lines(["  log:      cat: rules.txt: No such file or directory"])
 
 
-def test_what_is_left_in_tmpdir_is_blamed_on_nobody(project):
+def test_leftovers_in_tmpdir_are_no_finding(project):
     project.spec(project.shell("cp $i $o; mkdir $TMPDIR/left; echo x >$TMPDIR/left/over; chmod 0 $TMPDIR/left"))
     project.pytest("it.json").assert_outcomes(passed=2)
 
 
-def test_stage_is_run_again_from_its_retries(project):
+def test_stage_may_succeed_at_a_retry(project):
     project.spec(project.shell(
         'test "$PIPELINE_ATTEMPT" = 2 || exit 75; cp $i $o', retry={"attempts": 2, "delaySeconds": 0}
     ))  # fmt: skip
@@ -172,8 +172,8 @@ UNDECLARED = {
     "cp $i $o; (sleep 60 & sleep 60 &)": "2 processes left running, and killed",
     "cp $i $o; chmod 0 $o": "output text: work.txt cannot be read (mode 0000)",
 }
-KINDS = {  # of what is found; below HOME is another kind; each with its first script
-    (found.split()[0], "$HOME" in found): script for script, found in reversed(UNDECLARED.items())
+KINDS = {  # kind of finding -> its first script; findings below HOME are kinds of their own
+    (finding.split()[0], "$HOME" in finding): script for script, finding in reversed(UNDECLARED.items())
 }
 
 
@@ -210,7 +210,7 @@ def test_what_is_not_declared_is_found(project, script):
         ),
     ],
 )
-def test_what_a_failed_stage_did_to_its_inputs_is_told(project, script, found):
+def test_what_a_failed_stage_did_to_its_inputs_is_reported(project, script, found):
     project.spec(project.shell(script), to="specs/it.json", root="..")
     result = project.pytest("--offpipe-spec", "specs/it.json")
     result.assert_outcomes(failed=1, skipped=1)
@@ -233,7 +233,7 @@ UNUSABLE = {
 
 @pytest.mark.full_after(2)
 @pytest.mark.parametrize("script", UNUSABLE)
-def test_what_nobody_could_use_of_a_directory_is_found(project, script):
+def test_unusable_entry_of_an_output_directory_is_found(project, script):
     project.spec(project.shell(script, outputs={"text": "out/tree/"}))
     result = project.pytest("it.json::work[outputs]")
     result.assert_outcomes(failed=1)
@@ -250,7 +250,7 @@ def test_links_within_a_directory_bytecode_and_what_was_removed_again_are_fine(p
 
 
 @pytest.mark.full
-def test_names_and_logs_of_any_bytes_are_told_in_text_that_workers_can_send_and_terminals_show(project):
+def test_names_and_logs_of_any_bytes_are_reported_in_text_that_workers_can_send_and_terminals_show(project):
     script = r"""
         cp $i $o
         touch "$(printf 'a\377')" "$(printf 'b\nc\033[2J')"
@@ -280,7 +280,7 @@ def test_what_a_stage_keeps_beside_the_runners_own_state_is_found(project):
 
 
 @pytest.mark.full
-def test_a_disk_without_room_for_copies_is_told_in_a_line_and_not_by_our_own_code(project):
+def test_a_disk_without_room_for_copies_is_reported_in_one_line_without_our_code(project):
     own = ["unshare", "--user", "--map-root-user", "--mount"]
     if project.pytester.run(*own, "true").ret:
         pytest.skip("no mount of its own can be had here")

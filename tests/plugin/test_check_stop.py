@@ -1,4 +1,4 @@
-"""The check `stop`: which faults it finds, and in which words."""
+"""The check `stop`: which faults it finds, and how it reports them."""
 
 import pytest
 from checked_stage import SLOW, TOO_FAST, CheckedStage
@@ -79,7 +79,7 @@ def test_finds_what_a_stopped_stage_left_for_the_next_run(stage):
 
 @pytest.mark.full
 def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(stage):
-    """Whose bytes come at the end: TERM in what takes most of its time, before it has begun, would just end it."""
+    """It writes its bytes at the end. TERM while it loads, which takes most of its time, would just end it."""
     stage.python(
         """
         import os, signal, time
@@ -101,7 +101,7 @@ def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(s
 
 @pytest.mark.full
 def test_asks_no_stage_to_end_before_it_has_begun(stage):
-    """Which reads and writes nothing until it is all but done: no part of its time is known to be mid-work."""
+    """It reads and writes nothing until it is almost done, so no part of its time is known to be mid-work."""
     stage.shell(f"sleep 0.3\n{TOO_FAST}")
     result = stage.check("stop")
     result.assert_outcomes(skipped=1)
@@ -120,13 +120,13 @@ def test_is_not_made_where_all_work_was_done_before_term_mattered(stage, strict)
     )
     result = stage.check("stop", *(["--offpipe-strict"] if strict else []))
     result.assert_outcomes(failed=int(strict), skipped=int(not strict))
-    said = ["offpipe: 1 check could not be made*", "SKIPPED*it had all its work done before TERM*"]
-    result.stdout.fnmatch_lines(["it had all its work done before TERM ended it*"] if strict else said)
+    summary = ["offpipe: 1 check could not be made*", "SKIPPED*it had all its work done before TERM*"]
+    result.stdout.fnmatch_lines(["it had all its work done before TERM ended it*"] if strict else summary)
 
 
 @pytest.mark.full
 def test_is_not_made_where_all_was_done_before_term_could_be_sent(stage):
-    stage.shell(f"{TOO_FAST}\ngrep -q shim.py /proc/$PPID/cmdline || sleep 2")  # so that a part of its time is long
+    stage.shell(f"{TOO_FAST}\ngrep -q shim.py /proc/$PPID/cmdline || sleep 2")  # so a tenth of its time is long
     result = stage.check("stop")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*it was done before TERM could be sent; larger inputs*"])

@@ -1,4 +1,4 @@
-"""A spec is collected as tests: which, in what order, once, and as pytest is used to be asked."""
+"""A spec is collected as tests: which ones, in what order, only once, and with pytest's usual options."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def project(pytester):
 
 def test_items_are_flat_and_in_the_order_of_the_spec(project):
     project.spec(SORT, COPY)
-    found = project.collected("--offpipe-spec", "it.json", checks=False)
+    items = project.collected("--offpipe-spec", "it.json", checks=False)
     checks = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
     whole = [f"it.json::pipeline[{name}]" for name in ("offline", "skip", "audit")]
-    assert found == [whole[0], *ids(stages=("sort", "copy"), checks=checks), *whole[1:]]
+    assert items == [whole[0], *ids(stages=("sort", "copy"), checks=checks), *whole[1:]]
 
 
 def test_items_are_functions_below_a_file(project):
@@ -35,7 +35,7 @@ def test_items_are_functions_below_a_file(project):
     project.pytest("--offpipe-spec", "it.json").assert_outcomes(passed=4)
 
 
-def test_fixtures_of_conftest_files_are_those_of_any_test(project):
+def test_fixtures_of_conftest_files_apply_as_for_any_test(project):
     project.spec(to="below/it.json", root="..")
     project.write("conftest.py", """
         import pytest
@@ -77,7 +77,7 @@ def test_fixtures_of_conftest_files_are_those_of_any_test(project):
         (("--offpipe-checks", "outputs"), ids(checks=["outputs"])),
     ],
 )  # fmt: skip
-def test_items_are_chosen_as_any_test(project, arguments, found):
+def test_items_are_selected_like_any_test(project, arguments, found):
     project.spec()
     assert project.collected("--offpipe-spec", "it.json", *arguments) == found
 
@@ -135,20 +135,20 @@ def test_specs_and_paths_are_both_collected(project, top, as_path):
     project.write("test_a.py", TEST)
     spec = ["below/it.json"] if as_path else ["--offpipe-spec", "below/it.json"]
     beside = [] if top == "below" else ["test_a.py::test_a"]
-    found = project.collected(top, *spec)
-    assert sorted(found) == sorted([*ids("below/it.json"), *beside])
+    items = project.collected(top, *spec)
+    assert sorted(items) == sorted([*ids("below/it.json"), *beside])
 
 
-def test_spec_is_reached_in_a_directory_that_is_not_looked_into(project):
+def test_spec_is_collected_in_a_directory_that_pytest_skips(project):
     project.spec(to="build/deep/specs/it.json", root="../../..")
     for place in ("test_a.py", "build/test_b.py", "build/deep/test_c.py", "build/other/test_d.py"):
         project.write(place, TEST)
     spec = "build/deep/specs/it.json"
-    found = ["test_a.py::test_a", *ids(spec)]
-    assert sorted(project.collected(".", "--offpipe-spec", spec)) == sorted(found)
+    expected = ["test_a.py::test_a", *ids(spec)]
+    assert sorted(project.collected(".", "--offpipe-spec", spec)) == sorted(expected)
 
 
-def test_ini_counts_only_without_paths_and_beside_what_is_collected_then(project):
+def test_specs_of_the_ini_are_collected_only_without_paths_and_beside_testpaths(project):
     project.spec(to="specs/one.json", root="..", name="one", stateDir="state/one")
     project.spec(to="specs/two.json", root="..", name="two", stateDir="state/two")
     project.write("tests/test_a.py", TEST)
@@ -217,12 +217,12 @@ def test_pyargs_and_specs_are_both_collected(project):
     project.write("package/__init__.py", "")
     project.write("package/test_a.py", TEST)
     project.pytester.syspathinsert()
-    found = project.collected("--pyargs", "package.test_a", "it.json")
-    assert found == ["package/test_a.py::test_a", *ids()]
+    items = project.collected("--pyargs", "package.test_a", "it.json")
+    assert items == ["package/test_a.py::test_a", *ids()]
 
 
 @pytest.mark.full
-def test_last_failed_first_failed_and_stop_at_the_first(project):
+def test_last_failed_failed_first_and_exitfirst_work(project):
     project.spec(COPY, {**project.shell("exit 3"), "inputs": {"text": "in.txt"}}, SORT)
     result = project.pytest("--offpipe-spec", "it.json", "-x")
     result.assert_outcomes(passed=2, failed=1)

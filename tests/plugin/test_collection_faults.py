@@ -1,4 +1,4 @@
-"""What cannot be collected, or asked for: said in the runner's own words, with pytest's own exit codes."""
+"""Faults of specs and of options: reported in the runner's words, with pytest's exit codes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def project(pytester):
 
 def errors(result):
     """Return the text of each collection error, by the spec's name."""
-    found, name = {}, None
-    for line in result.outlines[: next(i for i, one in enumerate(result.outlines) if "short test summary" in one)]:
+    texts, name = {}, None
+    for line in result.outlines[: next(i for i, text in enumerate(result.outlines) if "short test summary" in text)]:
         if line.startswith("_") and "ERROR collecting" in line:
             name = line.strip("_ ").removeprefix("ERROR collecting ")
-            found[name] = []
+            texts[name] = []
         elif name and not line.startswith("==="):
-            found[name].append(line)
-    return {name: "\n".join(lines) for name, lines in found.items()}
+            texts[name].append(line)
+    return {name: "\n".join(lines) for name, lines in texts.items()}
 
 
 @pytest.mark.full
@@ -41,12 +41,12 @@ def test_each_invalid_spec_is_one_error_in_the_words_of_validate(project, capsys
     result = project.pytest(*specs)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.assert_outcomes(errors=len(specs))
-    found = errors(result)
-    assert sorted(found) == specs
+    texts = errors(result)
+    assert sorted(texts) == specs
     capsys.readouterr()
     for spec in specs:
         assert main(["validate", spec]) == 2
-        assert found[spec].strip() == capsys.readouterr().err.strip(), spec
+        assert texts[spec].strip() == capsys.readouterr().err.strip(), spec
 
 
 def test_valid_specs_are_collected_beside_an_invalid_one(project):
@@ -59,21 +59,21 @@ def test_valid_specs_are_collected_beside_an_invalid_one(project):
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [("{", "error: it.json*"), ("[]", "error: it.json*"), ("\xff\xfe", "error: it.json*")],
     ids=["cut off", "no object", "no UTF-8"],
 )
-def test_file_that_is_no_spec_is_an_error(project, text, said):
+def test_file_that_is_no_spec_is_an_error(project, text, expected):
     (project.path / "it.json").write_bytes(text.encode("latin-1"))
     result = project.pytest("--offpipe-spec", "it.json")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([said])
+    result.stdout.fnmatch_lines([expected])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
 @pytest.mark.full_after(3)
 @pytest.mark.parametrize(
-    ("field", "said"),
+    ("field", "expected"),
     [
         ({"skipChecks": {"resume": ""}}, ["/skipChecks/resume: is empty"]),
         ({"skipChecks": ["resume"]}, ["/skipChecks: must be an object, not an array"]),
@@ -87,11 +87,11 @@ def test_file_that_is_no_spec_is_an_error(project, text, said):
         ("resume", [': must be an object, not "resume"']),
     ],
 )
-def test_faults_of_x_offpipe_are_found_at_collection(project, field, said):
+def test_faults_of_x_offpipe_are_found_at_collection(project, field, expected):
     project.spec({**COPY, "x-offpipe": field})
     result = project.pytest("it.json")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"error: it.json#/stages/0/x-offpipe{said[0]}", *said[1:]], consecutive=True)
+    result.stdout.fnmatch_lines([f"error: it.json#/stages/0/x-offpipe{expected[0]}", *expected[1:]], consecutive=True)
 
 
 def test_check_that_the_spec_spares_a_stage_is_skipped_with_its_reason(project):
@@ -102,7 +102,7 @@ def test_check_that_the_spec_spares_a_stage_is_skipped_with_its_reason(project):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["--offpipe-spec", "no.json"], "ERROR: --offpipe-spec: no.json: no such file"),
         (["--offpipe-spec", "."], "ERROR: --offpipe-spec: .: is a directory"),
@@ -123,16 +123,16 @@ def test_check_that_the_spec_spares_a_stage_is_skipped_with_its_reason(project):
         (["--offpipe-spec", "it.json", "--offpipe-budget", "nan"], 'ERROR: --offpipe-budget: "nan" is no *number'),
     ],
 )  # fmt: skip
-def test_what_cannot_be_asked_for_is_a_usage_error(project, arguments, said):
+def test_invalid_option_is_a_usage_error(project, arguments, expected):
     project.spec()
     project.write("x.py", "raise SystemError\n")
     os.mkfifo(project.path / "pipe")
     result = project.pytest(*arguments, checks=False)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([said])
+    result.stderr.fnmatch_lines([expected])
 
 
-def test_path_that_pytest_cannot_be_given_works_where_it_lies(project, monkeypatch):
+def test_path_that_pytest_cannot_take_works_in_its_own_directory(project, monkeypatch):
     project.spec(to="a[1]/it.json")
     project.write("a[1]/in.txt", "x\n")
     result = project.pytest("--offpipe-spec", "a[1]/it.json")
@@ -152,7 +152,7 @@ def test_pattern_of_the_ini_that_matches_nothing_is_a_usage_error(project):
 
 
 @pytest.mark.parametrize(
-    ("ini", "said"),
+    ("ini", "expected"),
     [
         ("offpipe_specs = conftest.py", "ERROR: offpipe_specs: conftest.py: is Python, and a spec is JSON"),
         ("offpipe_checks = rum", 'ERROR: offpipe_checks: no check named "rum"'),
@@ -162,13 +162,13 @@ def test_pattern_of_the_ini_that_matches_nothing_is_a_usage_error(project):
         ("offpipe_strict = maybe", "ERROR: offpipe_strict: *'maybe'"),
     ],
 )
-def test_what_the_ini_cannot_ask_for_names_the_ini(project, ini, said):
+def test_error_of_an_ini_value_names_the_ini(project, ini, expected):
     project.spec()
     project.write("conftest.py", "")
     project.ini(f"{ini}\n")
     result = project.pytest(*([] if "specs" in ini else ["it.json"]), checks=False)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([said])
+    result.stderr.fnmatch_lines([expected])
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_each_option_has_its_ini(project):
 
 
 @pytest.mark.full
-def test_tree_of_inputs_that_no_spec_takes_anything_of_is_an_error(project):
+def test_tree_of_inputs_that_no_spec_reads_is_an_error(project):
     project.spec()
     project.spec({**COPY, "inputs": {"text": "small.txt"}}, to="other.json")
     project.write("small.txt", "x\n")
@@ -228,7 +228,7 @@ def test_tree_of_inputs_that_no_spec_takes_anything_of_is_an_error(project):
             "hint: lay it out as below the spec's root: in.txt",
         ]
     )
-    project.ini("offpipe_inputs = tree\n")  # for other specs than this one
+    project.ini("offpipe_inputs = tree\n")  # the tree of an ini may be for other specs
     assert project.collected("other.json") == ids("other.json", stages=["copy"])
     project.ini("offpipe_inputs = tree\noffpipe_specs = other.json\n")
     result = project.pytest()
@@ -275,7 +275,9 @@ def test_collection_starts_no_process_and_writes_nothing(project, spec):
         result = project.pytest_process(*arguments, checks=False)
     shutil.rmtree(project.path / "watch")
     assert [line for line in result.outlines if line.startswith("seen")] == ["seen []"]
-    after = sorted(project.path.rglob("*"))  # stdout and stderr are those of the process
-    assert [one for one in after if one.name not in {"stdout", "stderr"} and "runpytest" not in one.name] == before
+    after = sorted(project.path.rglob("*"))  # pytester writes stdout and stderr of the process
+    assert [
+        entry for entry in after if entry.name not in {"stdout", "stderr"} and "runpytest" not in entry.name
+    ] == before
     assert any("offpipe: seed" in line for line in result.outlines)
     assert any("copy[run]" in line for line in result.outlines) == (spec == "it.json")

@@ -1,4 +1,4 @@
-"""pytest-cov with `patch = subprocess` measures stages, and tells of the user's files, not of the copies that ran."""
+"""pytest-cov with `patch = subprocess` measures stages, and reports the user's files, not the copies that ran."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ main()
 
 
 @pytest.mark.parametrize(("workers", "relative"), [("0", "true"), ("2", "false")])
-def test_lines_of_stages_are_measured_where_the_user_has_them(pytester, relative, workers):
+def test_lines_of_stages_are_reported_for_the_users_files(pytester, relative, workers):
     project = SpecProject(pytester)
     project.write("stages/own.py", STAGE)
     project.write(".coveragerc", f"""

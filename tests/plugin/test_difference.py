@@ -1,4 +1,4 @@
-"""Where two outputs differ, as it is shown."""
+"""How `difference` shows where two outputs differ."""
 
 import os
 
@@ -19,14 +19,14 @@ def differ(tmp_path):
     return differ
 
 
-def test_says_nothing_of_what_is_the_same(differ):
+def test_says_nothing_about_equal_outputs(differ):
     assert differ(b"a\n" * 2_000_000, b"a\n" * 2_000_000) is None
     assert differ(b"", b"") is None
 
 
 def test_shows_the_first_line_that_differs_of_both_sides(differ):
-    told = "text differs at line 2 (6 and 6 bytes)\nbefore:     'b\\n'\nafterwards: 'x\\n'"
-    assert differ(b"a\nb\nc\n", b"a\nx\nc\n") == told
+    shown = "text differs at line 2 (6 and 6 bytes)\nbefore:     'b\\n'\nafterwards: 'x\\n'"
+    assert differ(b"a\nb\nc\n", b"a\nx\nc\n") == shown
     assert differ(b"a\nb\n", b"a\n").splitlines()[1:] == ["before:     'b\\n'", "afterwards: (the end)"]
 
 
@@ -40,13 +40,13 @@ def test_counts_lines_over_blocks(differ):
     assert differ(same + b"1\n", same + b"2\n").startswith("text differs at line 100,001 (1,600,002 and")
 
 
-def test_shows_of_a_long_line_where_it_differs(differ):
+def test_shows_the_differing_part_of_a_long_line(differ):
     one, other = (differ(b"x" * 5000 + b"1" + b"y" * 500, b"x" * 5000 + b"2" + b"y" * 500)).splitlines()[1:]
     assert one == f"before:     ...'{'x' * 40}1{'y' * 79}'..."
     assert other == f"afterwards: ...'{'x' * 40}2{'y' * 79}'..."
 
 
-def test_tells_modes_links_and_what_is_missing(tmp_path):
+def test_shows_modes_links_and_missing_files(tmp_path):
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"")

@@ -38,7 +38,7 @@ def project(pytester):
 
 
 def passed(project, *arguments):
-    """The checks that a session makes, all of which pass."""
+    """Run pytest and return the checks that it makes, all of which must pass."""
     result = project.pytest(*arguments, "-rA")
     lines = [line.partition("it.json::")[2] for line in result.outlines if line.startswith("PASSED")]
     result.assert_outcomes(passed=len(lines))
@@ -50,7 +50,7 @@ def checks(*stages):
 
 
 def gathers(text):
-    """The stage that gathers, which fails unless it reads this text."""
+    """Return the gathering stage, changed so that it fails unless it reads this text."""
     return {
         **ALL,
         "command": ["sh", "-ec", f'cat "$@"; test "$(cat "$@" | tr -d "\\n")" = {text}', "sh", "{inputs.texts}"],
@@ -95,7 +95,7 @@ def test_a_pattern_chooses_instances_with_what_they_need(project, each, stages, 
     assert passed(project, "it.json", "--offpipe-each", each) == checks(*stages)
 
 
-def test_an_option_that_means_no_instance_is_an_error(project):
+def test_an_option_that_names_no_instance_is_an_error(project):
     result = project.pytest("it.json", "--offpipe-each", "upper@bb")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
@@ -118,7 +118,7 @@ def test_a_rerun_by_hand_names_the_instance(project):
 
 
 @pytest.mark.full
-def test_needs_of_a_template_an_instance_and_a_pattern_are_there(project):
+def test_needs_may_name_a_template_an_instance_or_a_pattern(project):
     for needs in (["copy"], ["copy@b"], ["copy@[bc]"]):
         project.spec(COPY, {**ALL, "inputs": {"texts": "in/a.txt"}, "needs": needs})
         wanted = checks("copy@a", "all") if needs == ["copy"] else checks("copy@a", "copy@b", "all")
@@ -167,7 +167,7 @@ def test_checks_that_kill_or_fill_the_disk_work_on_an_instance(project):
 
 @pytest.mark.full
 def test_outputs_of_instances_that_are_not_checked_are_no_sources(project):
-    """Without state nothing says that a stage made them, and no glob takes them all the same."""
+    """Without state, nothing says that a stage made them, but still no glob takes them."""
     for letter in LETTERS:
         project.write(f"upper/{letter}.txt", f"old {letter}\n")
     project.spec(COPY, UPPER, gathers("A"))
@@ -268,7 +268,7 @@ def test_fixtures_take_instances_templates_and_patterns_by_name(project):
 
 @pytest.mark.full
 def test_the_example_passes_its_checks(pytester):
-    """One instance of each stage of examples/samples proves its programs; the vars are those of the spec."""
+    """Check one instance of each stage of examples/samples, with the vars of its spec."""
     project = SpecProject(pytester)
     project.checks = "run,outputs,skip"
     example = ROOT / "examples/samples"

@@ -1,4 +1,4 @@
-"""`offpipe_audit` and `offpipe_run`: records are intact and tell what happened, or a failure shows where not."""
+"""`offpipe_audit` and `offpipe_run`: records are intact and complete, or the failure says where they are not."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_one_run_is_shared_by_tests_workers_and_checks(pytester: pytest.Pytester
         "test_shared.py",
     )  # fmt: skip
     result.assert_outcomes(passed=5 + 3)
-    # Once for all that share it, once with other params; what fails does so before it comes to that.
+    # Once for all tests that share it, once with other params. The run that fails ends before that line.
     assert witness.read_text() == "ran\n" * 2
 
 

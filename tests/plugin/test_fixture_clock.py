@@ -1,4 +1,4 @@
-"""`offpipe_clock`: what would be slept is told to the nanosecond, and none of it is."""
+"""`offpipe_clock`: sleeps are recorded to the nanosecond, and none takes place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_time_passes_by_sleeps_and_by_advance_alone() -> None:
     assert clock.slept == [0.5]
 
 
-def test_what_is_waited_for_is_due_after_one_sleep_however_floats_add_up() -> None:
+def test_one_sleep_reaches_a_due_time_despite_float_rounding() -> None:
     clock, delays = OffpipeClock(), [0.1, 0.2, 0.3, 0.7, 1.1, 3600.1, 86400.0]
     for delay in delays:
         due = clock() + delay

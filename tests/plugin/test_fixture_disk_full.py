@@ -1,4 +1,4 @@
-"""`offpipe_faults.disk_full`: writes really fail, of one stage alone, and what comes after has room again."""
+"""`offpipe_faults.disk_full`: writes of one stage really fail, and what comes after has room again."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ DENIED = """
 """
 
 
-def test_a_disk_that_cannot_be_had_is_a_plain_failure_where_checks_are_strict(pytester: pytest.Pytester) -> None:
+def test_a_disk_that_cannot_be_mounted_is_a_plain_failure_where_checks_are_strict(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_denied=DENIED)
     denied = [sys.executable, offline_deny.__file__, sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]

@@ -1,4 +1,4 @@
-"""What docs/pytest-fixtures.md shows passes as it stands there."""
+"""The examples in docs/pytest-fixtures.md pass as they are printed there."""
 
 from __future__ import annotations
 

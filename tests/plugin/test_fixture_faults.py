@@ -1,4 +1,4 @@
-"""`offpipe_faults`, also with `offpipe_clock` and `offpipe_offline`: what is planned comes about, or fails the test."""
+"""`offpipe_faults`, also with `offpipe_clock` and `offpipe_offline`: a planned fault happens, or the test fails."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ FAULTS = r"""
 """
 
 
-def test_faults_come_about_as_planned(pytester: pytest.Pytester) -> None:
+def test_faults_happen_as_planned(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_faults=FAULTS)
     result = pytester.runpytest_inprocess("-W", "error", *LEFT_OUT)
@@ -181,7 +181,7 @@ UNFIRED = r"""
 """
 
 
-def test_a_fault_that_does_not_come_about_fails_its_test_and_says_why(pytester: pytest.Pytester, monkeypatch) -> None:
+def test_a_fault_that_does_not_happen_fails_its_test_and_says_why(pytester: pytest.Pytester, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     make_project(pytester.path)
     pytester.makepyfile(test_unfired=UNFIRED)

@@ -1,4 +1,4 @@
-"""`offpipe_offline`: this process and its threads reach no network, and who asks is told, whoever swallows it."""
+"""`offpipe_offline`: this process and its threads reach no network, and swallowed attempts are reported."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ EVERY_WAY = """
 """
 
 
-def test_every_way_to_a_network_is_refused_and_told(pytester: pytest.Pytester) -> None:
+def test_every_way_to_a_network_is_refused_and_recorded(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_every_way=EVERY_WAY)
     result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT)
     result.assert_outcomes(passed=19)
@@ -146,7 +146,7 @@ LEAKS = """
 @pytest.mark.parametrize(
     "how", [pytest.param((), id="alone"), pytest.param(("-n2",), id="xdist", marks=pytest.mark.full)]
 )
-def test_an_attempt_that_nobody_looked_at_fails_its_test(pytester: pytest.Pytester, monkeypatch, how) -> None:
+def test_an_attempt_that_its_test_does_not_look_at_fails_it(pytester: pytest.Pytester, monkeypatch, how) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(test_leaks=LEAKS)
     result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, *how)

@@ -1,4 +1,4 @@
-"""What a test asks fixtures and markers for, and cannot have: one error that says where, what, and what there is."""
+"""Fixtures and markers refuse wrong arguments with one error that says where, what, and what is possible."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ MARKED = r"""
 
 def test_markers_that_say_nothing_or_have_no_effect_are_errors(pytester: pytest.Pytester, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("CI", raising=False)  # with which pytest's summary tells all of it once more
+    monkeypatch.delenv("CI", raising=False)  # if it is set, pytest's summary repeats all of it
     make_project(pytester.path)
     pytester.makepyfile(test_marked=MARKED)
     result = pytester.runpytest_subprocess("-W", "error", *LEFT_OUT, "--strict-markers")

@@ -1,4 +1,4 @@
-"""`offpipe_spec`: a copy to change, of each spec that is given or of the one that a marker names."""
+"""`offpipe_spec`: a copy that a test may change, of each given spec or of the one that a marker names."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_specs_of_the_ini_count_also_when_paths_are_given(project: pytest.Py
     result.assert_outcomes(passed=1)
 
 
-def test_without_a_spec_the_reason_is_told_and_markers_count(project: pytest.Pytester) -> None:
+def test_without_a_spec_tests_are_skipped_with_the_reason_and_markers_count(project: pytest.Pytester) -> None:
     result = project.runpytest_subprocess("-W", "error", *LEFT_OUT, "-rs", "test_uses.py")
     result.assert_outcomes(passed=1, skipped=1, failed=1, errors=3)
     result.stdout.fnmatch_lines_random(
@@ -113,7 +113,7 @@ def test_without_a_spec_the_reason_is_told_and_markers_count(project: pytest.Pyt
     )
 
 
-def test_an_ini_that_matches_nothing_hurts_nobody_who_asks_for_no_spec(project: pytest.Pytester) -> None:
+def test_an_ini_that_matches_nothing_fails_only_tests_that_use_a_spec(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\noffpipe_specs = none/*.json")
     project.makepyfile(test_other="def test_one(): ...")
     result = project.runpytest_subprocess("-W", "error", *LEFT_OUT, "test_other.py")

@@ -55,7 +55,7 @@ TYPED = """
 def test_every_fixture_and_marker_is_explained(pytester: pytest.Pytester) -> None:
     listed = pytester.runpytest_inprocess("--fixtures", *LEFT_OUT).stdout.str()
     for name in FIXTURES:
-        assert f"\n{name} -- " in listed  # with all that is said of it: more than a paragraph is not shown
+        assert f"\n{name} -- " in listed  # pytest shows only the first paragraph of each
     for phrase in (
         '.stage(spec, "clean", inputs={"text": b"a\\nb\\n"}',
         "asyncio",
@@ -78,8 +78,8 @@ def test_what_is_exported_can_be_imported_and_costs_nothing_until_then() -> None
     exported = [name for name in dir(pytest_offpipe) if name[0].isupper() and name != "TYPE_CHECKING"]
     assert len(exported) >= 14
     for name in exported:
-        found = getattr(pytest_offpipe, name)
-        assert found.__name__ == name and found.__doc__
+        member = getattr(pytest_offpipe, name)
+        assert member.__name__ == name and member.__doc__
     with pytest.raises(AttributeError, match="module 'pytest_offpipe' has no attribute 'Nonsense'"):
         _ = pytest_offpipe.Nonsense
     program = (
@@ -90,7 +90,7 @@ def test_what_is_exported_can_be_imported_and_costs_nothing_until_then() -> None
 
 
 @pytest.mark.full
-def test_a_type_checker_knows_them(tmp_path: Path) -> None:
+def test_a_type_checker_accepts_the_exported_classes(tmp_path: Path) -> None:
     api = pytest.importorskip("mypy.api", reason="mypy is not installed")
     (tmp_path / "test_typed.py").write_text(textwrap.dedent(TYPED))
     options = ["--strict", "--cache-dir", str(tmp_path / "cache"), "--config-file", ""]

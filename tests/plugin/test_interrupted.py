@@ -1,4 +1,4 @@
-"""Ctrl-C is meant for the tests, whatever the stage that is running makes of it."""
+"""Ctrl-C ends the test session, whatever the running stage does with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 60
 @pytest.mark.parametrize(
     "trap", [pytest.param("trap '' TERM;", id="deaf", marks=pytest.mark.full), pytest.param("", id="ends at once")]
 )
-def test_an_interrupt_ends_the_session_also_where_the_stage_goes_on(tmp_path, trap):
+def test_an_interrupt_ends_the_session_even_if_the_stage_goes_on(tmp_path, trap):
     began = tmp_path / "began"
     script = f"{trap} touch {began}; sleep 2; echo x > $0"
     stage = {"name": "s", "command": ["sh", "-c", script, "{outputs.o}"], "outputs": {"o": "o"}}
@@ -31,6 +31,6 @@ def test_an_interrupt_ends_the_session_also_where_the_stage_goes_on(tmp_path, tr
     )  # fmt: skip
     wait_for(began.exists)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=PATIENCE)[0]
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, said
-    assert "passed" not in said
+    output = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "passed" not in output

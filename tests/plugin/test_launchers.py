@@ -1,4 +1,4 @@
-"""The checks of a spec share a launcher, and nothing else: whatever becomes of it, and of what its stages leave."""
+"""The checks of a spec share a launcher and nothing else, even if it is killed or stages leave processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from runner.spec.model import effective_spec
 
 pytestmark = pytest.mark.full
 
-# Where a stage was started: at level `kernel` its pid namespace, the number of which is given again, and when process 1
-# of it began; at `filter` the process above.
+# Identifies the launcher of a stage: at level `kernel` by the pid namespace and, as its number may be reused, the start
+# time of its process 1; at `filter` by the parent process.
 WHERE = "echo $(readlink /proc/self/ns/pid) $(cut -d' ' -f22 /proc/1/stat) $PPID >>{}/where"
 SHARED = """
     import os, signal
@@ -54,13 +54,13 @@ def test_all_checks_of_a_spec_start_their_stages_by_one_launcher(project):
     project.spec(*stages(project, "one", "two", "three"))
     project.checks = "run,outputs,retry,skip"
     project.pytest_process("it.json").assert_outcomes(passed=10)
-    found = launchers_of(project)
-    assert len(found) == 3 + 3 * (1 + 2)  # `run`, and `retry` before and after the work
-    assert len({one.rpartition(" ")[0] for one in found}) == 1  # above the stage is what brings the fault to it
+    launchers = launchers_of(project)
+    assert len(launchers) == 3 + 3 * (1 + 2)  # `run`, and `retry` before and after the work
+    assert len({launcher.rpartition(" ")[0] for launcher in launchers}) == 1  # without the parent: it may be the shim
 
 
 @pytest.mark.parametrize(("number", "event"), [("SIGKILL", "WEXITED"), ("SIGSTOP", "WSTOPPED")])
-def test_one_that_is_killed_or_stopped_between_two_checks_fails_none(project, number, event):
+def test_launcher_that_is_killed_or_stopped_between_two_checks_fails_none(project, number, event):
     project.spec(*stages(project, "one", "two", "three"))
     project.write("conftest.py", f"""
         import os, signal
@@ -76,7 +76,7 @@ def test_one_that_is_killed_or_stopped_between_two_checks_fails_none(project, nu
     assert len(set(launchers_of(project))) == (2 if number == "SIGKILL" else 1)
 
 
-def test_what_a_stage_leaves_is_told_of_it_and_gone_before_the_next(project):
+def test_process_that_a_stage_leaves_is_reported_and_gone_before_the_next(project):
     leaves = "setsid sleep 1000 </dev/null >/dev/null 2>&1 &\ncp $i $o"
     sees = 'grep -l ^sleep /proc/[0-9]*/comm >>$here/seen || true; cp "$i" "$o"'.replace("$here", str(project.path))
     project.spec(*stages(project, "one", script=leaves), *stages(project, "two", script=sees))
@@ -88,7 +88,7 @@ def test_what_a_stage_leaves_is_told_of_it_and_gone_before_the_next(project):
     assert len(set(launchers_of(project))) == 1
 
 
-def test_two_specs_have_one_each_and_other_tests_see_none(project):
+def test_two_specs_have_a_launcher_each_and_other_tests_see_none(project):
     python = {"name": "py", "processor": "python.py", "inputs": {"t": "in.txt"}, "outputs": {"t": "out/py.txt"}}
     project.write("python.py", "import os; open(os.environ['PIPELINE_OUTPUT_T'], 'w').write(os.environ['SET'])")
     first = stages(project, "one", script="echo $SET >$o", fields={"env": {"SET": "of one"}})
@@ -108,7 +108,7 @@ def test_two_specs_have_one_each_and_other_tests_see_none(project):
     assert one != two
 
 
-def test_a_umask_that_changed_since_is_that_of_the_next_stage(project):
+def test_next_stage_gets_a_umask_that_changed_since(project):
     project.spec(*stages(project, "one", "two", script=f"cp $i $o; umask >>{project.path}/umasks"))
     project.write("conftest.py", """
         import os
@@ -120,7 +120,7 @@ def test_a_umask_that_changed_since_is_that_of_the_next_stage(project):
     assert (project.path / "umasks").read_text().split() == ["0022", "0027"]
 
 
-def test_circumstances_are_those_of_the_thread_that_asks():
+def test_circumstances_are_those_of_the_calling_thread():
     priority = os.getpriority(os.PRIO_PROCESS, 0)
     before = circumstances()
     mask = os.umask(0o077)
@@ -132,7 +132,7 @@ def test_circumstances_are_those_of_the_thread_that_asks():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed")
-def test_each_worker_has_its_own(project):
+def test_each_worker_has_its_own_launcher(project):
     names = ["one", "two", "three", "four"]
     project.spec(*stages(project, *names))
     project.pytest_process("it.json", "-n", "2").assert_outcomes(passed=4)
@@ -140,7 +140,7 @@ def test_each_worker_has_its_own(project):
     assert 1 <= len(set(launchers_of(project))) <= 2
 
 
-def test_it_ends_with_the_session_in_one_process(project):
+def test_launcher_ends_with_each_session_of_a_process(project):
     project.spec(*stages(project, "one"))
     project.write("twice.py", """
         import pytest
@@ -155,7 +155,7 @@ def test_it_ends_with_the_session_in_one_process(project):
     assert len(set(launchers_of(project))) == 2
 
 
-def test_what_a_killed_session_left_running_goes_with_it(project):
+def test_launcher_ends_with_a_killed_session(project):
     project.spec(*stages(project, "one", "two"))
     project.write("conftest.py", f"""
         import os, signal
@@ -172,7 +172,7 @@ def test_what_a_killed_session_left_running_goes_with_it(project):
 
 
 def wait_until_gone(pid):
-    """Wait for a process that is no child of ours, by its descriptor."""
+    """Wait, by its descriptor, for the end of a process that is not our child."""
     import select
 
     try:
@@ -181,20 +181,20 @@ def wait_until_gone(pid):
         return
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    found = poll.poll(30_000)
+    ended = poll.poll(30_000)
     os.close(descriptor)
-    assert found
+    assert ended
 
 
-def test_an_end_is_heard_of_while_what_the_attempt_left_is_there(project):
+def test_end_of_an_attempt_is_reported_before_its_partials_are_removed(project):
     spec = load_spec(str(project.spec(project.shell("cp $i $o; exit 1"))))
     sandbox = lay_out(spec, project.path / "laid", Source(spec).files(spec.stages), effective_spec(spec))
-    around, seen = Around(sandbox.home, sandbox.temporary), []
+    around, contents = Around(sandbox.home, sandbox.temporary), []
 
     def partials():
         return [path.read_text() for path in (project.path / "laid").rglob(".partial-*.txt")]
 
-    around.ended = lambda: seen.extend(partials())
+    around.ended = lambda: contents.extend(partials())
     assert run_sandbox(sandbox, around, Options()).exit_code == 1
-    assert seen == ["b\na\n"]
+    assert contents == ["b\na\n"]
     assert not partials()

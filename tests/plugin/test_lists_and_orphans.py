@@ -62,7 +62,7 @@ def test_an_orphan_is_not_copied_for_a_glob(project):
 
 
 @pytest.mark.parametrize("now", [{}, {"name": "renamed"}])
-def test_what_an_output_was_called_before_is_not_copied_for_a_glob(project, now):
+def test_former_path_of_an_output_is_not_copied_for_a_glob(project, now):
     project.spec(COPY)
     run_pipeline(project)
     renamed = {**COPY, "outputs": {"text": "out/renamed.txt"}, **now}
@@ -76,7 +76,7 @@ def test_an_orphan_that_was_changed_since_is_copied_for_a_glob(project):
     passes(project, COPY, joined(project, "out/*.txt", wanted="b a changed") | {"outputs": {"text": "all"}})
 
 
-def test_a_test_of_the_pipeline_sees_no_orphan_either(project):
+def test_the_fixture_copies_no_orphan_for_a_glob(project):
     with_an_orphan(project, joined(project, "out/*.txt", wanted="b a") | {"outputs": {"text": "all"}})
     project.pytester.makepyfile("""
         def test_it(offpipe):

@@ -1,6 +1,6 @@
-"""The plugin on other releases of pytest and Python. Left out by `-m "not matrix"`; .ci/run makes all of them.
+"""The plugin on other releases of pytest and Python. Left out by `-m "not matrix"`; .ci/run runs it all.
 
-Without the environments' packages at hand, or in reach, a test is skipped with what the installer said.
+A test is skipped, with the installer's message, if it cannot get the packages of its environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.matrix, pytest.mark.full]
 
 @pytest.fixture(params=WANTED.values(), ids=WANTED)
 def run(request, pytester):
-    """Run pytest there, in the project; return how it ended."""
+    """Return a function that runs pytest in the project, in another environment."""
     try:
         python = environment(*request.param)
     except UnavailableError as error:
@@ -67,7 +67,7 @@ def test_failed_checks_are_found_again(project, run):
     assert len(order(run("it.json", "test_plain.py", "--nf", "-v"))) == 8
 
 
-def test_specs_and_paths_are_collected_once_whatever_lies_in_what(project, run):
+def test_specs_and_paths_are_collected_once_even_if_one_contains_another(project, run):
     project.spec()
     expected = ["it.json::copy[run]", "it.json::copy[outputs]", "it.json::sort[run]", "it.json::sort[outputs]"]
     expected += ["it.json::pipeline[skip]"]

@@ -54,7 +54,7 @@ def test_each_stage_is_one_run_with_and_without_workers(project, workers):
     project.pytest("it.json", "test_it.py", *workers).assert_outcomes(passed=3)
 
 
-def test_each_check_takes_its_time_and_has_its_stage_on_record(project):
+def test_each_check_runs_its_own_stage_and_has_it_on_record(project):
     project.spec()
     project.write(
         "conftest.py",
@@ -72,7 +72,7 @@ def test_each_check_takes_its_time_and_has_its_stage_on_record(project):
     result.stdout.fnmatch_lines(["*SEEN it.json::copy[[]run] 1 1*", "*SEEN it.json::sort[[]run] 2 2*"])
 
 
-def test_what_a_failed_session_keeps_can_be_gone_on_with(project):
+def test_state_that_a_failed_session_keeps_can_be_continued(project):
     project.spec(project.shell("cp $i $o", name="a"), project.shell("exit 3", name="b"))
     project.pytest("it.json", "--basetemp", "base").assert_outcomes(passed=1, failed=1)
     [kept] = project.path.glob("base/offpipe/*/run/files")

@@ -1,4 +1,4 @@
-"""The project's tests and its specs are one thing."""
+"""The project's specs are among its tests, and its smaller inputs are inputs of its specs."""
 
 from __future__ import annotations
 

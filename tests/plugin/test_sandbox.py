@@ -1,4 +1,4 @@
-"""What a copy of a pipeline holds: what the spec declares, wherever it lies, and nothing that leads back."""
+"""A copy of a pipeline holds what the spec declares, wherever it is, and nothing that leads back to its source."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_smaller_inputs_take_the_place_of_those_that_are_there(project):
     project.pytest("it.json", "--offpipe-inputs", "small").assert_outcomes(passed=5)
 
 
-def test_what_cannot_be_copied_is_said(project):
+def test_input_that_cannot_be_copied_is_reported(project):
     project.write("tree/a.txt", "a\n")
     os.mkfifo(project.path / "tree" / "pipe")
     project.spec({**COPY, "inputs": {"text": "in.txt", "tree": "tree/"}})

@@ -1,4 +1,4 @@
-"""docs/testing-your-stages.md is followed from first line to last: files are saved, commands print what it says."""
+"""docs/testing-your-stages.md works from first line to last: files are saved, commands print what it says."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.full
 PAGE = Path(__file__).resolve().parents[2] / "docs/testing-your-stages.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NAMED = re.compile(r"`([\w./-]+\.\w+)`[^`]*:\Z")
-OPENING = "tests/test_tidy.py"  # the page begins with it, and says later where it goes
-# What is another one each time, or on each machine, or only fills a line.
+OPENING = "tests/test_tidy.py"  # the page begins with this file, and names it later
+# What differs between runs or machines, or only fills a line.
 VARIES = (
     (r"/\S*?/pytest-of-[^/]+/pytest-\d+/offpipe/visits-[0-9a-f]+/", "/KEPT/"),
     (r"--offpipe-seed \d+", "--offpipe-seed N"),
@@ -32,7 +32,7 @@ VARIES = (
 
 
 def blocks(page: str) -> list[tuple[str, str, str]]:
-    """Each block of the page: its language, the file that the text before it names, its content."""
+    """Return, of each block of the page, its language, the file named before it, and its content."""
     found = []
     for block in BLOCK.finditer(page):
         named = NAMED.search(page[: block.start()].rstrip())
@@ -41,14 +41,14 @@ def blocks(page: str) -> list[tuple[str, str, str]]:
 
 
 def commands(console: str) -> list[tuple[str, list[str]]]:
-    """Each command of a block, with the lines that it is said to print."""
-    told: list[tuple[str, list[str]]] = []
+    """Return each command of a block, with the lines that it must print."""
+    expected: list[tuple[str, list[str]]] = []
     for line in console.splitlines():
         if line.startswith("$ "):
-            told.append((line[2:], []))
+            expected.append((line[2:], []))
         else:
-            told[-1][1].append(line)
-    return told
+            expected[-1][1].append(line)
+    return expected
 
 
 def plain(line: str) -> str:
@@ -57,8 +57,8 @@ def plain(line: str) -> str:
     return line.rstrip()
 
 
-def require_told(expected: list[str], output: str) -> None:
-    """Find the expected lines in the output: each right behind the one before, or anywhere further on after `...`."""
+def require_lines(expected: list[str], output: str) -> None:
+    """Find the expected lines in the output: each right after the last one, or anywhere after it behind `...`."""
     lines = [plain(line) for line in output.splitlines() if line.strip()]
     at, is_anywhere = 0, False
     for line in expected:
@@ -73,7 +73,7 @@ def require_told(expected: list[str], output: str) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed")
 def test_the_page_does_what_it_says(tmp_path, monkeypatch) -> None:
-    monkeypatch.delenv("CI", raising=False)  # there, pytest does not shorten its summary
+    monkeypatch.delenv("CI", raising=False)  # in CI, pytest does not shorten its summary
     monkeypatch.setenv("COLUMNS", "100")
     unused = ("hypothesispytest", "randomly", "cov")
     monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(f"-p no:{name}" for name in unused))
@@ -83,7 +83,7 @@ def test_the_page_does_what_it_says(tmp_path, monkeypatch) -> None:
     for language, name, content in files:
         if language == "console":
             for command, expected in commands(content):
-                require_told(expected, output_of(command, tmp_path))
+                require_lines(expected, output_of(command, tmp_path))
                 ran += 1
         else:
             assert name, f"nothing says which file this is:\n{content}"

@@ -41,7 +41,7 @@ WATCH = """
 
 @pytest.fixture
 def plain(pytester):
-    """A project that knows nothing of offpipe."""
+    """Return a project without settings of offpipe."""
     pytester.makeini("[pytest]\n")
     pytester.makepyfile(test_a="def test_a(request):\n    assert request.fixturenames == ['request']\n")
     return pytester
@@ -84,28 +84,30 @@ print(took / 1e6, *sorted(set(sys.modules) - before))
 
 @pytest.mark.full
 def test_import_takes_two_milliseconds_at_most():
-    """The median of a few processes, in time of the processor: on a busy machine the clock tells of others."""
+    """Take the median of 5 processes, in CPU time: wall time would include other processes of a busy machine."""
     times = []
     for _ in range(5):
-        told = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True).stdout.split()
-        assert set(told[1:]) == MODULES
-        times.append(float(told[0]))
+        words = subprocess.run(
+            [sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert set(words[1:]) == MODULES
+        times.append(float(words[0]))
     assert statistics.median(times) <= 2, times
 
 
 def test_no_private_module_of_pytest_is_imported():
-    found = [
+    places = [
         f"{path.name}:{number}"
         for path in PACKAGE.rglob("*.py")
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if re.search(r"\b_pytest\b", line)
     ]
-    assert found == []
+    assert places == []
 
 
 def test_options_are_explained(plain):
-    told = str(plain.runpytest_inprocess("--help", "-p", "no:hypothesispytest").stdout)
+    output = str(plain.runpytest_inprocess("--help", "-p", "no:hypothesispytest").stdout)
     for option in ("spec=", "checks=", "inputs=", "seed=", "budget=", "strict "):
-        assert f"--offpipe-{option}" in told
+        assert f"--offpipe-{option}" in output
     for ini in ("specs", "checks", "inputs", "seed", "budget", "strict"):
-        assert f"\n  offpipe_{ini} " in told
+        assert f"\n  offpipe_{ini} " in output

@@ -1,6 +1,6 @@
-"""Under xdist each stage runs once, whichever worker needs it first; a worker that dies leaves work for the next one.
+"""Under xdist each stage runs once, whichever worker needs it first; the next worker takes over from one that dies.
 
-Every session of pytest here is a process that is killed, and its test fails, when it hangs.
+Each pytest session here is a process. If it hangs, it is killed and its test fails.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spec_project import SpecProject
 from suites import full_but
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed")
-SHARED = "run,outputs,offline,skip,audit"  # what looks at one and the same run
+SHARED = "run,outputs,offline,skip,audit"  # all checks that use the shared run
 PATIENCE = 120
 
 
@@ -26,11 +26,11 @@ def project(pytester):
 
 
 def diamond(project, *, before=""):
-    """Make a spec of four stages that each leave a line in a file outside of every sandbox; return that file."""
+    """Make a spec of four stages that each append a line to a file outside all sandboxes; return that file."""
     witness = project.path / "witness"
     stages = []
     for name, needs in {"top": "in", "left": "top", "right": "top", "last": "left right"}.items():
-        inputs = {one: "in.txt" if one == "in" else f"out/{one}.txt" for one in needs.split()}
+        inputs = {source: "in.txt" if source == "in" else f"out/{source}.txt" for source in needs.split()}
         script = f"{before}\necho {name} >>{witness}\ncat $PIPELINE_INPUT_{needs.split()[0].upper()} >$o"
         stages.append(project.shell(script, name=name, inputs=inputs))
     project.spec(*stages)
@@ -59,7 +59,7 @@ def test_each_stage_runs_once_in_any_order(project, arguments):
 
 
 @pytest.mark.full
-def test_workers_that_all_make_all_checks_are_in_nobodys_way(project):
+def test_workers_that_all_make_all_checks_do_not_disturb_each_other(project):
     witness = diamond(project)
     result = project.pytest_process("it.json", "-n", "2", "--dist", "each", timeout=PATIENCE)
     result.assert_outcomes(passed=22)
@@ -74,7 +74,7 @@ def test_a_single_check_runs_what_it_needs_and_nothing_else(project):
 
 
 @pytest.mark.full
-def test_failure_in_one_worker_is_told_once_and_blocks_in_the_other(project):
+def test_failure_in_one_worker_is_reported_once_and_blocks_in_the_other(project):
     diamond(project, before='test "$PIPELINE_STAGE" != left || exit 3')
     result = project.pytest_process("it.json", "-n", "2", "-rs", timeout=PATIENCE)
     result.assert_outcomes(passed=4, failed=1, skipped=6)
@@ -147,8 +147,8 @@ def test_checks_that_could_not_be_made_are_counted_over_all_workers(project):
     """)
     result = project.pytest_process("one.json", "two.json", "-n", "2", timeout=PATIENCE)
     result.assert_outcomes(skipped=2)
-    told = [line for line in result.outlines if line.startswith("offpipe: 2 checks could not be made")]
-    assert len(told) == 1
+    lines = [line for line in result.outlines if line.startswith("offpipe: 2 checks could not be made")]
+    assert len(lines) == 1
     result = project.pytest_process("one.json", "two.json", "-n", "2", "--offpipe-strict", timeout=PATIENCE)
     result.assert_outcomes(failed=2)
 
@@ -163,8 +163,8 @@ def test_shared_sandbox_goes_with_a_session_without_failures_and_stays_with_othe
     diamond(project, before='test "$PIPELINE_STAGE" != last || exit 3')
     result = project.pytest_process("it.json", *arguments, "--basetemp", base, timeout=PATIENCE)
     result.assert_outcomes(passed=6, failed=1, skipped=4)
-    found = [line for line in result.outlines if line.startswith("  kept:")]  # where CI is set, the summary has it too
-    (kept,) = {line.partition(":")[2].strip() for line in found}
+    lines = [line for line in result.outlines if line.startswith("  kept:")]  # where CI is set, the summary has it too
+    (kept,) = {line.partition(":")[2].strip() for line in lines}
     assert (base / "offpipe" / kept / "files" / "it.json").is_file()
 
 
@@ -180,8 +180,8 @@ def test_the_seed_is_shown_once_and_the_same_in_all_workers(project):
             record_property("seed", request.config.stash[SETTINGS].seed)
     """)
     result = project.pytest_process("it.json", "-n", "2", "--junitxml", "junit.xml", timeout=PATIENCE)
-    told = [line for line in result.outlines if line.startswith("offpipe: ")]
-    assert len(told) == 1
-    seed = told[0].removeprefix("offpipe: seed ")
+    lines = [line for line in result.outlines if line.startswith("offpipe: ")]
+    assert len(lines) == 1
+    seed = lines[0].removeprefix("offpipe: seed ")
     text = (project.path / "junit.xml").read_text()
     assert text.count(f'name="seed" value="{seed}"') == 7

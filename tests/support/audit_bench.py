@@ -25,14 +25,15 @@ TREE = "mkdir $PIPELINE_OUTPUT_T; cp out/a.txt $PIPELINE_OUTPUT_T/x"
 FAIL_ONCE = "test -e again && cat in.txt > $PIPELINE_OUTPUT_OUT && exit; touch again; exit 1"
 A = shell("a", MAKE, inputs={"i": "in.txt"}, params={"half": 0.5})
 B = shell("b", TREE, inputs={"a": "out/a.txt"}, outputs={"t": "tree/"})
-INSTANCE = {**B, "each": {"n": [1]}}  # `b@1`, which makes the same
+INSTANCE = {**B, "each": {"n": [1]}}  # `b@1`, with the same output
 C = shell("c", FAIL_ONCE)
 
 
-def tell_story(bench: PipelineBench) -> None:
-    """Two stages made; nothing to do; a third that fails, so that the run goes on; a changed input; nothing to do.
+def make_runs(bench: PipelineBench) -> None:
+    """Make the state of several runs.
 
-    Before that, an instance takes over what the second stage made.
+    Two stages run; nothing to do; a third stage fails, and the next command resumes its run; an input has changed; an
+    instance takes over the output of the second stage; nothing to do.
     """
     bench.write("in.txt", "one\n")
     bench.define(A, B)
@@ -48,12 +49,12 @@ def tell_story(bench: PipelineBench) -> None:
     bench.succeed("run", "--run-id", "idle2")
 
 
-def tell_history(bench: PipelineBench) -> None:
-    """A ledger with each kind of line.
+def make_history(bench: PipelineBench) -> None:
+    """Make a ledger with each kind of line.
 
-    Two runs of one stage each fail, the second of an instance; a third does their work; nothing to do; a refusal; a
-    changed input; the first runs are pruned, of which one made what still stands; a refusal; `clean` finds nothing to
-    remove but stage `b`.
+    Two runs fail: one of a stage, one of an instance; the next command does the work of both; nothing to do; a refusal;
+    an input has changed; nothing to do; the first runs are pruned, of which one made current outputs; a refusal;
+    `clean --orphans` finds nothing to remove.
     """
     bench.write("in.txt", "one\n")
     instance = {"each": {"n": [1]}}
@@ -74,7 +75,7 @@ def tell_history(bench: PipelineBench) -> None:
 
 
 class State:
-    """A copy of a state directory, to be changed at will."""
+    """A copy of a state directory that a test may change."""
 
     def __init__(self, source: Path, target: Path) -> None:
         shutil.copytree(source, target)
@@ -100,7 +101,7 @@ class State:
     def rewrite(
         self, name: str, change: Callable[[list[dict[str, object]]], object], start: int = 0, seal=PLAIN
     ) -> None:
-        """Change the records of a log, and chain everything from record `start` on anew, as its author would have."""
+        """Change the records of a log, and chain all records from `start` on anew, as the log's author could."""
         records = self.records(name)
         change(records)
         self.put(name, [*self.lines(name)[:start], *chained(records[start:], records[:start], seal)])
@@ -111,12 +112,12 @@ class State:
         return verification
 
     def damage(self, **options) -> list[tuple[str, int, str]]:
-        """File, line and field of all damage."""
-        return [(one.file, one.line, one.field) for one in self.verify(**options).findings.damage]
+        """Return the file, line and field of all damage."""
+        return [(finding.file, finding.line, finding.field) for finding in self.verify(**options).findings.damage]
 
 
 def chained(records, before, seal=PLAIN) -> list[bytes]:
-    """Return the lines of records, with number, `prev` and hash made to follow."""
+    """Return the lines of records, with `seq`, `prev` and `hash` recomputed to follow `before`."""
     seq, prev, lines = len(before), before[-1]["hash"] if before else GENESIS, []
     for record in records:
         body = {name: value for name, value in record.items() if name != "hash"} | {"seq": seq, "prev": prev}

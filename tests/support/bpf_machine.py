@@ -8,7 +8,7 @@ LOAD, AND, RETURN, EQUAL, AT_LEAST = 0x20, 0x54, 0x06, 0x15, 0x35  # linux/bpf_c
 
 
 def verdict(program: bytes, *, arch: int, number: int, arguments: tuple[int, ...] = ()) -> int:
-    """What the filter answers to a call; an argument is 64 bits wide, as the register is."""
+    """Return the filter's answer to a call. Arguments are 64 bits wide, like registers."""
     padded = (*arguments, *[0] * (6 - len(arguments)))
     content = struct.pack("=iIQ6Q", number - (1 << 32) * (number >> 31), arch, 0, *padded)
     instructions = list(struct.iter_unpack("=HBBI", program))

@@ -1,4 +1,4 @@
-"""A headless Chromium of the system, as a reader's browser; nothing is downloaded."""
+"""Opens pages in the system's headless Chromium. Downloads nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ return low;
 
 
 class Browser:
-    """Chromium without scripts of the page: what a page shows, and what it asks for."""
+    """Chromium with one page: what the page shows, and what it requests."""
 
     def __init__(self) -> None:
         from selenium import webdriver
@@ -53,7 +53,7 @@ class Browser:
         self.driver.set_window_size(1120, 900)
 
     def open(self, page: Path, scheme: str = "light") -> list[str]:
-        """Open a file in a colour scheme, and return all that was requested for it, the file itself first."""
+        """Open a file in a colour scheme, and return the URLs that were requested for it, the file itself first."""
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
         self.driver.get_log("performance")
@@ -62,23 +62,23 @@ class Browser:
         return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
     def text(self, selector: str = "body") -> str:
-        """The text that a reader sees."""
+        """Return the text that a reader sees."""
         return self.driver.find_element("css selector", selector).text
 
     def script(self, text: str, *arguments: object) -> Any:
         return self.driver.execute_script(text, *arguments)
 
     def low_contrast(self) -> list[list[object]]:
-        """The elements whose text has a contrast below 4.5 to 1 with what is behind it."""
+        """Return the elements whose text has a contrast below 4.5 to 1 with its background."""
         return self.driver.execute_script(CONTRAST)
 
     def printed(self) -> bytes:
-        """The page as PDF, in the paper size that it names."""
+        """Return the page as PDF, in the paper size that it names."""
         done = self.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
         return base64.b64decode(done["data"])
 
     def picture(self, first: str, last: str) -> bytes:
-        """A PNG of the page, from the element `first` to where `last` begins."""
+        """Return a PNG of the page, from the element `first` to the start of `last`."""
         top, bottom = self.script(
             "return [...arguments].map(s => document.querySelector(s).getBoundingClientRect().y + scrollY)", first, last
         )

@@ -1,9 +1,9 @@
-"""Runs a program under ptrace(2), counts the calls of all its processes that change files, and strikes at one of them.
+"""Runs a program under ptrace(2), counts the calls of its processes that change files, and strikes at one of them.
 
-It kills there, or lets that call fail with an errno of choice.
+A strike kills processes, or makes that call fail with a given errno.
 
-No strace and no root: the kernel stops a process at those calls only (seccomp's RET_TRACE), so a traced run takes about
-as long as any other. The process is stopped *before* the call; struck there, the call never happens.
+This needs neither strace nor root. The kernel stops a process at those calls only (seccomp's RET_TRACE), so a traced
+run takes about as long as any other. The process stops *before* the call: a call that is struck never happens.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ WHO = ("all", "runner", "launcher", "stage")
 PATIENCE = 60.0  # seconds; a run that takes longer hangs
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "traced_program.py")
-PATHS = {  # the argument that holds the path that is changed
+PATHS = {  # which argument holds the path that the call changes
     "open": 0, "openat": 1, "rename": 1, "renameat": 3, "renameat2": 3, "mkdir": 0, "mkdirat": 1, "rmdir": 0,
     "unlink": 0, "unlinkat": 1, "truncate": 0, "creat": 0, "link": 1, "linkat": 3, "symlink": 1, "symlinkat": 2,
     "chmod": 0, "fchmodat": 1,
 }  # fmt: skip
 AT_FDCWD = -100
-OF_DESCRIPTORS = {"sendfile": 0, "copy_file_range": 2}  # all others that name no path: argument 0 too
+OF_DESCRIPTORS = {"sendfile": 0, "copy_file_range": 2}  # argument 0 in all other calls without a path
 
 OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x80 | 0x100000  # TRACESYSGOOD, FORK, VFORK, CLONE, SECCOMP, EXITKILL
 EVENT_SECCOMP, EVENT_STOP = 7, 128
@@ -44,7 +44,7 @@ WALL, WNOTHREAD = 0x40000000, 0x20000000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One state-changing call: by which part of the run, what, on which file; and which parts were alive then."""
+    """A state-changing call: which part of the run made it, its name and file, and which parts were alive then."""
 
     role: str
     name: str
@@ -57,9 +57,10 @@ class Call:
 
 @dataclass(slots=True)
 class Traced:
-    """How a traced run ended, as os.waitstatus_to_exitcode has it; its calls; who was killed: nobody if not reached.
+    """How a traced run ended (as os.waitstatus_to_exitcode has it), its calls, and the processes that were killed.
 
-    `struck` is the position, among `calls`, of the call that was struck at; 0 if it did not come to that.
+    `struck` is the position in `calls`, from 1, of the call that was struck. It is 0, and there are no `victims`, if
+    the run did not reach it.
     """
 
     code: int = 0
@@ -70,7 +71,7 @@ class Traced:
 
 
 def why_not() -> str:
-    """Return why this machine cannot trace, or nothing."""
+    """Return why this machine cannot trace; empty if it can."""
     if not sys.platform.startswith("linux"):
         return "needs Linux"
     machine = os.uname().machine
@@ -97,12 +98,12 @@ def trace(
     env: Mapping[str, str] | None = None,
     patience: float = PATIENCE,
 ) -> Traced:
-    """Run a program to its end and return its calls; at call `position`, counted from 1, kill -9 whom `who` names.
+    """Run a program to its end and return its calls. At call `position`, counted from 1, kill -9 the part `who`.
 
-    `when`: which calls are counted for that. With `error` the call fails with that errno instead, and nobody is killed.
-    `reads`: stop at calls that read, too. stdout and stderr go to the file `log`. `torn`: where that call writes, half
-    of it is let through first. Returns when every process is gone. The thread that calls must have no other children
-    meanwhile.
+    Only calls that `when` accepts count. With `error`, the call fails with that errno instead, and nothing is killed.
+    `reads`: also stop at calls that read. stdout and stderr go to the file `log`. `torn`: if the call writes, half of
+    it goes through first. Returns when every process is gone. Until then, the calling thread must have no other
+    children.
     """
     ready, go = os.pipe()
     with open(log, "ab") as output:
@@ -118,7 +119,7 @@ def trace(
         starter.wait()
         raise
     finally:
-        os.close(go)  # end-of-file: it is traced, and may begin
+        os.close(go)  # end-of-file tells the program that it is traced and may begin
     tracer = _Tracer(starter.pid, _Strike(position, who, when, torn, error))
     watchdog = threading.Timer(patience, tracer.give_up)
     watchdog.daemon = True
@@ -127,7 +128,7 @@ def trace(
         tracer.loop()
     finally:
         watchdog.cancel()
-        starter.returncode = tracer.traced.code  # taken here, so that nobody else waits for it
+        starter.returncode = tracer.traced.code  # the loop has reaped it, so Popen must not wait for it
     return tracer.traced
 
 
@@ -142,9 +143,9 @@ class _Strike:
     error: int
 
     def is_at(self, call: Call) -> bool:
-        """Whether it is at this one. Two runs are not call for call the same, so a kill waits for whom it is meant."""
-        is_met = self.error or self.who == "all" or self.who in call.alive
-        if not (self.left and self.when(call)) or (self.left == 1 and not is_met):
+        """Return whether to strike at this call. Calls differ between runs, so a kill waits until a victim is alive."""
+        has_victim = self.error or self.who == "all" or self.who in call.alive
+        if not (self.left and self.when(call)) or (self.left == 1 and not has_victim):
             return False
         self.left -= 1
         return not self.left
@@ -188,7 +189,7 @@ class _Tracer:
         if event == EVENT_SECCOMP:
             self._at_call(thread)
         elif event == EVENT_STOP and number != signal.SIGTRAP:
-            ptrace(LISTEN, thread)  # stopped by a signal, as without a tracer
+            ptrace(LISTEN, thread)  # stays stopped by the signal, as without a tracer
         elif number == signal.SIGTRAP | 0x80:  # the end of a call that was let through in part
             self._strike()
             ptrace(CONT, thread)
@@ -196,7 +197,7 @@ class _Tracer:
             ptrace(CONT, thread, 0, 0 if event or number == signal.SIGTRAP else number)
 
     def _meet(self, thread: int) -> None:
-        """Tell what a new thread or process is, by what it comes from."""
+        """Record the role of a new thread or process, which follows from its parent."""
         status = _status(thread)
         process, parent = int(status.get("Tgid", thread)), int(status.get("PPid", 0))
         self._processes[thread] = process
@@ -209,14 +210,14 @@ class _Tracer:
             self._inits.add(process)
 
     def _role(self, process: int) -> str:
-        """A stage that was started without namespaces is known by its environment."""
+        """Return the role of a process. A stage without namespaces is recognised by its environment."""
         role = self._roles.get(process, "launcher")
         if role == "launcher":
             try:
                 if b"\0PIPELINE_STAGE_FILE=" in b"\0" + Path(f"/proc/{process}/environ").read_bytes():
                     role = self._roles[process] = "stage"
             except OSError:
-                pass  # it is not dumpable, as a launcher is
+                pass  # not dumpable, like a launcher
         return role
 
     def _at_call(self, thread: int) -> None:
@@ -226,7 +227,7 @@ class _Tracer:
         name = self._names.get(call, str(call))
         if not (self.traced.victims or self.traced.hung):
             process = self._processes[thread]
-            alive = frozenset(self._role(one) for one in self._roles)
+            alive = frozenset(self._role(other) for other in self._roles)
             path = _path(process, name, arguments)
             self.traced.calls.append(made := Call(self._role(process), name, path, alive))
             if self._plan.is_at(made):
@@ -246,7 +247,7 @@ class _Tracer:
         self._kill(self.traced.victims)
 
     def _chosen(self) -> list[int]:
-        """All the runner's processes, or those of a role; a launcher is two or three, of which one is killed."""
+        """Return the processes to kill: all, or those of one role; of the two or three of a launcher, only one."""
         everyone = sorted(self._roles, key=lambda process: process != self._root)
         if self._plan.who == "all":
             return everyone
@@ -259,7 +260,7 @@ class _Tracer:
             try:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
-                pass  # it ended just now
+                pass  # it has just ended
 
 
 def _status(process: int) -> dict[str, str]:
@@ -271,7 +272,7 @@ def _status(process: int) -> dict[str, str]:
 
 
 def _path(process: int, name: str, arguments: Sequence[int]) -> str:
-    """The file that a call is about, as far as it can be told."""
+    """Return the path of the file that a call is about; empty if it is unknown."""
     try:
         if name not in PATHS:
             return os.readlink(f"/proc/{process}/fd/{arguments[OF_DESCRIPTORS.get(name, 0)]}")

@@ -1,4 +1,4 @@
-"""A project with a stage of one program in it, and the checks made of it: for the tests of each check."""
+"""Makes a project with one stage and runs checks of it, for the tests of each check."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from spec_project import LEFT_OUT
 TEXT = "".join(f"line {number} of a text\n" for number in range(200))
 SHELL = ["sh", "-e"]
 
-# Copies line by line, and lets go of each at once, as a stage does that is to be found in mid-work.
+# Copies line by line and flushes each line, so that a check can interrupt its work.
 SLOW = """
     import os, time
     with open(os.environ["PIPELINE_INPUT_TEXT"]) as source, open(os.environ["PIPELINE_OUTPUT_TEXT"], "w") as to:
@@ -20,7 +20,7 @@ SLOW = """
             time.sleep(0.002)
 """
 
-# Lays what would end it to sleep until it is done, so that this certainly comes too late.
+# Stops the process that would end it until it is done, so that the end certainly comes too late.
 TOO_FAST = """
     if grep -q shim.py /proc/$PPID/cmdline; then
         kill -STOP $PPID
@@ -31,7 +31,7 @@ TOO_FAST = """
 
 
 class CheckedStage:
-    """Makes checks of a stage `work`, which reads `text` (in.txt) and writes `text` (out.txt)."""
+    """Runs checks of a stage `work`, which reads `text` (in.txt) and writes `text` (out.txt)."""
 
     def __init__(self, pytester):
         self.pytester = pytester
@@ -41,13 +41,13 @@ class CheckedStage:
         self.text = TEXT
 
     def python(self, source, **fields):
-        """Let it be this program."""
+        """Make the stage this Python program."""
         (self.pytester.path / "work.py").write_text(textwrap.dedent(source), encoding="utf-8")
         self.stage.update(fields)
         return self
 
     def shell(self, source, **fields):
-        """Let it be this script of sh; $i and $o are its input and output."""
+        """Make the stage this sh script; $i and $o are its input and output."""
         text = "i=$PIPELINE_INPUT_TEXT o=$PIPELINE_OUTPUT_TEXT\n" + textwrap.dedent(source)
         (self.pytester.path / "work.sh").write_text(text, encoding="utf-8")
         del self.stage["processor"]
@@ -55,11 +55,11 @@ class CheckedStage:
         return self
 
     def check(self, name, *arguments):
-        """Make one check, and return the result as pytester has it."""
+        """Run one check, and return pytester's result."""
         return self.pytester.runpytest_inprocess(*self._arguments(name), *arguments)
 
     def check_denied(self, name, *arguments):
-        """Make one check in a process that can have no namespaces."""
+        """Run one check in a process that cannot make namespaces."""
         python = [sys.executable, offline_deny.__file__, sys.executable]
         return self.pytester.run(*python, "-m", "pytest", *self._arguments(name), *arguments)
 
@@ -70,13 +70,13 @@ class CheckedStage:
         return [*LEFT_OUT, "-p", "no:cacheprovider", "-rs", "--offpipe-spec", "spec.json", "--offpipe-checks", name]
 
     def finds(self, name, *lines):
-        """Make one check, which has to fail, and to say these lines, patterns as of fnmatch, in this order."""
+        """Run one check, which must fail and print these lines (patterns of fnmatch) in this order."""
         result = self.check(name)
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(lines)
 
     def passes(self, name, *arguments):
-        """Make one check, which has to pass."""
+        """Run one check, which must pass, and return its result."""
         result = self.check(name, *arguments)
         result.assert_outcomes(passed=1)
         return result

@@ -1,6 +1,6 @@
-"""How large the code is: files, lines of code and tokens of a package, and the import cycles in it.
+"""Measures the files, lines of code, tokens and import cycles of a package.
 
-A line of code holds code: comments, docstrings and blank lines do not count. Tokens are those of the same lines.
+Comments, docstrings and blank lines are not lines of code. Only tokens in lines of code count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SMALL = 40  # lines of code; a smaller file needs a reason
 
 
 class Size(NamedTuple):
-    """What a package holds; `small` counts its files below `SMALL` lines of code, without each `__init__.py`."""
+    """The size of a package; `small` counts files below `SMALL` lines of code, but no `__init__.py`."""
 
     files: int
     code: int
@@ -45,9 +45,9 @@ def size_of(paths: Iterable[Path]) -> Size:
 
 
 def import_graph(modules: Mapping[str, ast.AST]) -> dict[str, set[str]]:
-    """Return which of `modules` (by full name) each imports, anywhere in its text, also for type checkers only."""
+    """Return which of `modules` (by full name) each imports, in any scope, also for type checkers only."""
     return {
-        name: {found for wanted in _wanted(tree) if (found := _nearest(wanted, modules)) not in {"", name}}
+        name: {module for wanted in _wanted(tree) if (module := _nearest(wanted, modules)) not in {"", name}}
         for name, tree in modules.items()
     }
 

@@ -1,6 +1,6 @@
-"""What must hold in a workspace after a kill, and after the run that followed it. Looks only; nothing is written.
+"""Checks what must hold in a workspace after a kill, and after the run that follows it. Writes nothing.
 
-The chains are followed by code of its own, so that a fault of the runner's reader cannot hide one of its writer.
+It follows the chains with its own code, so that a bug in the runner's reader cannot hide one in its writer.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ GENESIS = "0" * 64
 DOMAIN = b"offpipe audit record v1\n"
 
 
-class Seen(NamedTuple):
-    """What the logs tell: how often each stage was started and has committed, and the keys it was last started with."""
+class StageCounts(NamedTuple):
+    """From the logs: how often each stage was started and committed, and the key of its last start."""
 
     started: Counter[str]
     committed: Counter[str]
@@ -51,13 +51,13 @@ class Place:
 
     @property
     def spec(self) -> Spec:
-        """The spec as it is now: files that come and go are instances that come and go."""
+        """The spec, loaded anew each time: files that come and go add and remove instances."""
         return load_spec(self.spec_path, workspace=str(self.workspace))
 
     # ---- what is there ----
 
     def outputs(self) -> dict[str, str]:
-        """Return a digest per declared output that is there: bytes, and for directories names, types and links."""
+        """Return a digest of each output that exists: bytes, and in a directory also names, modes and links."""
         found, spec = {}, self.spec
         for stage in spec.stages:
             for declared in stage.outputs.values():
@@ -69,15 +69,15 @@ class Place:
     def logs(self) -> list[Path]:
         return sorted(self.state.glob("audit_*.jsonl"))
 
-    def seen(self) -> Seen:
-        """Return what the audit logs tell of stages."""
+    def stage_counts(self) -> StageCounts:
+        """Return what the audit logs say about stages."""
         starts = [data for event, data in self._records() if event == "attempt.started"]
         commits = Counter(str(data["stage"]) for data in self._commits())
         keys = {str(data["stage"]): str(data["key"]) for data in starts}
-        return Seen(Counter(str(data["stage"]) for data in starts), commits, keys)
+        return StageCounts(Counter(str(data["stage"]) for data in starts), commits, keys)
 
     def checkpoints(self) -> dict[str, tuple[str, int]]:
-        """Return, for stages that stopped behind a checkpoint, its key and line."""
+        """Return the key and line of the checkpoint of each stage that stopped after one."""
         found, spec = {}, self.spec
         for stage in spec.stages:
             progress = read_progress(spec.paths.progress(stage.name))
@@ -88,7 +88,7 @@ class Place:
     # ---- what is wrong ----
 
     def faults_of_state(self) -> Iterator[str]:
-        """Yield every state file that cannot be read as what it is; a torn last line of a log is none."""
+        """Yield every state file that cannot be read or is damaged. A torn last line of a log is no fault."""
         for path in sorted(self.state.glob("*.json")):
             try:
                 content = path.read_bytes()
@@ -105,19 +105,21 @@ class Place:
             yield from _faults_of_log(path)
 
     def faults_of_outputs(self, *allowed: Mapping[str, str]) -> Iterator[str]:
-        """Yield every output that is neither missing nor whole (as one of `allowed`), or that no record tells of."""
+        """Yield every output that is there, but not as in one of `allowed`, or not in a commit record."""
         committed = {
-            (one["path"], int(one["inode"])) for record in self._commits() for one in record["outputs"].values()
+            (identity["path"], int(identity["inode"]))
+            for record in self._commits()
+            for identity in record["outputs"].values()
         }
         spec = self.spec
         for declared, digest in self.outputs().items():
-            if all(one.get(declared) != digest for one in allowed):
+            if all(expected.get(declared) != digest for expected in allowed):
                 yield f"{declared} is published, and is not what any undisturbed run makes"
             if (declared, os.lstat(spec.output_path(declared).rstrip("/")).st_ino) not in committed:
                 yield f"{declared} is published, and no stage.commit vouches for it"
 
     def faults_of_end(self) -> Iterator[str]:
-        """Yield what a run that succeeded must not leave, and what it must have done."""
+        """Yield what a successful run has left behind or not done."""
         partials = (path for path in self.workspace.rglob("*") if is_partial(path.name))
         for path in (*partials, *(self.state / "tmp").rglob("*"), *self.state.glob("progress_*")):
             yield f"{path.relative_to(self.workspace)} is left"
@@ -129,28 +131,28 @@ class Place:
         except OffpipeError as error:
             yield f"cannot be planned: {error}"
             return
-        yield from (f"{name} is not up to date" for name, one in decisions.items() if not isinstance(one, Skip))
+        yield from (f"{name} is not up to date" for name, planned in decisions.items() if not isinstance(planned, Skip))
         last = (self.state / "audit_ledger.jsonl").read_bytes().splitlines()[-1]
         if still_open := json.loads(last)["data"]["open"]:
             yield f"runs are still open: {', '.join(still_open)}"
-        counted = self.seen()
+        counted = self.stage_counts()
         yield from (f"{stage} was committed more often than started" for stage in counted.committed - counted.started)
 
     def faults_of_verify(self, *allowed: int, outputs: bool = False) -> Iterator[str]:
-        """Yield what `verify`, with `--outputs` if asked for, says where its exit code is none of those allowed."""
+        """Yield what `verify`, with `--outputs` if `outputs`, reports if its exit code is not in `allowed`."""
         if not self.logs():
             return
         try:
-            found = verify(self.spec_path, Options(workspace=str(self.workspace)), outputs=outputs)
+            checked = verify(self.spec_path, Options(workspace=str(self.workspace)), outputs=outputs)
         except OffpipeError as error:
             yield f"verify fails: {error}"
             return
-        if found.exit_code not in allowed:
-            remarks = [f"{one.file}: {one.what}" for one in (*found.damage, *found.incomplete)]
-            yield f"verify ends with {found.exit_code}: {', '.join(remarks)}"
+        if checked.exit_code not in allowed:
+            remarks = [f"{finding.file}: {finding.what}" for finding in (*checked.damage, *checked.incomplete)]
+            yield f"verify ends with {checked.exit_code}: {', '.join(remarks)}"
 
     def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield event and payload of every whole line of all logs, the log that was written to last at the end."""
+        """Yield event and data of every whole line of all logs. The log that was written last comes last."""
         for log in sorted(self.logs(), key=lambda path: path.stat().st_mtime_ns):
             for line in log.read_bytes().split(b"\n")[:-1]:
                 record = json.loads(line)
@@ -160,7 +162,7 @@ class Place:
         return (data for event, data in self._records() if event == "stage.commit")
 
     def _is_unnamed(self, metrics: Path) -> bool:
-        """Whether no record names a metrics file: that of a run without work is written before the record, in place."""
+        """Return whether no record names a metrics file. A run without work writes it in place, before the record."""
         log = self.state / metrics.name.replace("metrics_", "audit_").replace(".json", ".jsonl")
         return not (log.exists() and b'"metricsSha256"' in log.read_bytes())
 
@@ -178,7 +180,10 @@ def _digest(path: Path) -> str:
 
 
 def _faults_of_log(path: Path) -> Iterator[str]:
-    """A torn last line is no fault: the next run cuts it. With a key only `verify` can check the hashes."""
+    """Yield the faults of a log. A torn last line is none: the next run cuts it.
+
+    With a key, only `verify` can check the hashes.
+    """
     before, keyed = GENESIS, False
     *lines, _torn = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines):

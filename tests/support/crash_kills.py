@@ -1,4 +1,4 @@
-"""Kills a run of a pipeline at one of its calls, lets the next run follow, and says what that one did not mend."""
+"""Kills a run of a pipeline at one of its calls, runs it again, and reports what the next run did not repair."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from call_tracer import PATIENCE, Call, Traced, trace
-from crash_checks import Place, Seen
+from crash_checks import Place, StageCounts
 
 from runner.errors import EXIT_OK, EXIT_PENDING
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Kill(NamedTuple):
-    """Where to kill, and whom; `again`: where to kill the run after that, 0 for nowhere.
+    """Where to kill, and whom; `again`: where to kill the next run, 0 for nowhere.
 
-    Only calls count whose name begins with `name` (`rename` is renameat2 too) and whose path holds `part`: those can be
-    told in each run anew, while stages that run side by side shift the numbers of all.
+    Only calls count whose name begins with `name` (`rename` includes renameat2) and whose path contains `part`. They
+    can be recognised in every run, whereas the numbers of all calls shift if stages run side by side.
     """
 
     position: int
@@ -44,7 +44,7 @@ class Kill(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a kill came to: whether somebody was killed, the call it was at, and what was wrong afterwards."""
+    """The result of a kill: whether a process was killed, at which call, and what was wrong afterwards."""
 
     kill: Kill
     struck: bool
@@ -67,13 +67,13 @@ class Sweep:
         repeats: Callable[[Kill, Place], Iterator[str]] = lambda _kill, _place: iter(()),
         checkout: Path = CHECKOUT,
     ) -> None:
-        """`words` are options of the runs that are killed.
+        """Set up a sweep; `words` are options of the killed runs.
 
-        `fresh`: each run that is killed is the first in its workspace; else it works on what an earlier one made, and
-        the workspace is used again. `prepare` is called before each of them, and may change what it finds; `edit`
-        between the kill and the next run. They return what tells one state of the inputs from another. `repeats` yields
-        what only the author of the stages can see was done twice. `checkout` holds the runner: one with a fault of its
-        own, for tests of this sweep.
+        `fresh`: each killed run is the first in its workspace. Otherwise all use one workspace, in which an undisturbed
+        run came first. `prepare` is called before each killed run, and may change the workspace; `edit` is called
+        between the kill and the next run. Both return a value that identifies the state of the inputs. `repeats` yields
+        work done twice that only the author of the stages can detect. `checkout` contains the runner: tests of this
+        sweep give one with a bug.
         """
         self.spec = spec
         self.directory = directory
@@ -88,14 +88,14 @@ class Sweep:
         self._number = 0
         self._used: Place | None = None
         self._inputs: Hashable = None
-        self._made: dict[Hashable, dict[str, str]] = {}  # by undisturbed runs, of each state of the inputs
+        self._made: dict[Hashable, dict[str, str]] = {}  # outputs of undisturbed runs, by state of the inputs
 
     # ---- runs ----
 
     def undisturbed(self) -> list[Call]:
-        """Run without a kill, as the killed ones will be; return its calls. SystemExit when that fails.
+        """Run like the killed runs, but without a kill, and return the calls. Raises SystemExit if the run fails.
 
-        It is not the first run of a checkout, which leaves Python's byte code there: later ones have fewer calls.
+        Another run comes first: the first run of a checkout also writes Python's byte code, so it has more calls.
         """
         place = self._place()
         self._inputs = self._prepare(place)
@@ -109,13 +109,15 @@ class Sweep:
         return traced.calls
 
     def strike(self, kill: Kill) -> Outcome:
-        """Kill a run as told, run again, and return all that is not as it must be."""
+        """Kill a run, run again, and return the outcome with all faults."""
         place = self._place()
         before = place.outputs()
         inputs = self._prepare(place)
         wanted = self._wanted(inputs)
         is_edited, self._inputs = not self._fresh and inputs != self._inputs, inputs
-        finished = place.seen().committed if is_edited else Counter[str]()  # for other inputs, which does not count
+        finished = (
+            place.stage_counts().committed if is_edited else Counter[str]()
+        )  # for other inputs, so it does not count
         traced = self._traced(place, kill, words=self._words)
         struck, call = bool(traced.victims), traced.calls[traced.struck - 1] if traced.struck else None
         faults = ["the killed run hangs"] if traced.hung else []
@@ -130,35 +132,35 @@ class Sweep:
         faults += self._repeats(kill, place)
         self.killed += struck
         if faults:
-            place.workspace.rename(f"{place.workspace}-failed")  # kept, if asked for, and not used again
+            place.workspace.rename(f"{place.workspace}-failed")  # kept for `--keep`, and not used again
             self._used = None
         else:
             self._leave(place)
         return Outcome(kill, struck, call, faults)
 
     def _faults(self, place: Place, *allowed: dict[str, str]) -> Iterator[str]:
-        """What is wrong while the run is dead."""
+        """Yield what is wrong before the next run."""
         yield from place.faults_of_state()
         yield from place.faults_of_outputs(*allowed)
         yield from place.faults_of_verify(EXIT_OK, EXIT_PENDING)
 
     def _faults_of_next(self, place: Place, wanted: dict[str, str], before: Counter[str]) -> Iterator[str]:
-        seen, checkpoints = place.seen(), place.checkpoints()
-        code, said = self._run(place)
+        seen, checkpoints = place.stage_counts(), place.checkpoints()
+        code, output = self._run(place)
         if code != 0:
-            yield f"the next run fails with exit code {code}: {said.strip()[-800:]}"
+            yield f"the next run fails with exit code {code}: {output.strip()[-800:]}"
             return
         if place.outputs() != wanted:
             yield "the outputs are not those of an undisturbed run"
-        after = place.seen()
+        after = place.stage_counts()
         if self._edit is None:
-            yield from _repeated(seen, after, seen.committed - before, checkpoints, said)
+            yield from _repeated(seen, after, seen.committed - before, checkpoints, output)
         yield from place.faults_of_state()
         yield from place.faults_of_end()
         yield from place.faults_of_verify(EXIT_OK, outputs=True)
 
     def _run(self, place: Place) -> tuple[int, str]:
-        """Run undisturbed; return the exit code and what was printed, a line for each instance."""
+        """Run undisturbed; return the exit code and the output, which has a line for each instance."""
         done = subprocess.run(
             [*self._command(place), "-v"], cwd=self._checkout, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=PATIENCE, check=False,
@@ -196,12 +198,12 @@ class Sweep:
         return Place(self.spec, workspace)
 
     def _succeed(self, place: Place) -> None:
-        code, said = self._run(place)
+        code, output = self._run(place)
         if code != 0:
-            raise SystemExit(f"error: the pipeline does not succeed undisturbed (exit {code}):\n{said.rstrip()}")
+            raise SystemExit(f"error: the pipeline does not succeed undisturbed (exit {code}):\n{output.rstrip()}")
 
     def _wanted(self, inputs: Hashable) -> dict[str, str]:
-        """What an undisturbed run makes of the inputs as they are now; `inputs` tells that state from others."""
+        """Return the outputs of an undisturbed run with the current inputs; `inputs` identifies their state."""
         if inputs not in self._made:
             place = self._new_place()
             self._succeed(place)
@@ -215,15 +217,19 @@ class Sweep:
 
 
 def _repeated(
-    before: Seen, after: Seen, finished: Counter[str], checkpoints: dict[str, tuple[str, int]], said: str
+    before: StageCounts,
+    after: StageCounts,
+    finished: Counter[str],
+    checkpoints: dict[str, tuple[str, int]],
+    output: str,
 ) -> Iterator[str]:
-    """What the next run did that was done already: finished stages, and lines that a checkpoint vouched for."""
+    """Yield what the next run did again: finished stages, and lines before a checkpoint."""
     started = after.started - before.started
     for stage in finished:
         if started[stage]:
             yield f"{stage} was finished, and ran again"
     for stage, (key, line) in checkpoints.items():
-        if started[stage] and after.keys[stage] == key and f" {stage}: started" in said:
-            first = next(text for text in said.splitlines() if f" {stage}: started" in text)
+        if started[stage] and after.keys[stage] == key and f" {stage}: started" in output:
+            first = next(text for text in output.splitlines() if f" {stage}: started" in text)
             if f"from line {line:,})" not in first:
                 yield f"{stage} had a checkpoint at line {line:,}, and did not go on from it: {first}"

@@ -1,4 +1,4 @@
-"""A small pipeline with a stage of each kind, for the crash sweep; its files lie in `root`, what it makes elsewhere.
+"""A small pipeline with a stage of each kind, for the crash sweep. `root` has its spec, programs and inputs only.
 
 Three of its stages are templates, one for each form of `each`, with two instances each.
 """
@@ -41,7 +41,7 @@ def shell(script: str, *words: str) -> list[str]:
 
 
 class CrashPipeline:
-    """Lays the pipeline out, changes it, and counts what its SDK stage worked on."""
+    """Writes the pipeline, changes it, and counts the lines that its SDK stage worked on."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -95,7 +95,7 @@ class CrashPipeline:
         (self.root / name).write_text("".join(f"{word} {number}\n" for number in range(LINES)))
 
     def another_input(self) -> str:
-        """Write one of two inputs, in turns."""
+        """Write the input anew, with two contents in turn."""
         self._edition += 1
         return self.write_input("other" if self._edition % 2 else "line")
 
@@ -103,7 +103,7 @@ class CrashPipeline:
         (place.workspace / "w/notes").unlink(missing_ok=True)
 
     def repeats(self, kill: Kill, place: Place) -> Iterator[str]:
-        """What the SDK stage worked on more than once, beyond an interval a kill, since `forget`."""
+        """Yield a fault if the SDK stage, since `forget`, has repeated more than one interval of lines a kill."""
         notes = place.workspace / "w/notes"
         worked = len(notes.read_bytes().split()) if notes.exists() else 0
         if worked > LINES + (2 if kill.again else 1) * INTERVAL:

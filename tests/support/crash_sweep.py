@@ -1,9 +1,9 @@
-"""Kills runs of a pipeline at one state-changing system call after the other, and looks whether the next run mends it.
+"""Kills runs of a pipeline at one state-changing system call after another, and checks that the next run repairs it.
 
     python tests/support/crash_sweep.py SPEC [--who all|runner|launcher|stage] [--every K] [--scenario first|again|noop]
 
-The pipeline runs in workspaces of its own below a temporary directory; its inputs are read where they are, and nothing
-of yours is written. A line for each position that fails, then a summary; exit code 1 when there was a failure.
+The pipeline runs in its own workspaces below a temporary directory. It reads your inputs where they are, and writes
+none of your files. The output is a line for each position that fails, then a summary. The exit code is 1 if one failed.
 docs/durability.md says what is checked.
 """
 
@@ -33,13 +33,13 @@ ALL = os.environ.get("OFFPIPE_SWEEP") == "all"
 
 
 def chosen(calls: Sequence[Call], who: str, *, first: int, every: int) -> list[int]:
-    """The positions at which there is somebody to kill, from `first` on every `every`th of them."""
+    """Return the positions at which `who` is alive: from number `first` on, every `every`th."""
     wanted = "runner" if who == "all" else who
     return [number for number, call in enumerate(calls, 1) if wanted in call.alive][first - 1 :: every]
 
 
 def sample(positions: Sequence[int], number: int, seed: str) -> Sequence[int]:
-    """First and last, and of those between a seeded choice, one of each stretch: no part of a run is left out."""
+    """Return the first, the last and a seeded choice between, one from each stretch: it covers all parts of a run."""
     if ALL or len(positions) <= number:
         return positions
     draw, between, stretches = random.Random(seed), positions[1:-1], number - 2
@@ -48,15 +48,15 @@ def sample(positions: Sequence[int], number: int, seed: str) -> Sequence[int]:
     return [positions[0], *drawn, positions[-1]]
 
 
-def kills(calls: Sequence[Call], asked: argparse.Namespace) -> Iterator[Kill]:
-    if asked.position:
-        yield from (Kill(position, asked.who, asked.then, asked.torn) for position in asked.position)
+def kills(calls: Sequence[Call], options: argparse.Namespace) -> Iterator[Kill]:
+    if options.position:
+        yield from (Kill(position, options.who, options.then, options.torn) for position in options.position)
         return
-    draw = random.Random(asked.seed)
-    for position in chosen(calls, asked.who, first=asked.first, every=asked.every):
-        again = draw.randint(1, len(calls)) if asked.twice else asked.then
-        if not asked.torn or calls[position - 1].name in ("write", "pwrite"):
-            yield Kill(position, asked.who, again, asked.torn)
+    draw = random.Random(options.seed)
+    for position in chosen(calls, options.who, first=options.first, every=options.every):
+        again = draw.randint(1, len(calls)) if options.twice else options.then
+        if not options.torn or calls[position - 1].name in ("write", "pwrite"):
+            yield Kill(position, options.who, again, options.torn)
 
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:
@@ -82,47 +82,47 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="list the calls of an undisturbed run, and kill nothing")
     parser.add_argument("--workspace", metavar="DIR", help="make the workspaces in DIR, not in the temporary directory")
     parser.add_argument("--keep", action="store_true", help="keep the workspaces of positions that failed")
-    asked = parser.parse_args(words)
-    if min(asked.every, asked.first) < 1:
+    options = parser.parse_args(words)
+    if min(options.every, options.first) < 1:
         parser.error("--every and --first count from 1")
-    asked.spec = os.path.abspath(asked.spec)
-    return asked
+    options.spec = os.path.abspath(options.spec)
+    return options
 
 
-def sweep(asked: argparse.Namespace, directory: Path) -> int:
-    words = {"first": (), "again": ("-f",), "noop": ()}[asked.scenario]
-    one = Sweep(asked.spec, directory, words=words, fresh=asked.scenario == "first")
-    calls = one.undisturbed()
-    if asked.list:
+def sweep(options: argparse.Namespace, directory: Path) -> int:
+    words = {"first": (), "again": ("-f",), "noop": ()}[options.scenario]
+    killer = Sweep(options.spec, directory, words=words, fresh=options.scenario == "first")
+    calls = killer.undisturbed()
+    if options.list:
         print("\n".join(f"{number} {call}" for number, call in enumerate(calls, 1)))
         return 0
     began, positions, failed = time.monotonic(), 0, 0
-    for outcome in map(one.strike, kills(calls, asked)):
+    for outcome in map(killer.strike, kills(calls, options)):
         positions += 1
         if outcome.faults:
             failed += 1
             print(f"FAILED {outcome.kill}, {outcome.call}: {'; '.join(outcome.faults)}", flush=True)
     print(
-        f"{positions} positions of {len(calls)} calls, {one.killed} kills of {asked.who}, {failed} failed, "
+        f"{positions} positions of {len(calls)} calls, {killer.killed} kills of {options.who}, {failed} failed, "
         f"{time.monotonic() - began:.0f} s"
     )
     return 1 if failed else 0
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    asked = parsed(words)
+    options = parsed(words)
     if reason := why_not():
         print(f"error: cannot trace here: {reason}", file=sys.stderr)
         return 2
-    directory = Path(tempfile.mkdtemp(prefix="offpipe-crash-sweep-", dir=asked.workspace))
+    directory = Path(tempfile.mkdtemp(prefix="offpipe-crash-sweep-", dir=options.workspace))
     try:
-        return sweep(asked, directory)
+        return sweep(options, directory)
     except OffpipeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
         failed = sorted(directory.glob("*-failed"))
-        if asked.keep and failed:
+        if options.keep and failed:
             print(f"kept: {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A Dask cluster of real processes, a scheduler and workers, which tests kill and stop; and what ran on it."""
+"""A Dask cluster of real processes, which tests kill and stop, and the attempts that ran on it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from pipeline_bench import PipelineBench
 
-TTL = {  # a scheduler gives up a worker after this time, but not before ten heartbeats, which are 5 s by default
+TTL = {  # a scheduler gives up a worker after this time, but not before ten heartbeats (5 s by default)
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s",
     "DASK_DISTRIBUTED__SCHEDULER__PRELOAD": "import distributed.scheduler as it; it.heartbeat_interval = lambda _: 0.3",
 }
 
 
 class Attempt(NamedTuple):
-    """How an attempt ended. `worker` is a name, without the host; None if none had started it."""
+    """How an attempt ended. `worker` is a name without the host; None if no worker had started the attempt."""
 
     stage: str
     worker: str | None
@@ -33,16 +33,16 @@ class Attempt(NamedTuple):
 
 
 def ended(bench: PipelineBench) -> list[Attempt]:
-    """The attempts on record that have ended, in this order."""
-    found = [record["data"] for record in bench.records("attempt.finished")]
+    """Return the attempts that have ended, in the order of the records."""
+    finished = [record["data"] for record in bench.records("attempt.finished")]
     return [
         Attempt(data["stage"], data.get("node", "").rpartition("/")[2] or None, data["exit"], data.get("lost"))
-        for data in found
+        for data in finished
     ]
 
 
 def used(bench: PipelineBench) -> set[str | None]:
-    """The workers that had attempts."""
+    """Return the workers that had attempts."""
     return {attempt.worker for attempt in ended(bench)}
 
 
@@ -62,7 +62,7 @@ class DaskCluster:
         for name in names:
             self.add(name)
         wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"), "the scheduler")
-        self.await_workers(len(names))  # else a run might warn first that it waits for one
+        self.await_workers(len(names))  # otherwise a run might first warn that it waits for a worker
 
     @property
     def address(self) -> str:
@@ -71,7 +71,7 @@ class DaskCluster:
     def add(
         self, name: str, *words: str, before: tuple[str, ...] = (), popen: dict[str, object] | None = None, **env: str
     ) -> subprocess.Popen[bytes]:
-        """Start a worker with one thread. `before` stands before the command; `popen` are fields of its Popen."""
+        """Start a worker with one thread. `before` goes before the command; `popen` are arguments of its Popen."""
         self.workers[name] = self._start(
             "worker", "--scheduler-file", str(self.file), "--no-nanny", "--no-dashboard", "--nthreads", "1",
             "--name", name, "--local-directory", str(self.root), *words, before=before, popen=popen, **env,
@@ -79,7 +79,7 @@ class DaskCluster:
         return self.workers[name]
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal to a worker, not to its launcher. SIGKILL also awaits its end, and that of all below it."""
+        """Send a signal to a worker, not to its launcher. After SIGKILL, wait until it and its children have ended."""
         worker = self.workers[name]
         below = children(worker.pid)
         kill(worker.pid, number)
@@ -94,7 +94,7 @@ class DaskCluster:
             process.wait()
 
     def await_workers(self, count: int) -> None:
-        """Wait until the scheduler has registered so many workers."""
+        """Wait until the scheduler has registered this many workers."""
         log = self.root / "scheduler.log"
         wait_for(lambda: log.read_text().count("Register worker addr") >= count, f"{count} workers")
 

@@ -1,8 +1,8 @@
-"""Makes docs/demo.svg, what a terminal shows once ./run_demo.sh has run in it, and docs/run.svg, a run at work.
+"""Makes docs/demo.svg, a terminal after ./run_demo.sh, and docs/run.svg, a terminal during a run.
 
 Run `.venv/bin/python tests/support/demo_picture.py` in a checkout. It needs `script` (util-linux), and first removes
-what the demo has made. Left out are the text that the demo prints and its `explain`; the temporary directory is shown
-as /tmp/demo, and the ledger's heads are shortened.
+what the demo has made. The picture leaves out the text that the demo prints and its `explain`, shows the temporary
+directory as /tmp/demo, and shortens the ledger's heads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = 92
-# What a terminal is sent: text with colours, the start of the line, the next line, and control sequences.
+# What programs send to a terminal: text with colours, the start of the line, the next line, and control sequences.
 SENT = re.compile(
     r"(?P<text>(?:[^\r\n\x1b]|\x1b\[[\d;]*m)+)|\r|\n|\x1b\[(?P<count>\d*)(?P<control>[AK])|\x1b\[\?25[lh]"
 )
@@ -42,7 +42,7 @@ def draw(name: str, title: str, lines: list[str]) -> None:
     for line in lines:
         console.print(Text.from_ansi(line), soft_wrap=True)
     svg = console.export_svg(title=title, unique_id="offpipe")
-    fonts = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)  # they would be fetched from a network
+    fonts = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)  # a browser would fetch them from the network
     (ROOT / f"docs/{name}.svg").write_text(fonts.sub("", svg), encoding="utf-8")
 
 
@@ -54,7 +54,7 @@ def record_demo() -> str:
 
 
 def record_run() -> str:
-    """Run three stages for each of ten samples, of which two fail and one is tried again; return what was sent."""
+    """Run three stages for each of ten samples, of which two fail and one is retried; return what was sent."""
     steps = (("trim", "reads", "trimmed"), ("align", "trimmed", "aligned"), ("count", "aligned", "counted"))
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
@@ -82,9 +82,9 @@ def record(command: str, cwd: Path) -> str:
 
 
 def until_moment(sent: str) -> str:
-    """Return what offpipe had sent when the row with the counts, which is the last one, showed the moment."""
+    """Return what offpipe had sent when the last row, which has the counts, matched MOMENT."""
     found = MOMENT.search(sent)
-    assert found, "the moment was never drawn: record once more"
+    assert found, "no row matched MOMENT: record again"
     return sent[sent.index("plate: run") : found.end()]
 
 

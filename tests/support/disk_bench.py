@@ -1,4 +1,4 @@
-"""A bench on a tmpfs of its own, whose runs are traced, and on which any state of that disk can be laid out again."""
+"""A bench on its own tmpfs. It traces runs, and can lay out any state of that disk again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ with sdk.stage() as stage, stage.lines("text", to=("even", "odd")) as job:
 
 
 class DiskBench(PipelineBench):
-    """`root` is a mount: what is made on it is numbered in order, from 1."""
+    """A bench whose `root` is a mount, on which new files get inode numbers in order, from 1."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir(exist_ok=True)
@@ -37,7 +37,7 @@ class DiskBench(PipelineBench):
         self.fresh()
 
     def fresh(self) -> None:
-        """An empty disk in the place of this one."""
+        """Mount an empty disk in place of the current one."""
         self.unmount()
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "none", str(self.root)], capture_output=True, text=True,
@@ -59,22 +59,22 @@ class DiskBench(PipelineBench):
     def traced(
         self, *words: str, exit_code: int | None = 0, after: tuple[Disk, int] | None = None, **popen: object
     ) -> Disk:
-        """Run, and return what it did to the disk; `after`: what an earlier run had done when it was killed."""
+        """Run, and return what the run did to the disk; `after`: the disk of a killed run, and its number of steps."""
         disk = Disk(self.root, after)
         done, calls = traced(self, *words, **popen)
         assert exit_code in (None, done.returncode), done.stdout + done.stderr
-        disk.hear(calls)
-        assert disk.is_as_told()  # else whatever follows from the model says nothing
+        disk.apply(calls)
+        assert disk.matches_disk()  # otherwise the model proves nothing
         return disk
 
     def lay_out(self, tree: Tree, times: dict[int, int], upto: int = 0) -> None:
-        """Make a disk that holds just this; every file has its number, and its time where `times` knows it.
+        """Make a disk with exactly this tree; every file has its number, and its time if it is in `times`.
 
         The numbers of new files begin at `upto`.
         """
         self.fresh()
-        found = dict(tree.below(ROOT))
-        numbers = {number: path for path, number in found.items()}
+        entries = dict(tree.below(ROOT))
+        numbers = {number: path for path, number in entries.items()}
         del numbers[ROOT]
         made = 0
         for number in sorted(numbers):
@@ -84,19 +84,19 @@ class DiskBench(PipelineBench):
             (self.root / ".number").touch()
             made = (self.root / ".number").stat().st_ino
             (self.root / ".number").unlink()
-        for path, number in found.items():
+        for path, number in entries.items():
             if numbers.get(number) == path:
                 os.rename(self.root / f".{number}", self.root / path)
-        for path, number in found.items():
+        for path, number in entries.items():
             if numbers.get(number, path) != path:
                 os.link(self.root / numbers[number], self.root / path)
-        for path, number in found.items():
+        for path, number in entries.items():
             if number in times:
                 os.utime(self.root / path, ns=(times[number], times[number]), follow_symlinks=False)
             assert number in (ROOT, os.lstat(self.root / path).st_ino)
 
     def _make(self, tree: Tree, number: int) -> int:
-        """Make the next file of the disk, which is kept when it has the wanted number; return its number."""
+        """Make the next file of the disk, keep it if it has the wanted number, and return its number."""
         new = self.root / f".{number}"
         if number in tree.directories:
             new.mkdir()
@@ -112,7 +112,7 @@ class DiskBench(PipelineBench):
 
 
 def disk_bench(root: Path) -> DiskBench:
-    """A bench on a disk of its own, or a skipped test with its reason."""
+    """Return a bench on its own disk, or skip the test with the reason."""
     if why_not():
         pytest.skip(why_not())
     if os.geteuid() != 0 or shutil.which("mount") is None:
@@ -120,18 +120,18 @@ def disk_bench(root: Path) -> DiskBench:
     return DiskBench(root)
 
 
-def behind(disk: Disk, what: str) -> int:
-    """How many steps were done behind the last record of that event, or the last step told so."""
+def steps_through(disk: Disk, what: str) -> int:
+    """Return the number of steps up to the last record of event `what`, or the last step whose text begins with it."""
     mark = f'"ev":"{what}"'.encode()
     return max(
         at
-        for at, (told, step) in enumerate(zip(disk.told, disk.steps, strict=True), 1)
-        if told.startswith(what) or (isinstance(step, Bytes) and mark in (step.data or b""))
+        for at, (text, step) in enumerate(zip(disk.descriptions, disk.steps, strict=True), 1)
+        if text.startswith(what) or (isinstance(step, Bytes) and mark in (step.data or b""))
     )
 
 
-def four_stages(bench: PipelineBench, prefix: str = "line") -> None:
-    """A checkpointed stage of two outputs, a directory, a program that appends, and one in a deep directory."""
+def define_stages(bench: PipelineBench, prefix: str = "line") -> None:
+    """Define a checkpointed stage with two outputs, one with a directory, and one that appends in a deep directory."""
     bench.write("in.txt", "".join(f"{prefix} {number}\n" for number in range(LINES)))
     if not bench.exists("split.py"):
         bench.write("split.py", SPLITS)
@@ -153,6 +153,6 @@ OUTPUTS = {
 
 
 def result(bench: PipelineBench) -> dict[str, bytes]:
-    """What the pipeline made, by path."""
-    found = [path for place in ("w", "deep") for path in (bench.root / place).rglob("*") if path.is_file()]
-    return {str(path.relative_to(bench.root)): path.read_bytes() for path in found}
+    """Return the content of the pipeline's outputs, by path."""
+    files = [path for place in ("w", "deep") for path in (bench.root / place).rglob("*") if path.is_file()]
+    return {str(path.relative_to(bench.root)): path.read_bytes() for path in files}

@@ -1,9 +1,9 @@
-"""A file system as POSIX promises it: what was done, what of it is durable, and what a power cut may leave.
+"""Models a file system as POSIX promises it: the steps of a run, which are durable, and what a power cut may leave.
 
-An fsync makes the bytes of its file durable, or the entries of its directory, and nothing else. Everything that was
-not synced may be there or not, each for itself, but for this: the bytes of one file change in order, what happens to
-one name happens in order, and a rename within a directory is one step. Where an fsync of a file failed, no later one
-makes durable what was written before it, only what is written again (Linux marks such pages clean).
+An fsync makes durable the bytes of its file, or the entries of its directory, and nothing else. A power cut may lose
+any steps that were not synced, with three limits: the bytes of a file change in order, the changes of a name happen in
+order, and a rename within a directory is one step. After a failed fsync of a file, later ones do not make durable what
+was written before it, but only what is written again (Linux marks such pages clean).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     from disk_trace import Call
 
-ROOT = 0  # the number of the directory at the top, in the model
+ROOT = 0  # the number of the top directory in the model
 
 
 class Entries(NamedTuple):
-    """One step on the names of one directory: each now stands for a file's number, or for none."""
+    """A step that changes names in one directory: each gets a file's number, or None if it is removed."""
 
     inode: int
     changes: tuple[tuple[str, int | None], ...]
 
 
 class Bytes(NamedTuple):
-    """One change of a file's bytes: `data` at `offset`, or with `data` None all behind `offset` cut off."""
+    """A step that changes a file's bytes: it writes `data` at `offset`, or cuts the file there if `data` is None."""
 
     inode: int
     offset: int
@@ -38,14 +38,14 @@ class Bytes(NamedTuple):
 
 
 class Sync(NamedTuple):
-    """All that had been done to one file or directory when the call began (after that many steps) is durable."""
+    """A sync: the changes of one file or directory in the first `began` steps, before the call began, are durable."""
 
     inode: int
     began: int
 
 
 class Failed(NamedTuple):
-    """An fsync of that file failed: what of it was not durable by then will never be."""
+    """A failed fsync of a file: changes of it that were not durable by then never will be."""
 
     inode: int
 
@@ -64,7 +64,7 @@ class Tree:
         return Tree(self.directories, self.files)
 
     def find(self, path: str) -> int | None:
-        """Return the number of what is at a path relative to the top, None for nothing."""
+        """Return the number of the file at a path relative to the top; None if there is none."""
         number: int | None = ROOT
         for name in filter(None, path.split("/")):
             number = self.directories.get(-1 if number is None else number, {}).get(name)
@@ -78,7 +78,7 @@ class Tree:
 
     def content(self, number: int) -> dict[str, bytes | str | None]:
         """Return the bytes of a file, or of all below a directory, by path; None for a directory."""
-        return {path: self.files.get(one) for path, one in self.below(number)}
+        return {path: self.files.get(entry) for path, entry in self.below(number)}
 
     def apply(self, step: Entries | Bytes) -> None:
         if isinstance(step, Entries):
@@ -98,14 +98,14 @@ class Tree:
 
 
 class Disk:
-    """The steps of one run on the tree below `root`, from what was there before. Inode numbers are those of the disk.
+    """The steps of one run on the tree below `root`, and the tree before it. Inode numbers are those of the disk.
 
-    `root` is a tmpfs of its own, which numbers what is made on it in order: so the numbers of files that are long gone
-    are known too, and a copy can be made in which every file has the number that the records name.
+    `root` is its own tmpfs, which numbers new files in order. So the numbers of removed files are known too, and a copy
+    can give every file the number that the records name.
     """
 
     def __init__(self, root: Path, after: tuple[Disk, int] | None = None) -> None:
-        """`after`: the disk of a run that was killed after so many steps, whose steps then come first."""
+        """Read the tree; `after`: the disk of a killed run, and how many of its steps come before those of this run."""
         self.root = str(root)
         probe = root / "probe"
         probe.touch()
@@ -115,44 +115,48 @@ class Disk:
         self.before = self._read()
         self.tree = self.before.copy()
         self.steps: list[Step] = []
-        self.told: list[str] = []
+        self.descriptions: list[str] = []
         self._offsets: dict[str, int] = {}  # of descriptors, as strace spells them, that do not append
         if after is not None:
             earlier, until = after
-            self.before, self.steps, self.told = earlier.before.copy(), earlier.steps[:until], earlier.told[:until]
+            self.before, self.steps, self.descriptions = (
+                earlier.before.copy(),
+                earlier.steps[:until],
+                earlier.descriptions[:until],
+            )
 
     def _read(self) -> Tree:
-        found = Tree({ROOT: {}}, {})
+        current = Tree({ROOT: {}}, {})
         for folder, directories, names in os.walk(self.root):
             relative = os.path.relpath(folder, self.root)
-            here = found.find("" if relative == "." else relative)
+            here = current.find("" if relative == "." else relative)
             assert here is not None
             for name in (*directories, *names):
                 path = os.path.join(folder, name)
                 status = os.lstat(path)
-                found.directories[here][name] = status.st_ino
+                current.directories[here][name] = status.st_ino
                 if os.path.islink(path):
-                    found.files[status.st_ino] = os.readlink(path)
+                    current.files[status.st_ino] = os.readlink(path)
                 elif os.path.isdir(path):
-                    found.directories[status.st_ino] = {}
+                    current.directories[status.st_ino] = {}
                 else:
                     with open(path, "rb") as file:
-                        found.files[status.st_ino] = file.read()
+                        current.files[status.st_ino] = file.read()
                     self.times[status.st_ino] = status.st_mtime_ns
-        return found
+        return current
 
-    def is_as_told(self) -> bool:
-        """Whether the tree that follows from the calls is what is on the disk now, numbers included."""
+    def matches_disk(self) -> bool:
+        """Return whether the tree that follows from the calls is the one on the disk now, including numbers."""
         now = self._read()
         return self.tree.content(ROOT) == now.content(ROOT) and dict(self.tree.below(ROOT)) == dict(now.below(ROOT))
 
-    def hear(self, calls: Iterable[Call]) -> None:
-        """Take in what a run did."""
+    def apply(self, calls: Iterable[Call]) -> None:
+        """Apply the calls of a run."""
         counts = [len(self.steps)]
         for call in calls:
-            heard = getattr(self, f"_{call.name}", None)
-            if heard is not None:
-                heard(call, counts[call.began])
+            method = getattr(self, f"_{call.name}", None)
+            if method is not None:
+                method(call, counts[call.began])
             elif any(self._inside(place_of(word)) is not None for word in call.words):
                 raise AssertionError(f"the model knows no {call.name}: {call.words}")
             counts.append(len(self.steps))
@@ -189,7 +193,7 @@ class Disk:
             self._make(path, os.fsdecode(text_of(call.words[0])))
 
     def _write(self, call: Call, _: int) -> None:
-        """At the end, but where it was opened to be written over; `is_as_told` would tell if that were not so."""
+        """Write at the end, or at the offset if the file was opened without O_APPEND. `matches_disk` checks this."""
         number = self._number(call.words[0])
         if number is not None:
             place = self._offsets.get(call.words[0], len(self.tree.files[number]))
@@ -218,8 +222,8 @@ class Disk:
         self._move(*(self._inside(os.fsdecode(text_of(word))) for word in call.words))
 
     def _renameat2(self, call: Call, _: int) -> None:
-        one, other = (self._inside(path_of(*call.words[at : at + 2])) for at in (0, 2))
-        self._move(one, other, exchange="RENAME_EXCHANGE" in call.words[4])
+        source, target = (self._inside(path_of(*call.words[at : at + 2])) for at in (0, 2))
+        self._move(source, target, exchange="RENAME_EXCHANGE" in call.words[4])
 
     def _renameat(self, call: Call, _: int) -> None:
         self._move(*(self._inside(path_of(*call.words[at : at + 2])) for at in (0, 2)))
@@ -235,14 +239,14 @@ class Disk:
     def _fsync(self, call: Call, began: int) -> None:
         if (number := self._number(call.words[0])) is not None:
             self.steps.append(Sync(number, began))
-            self.told.append(f"sync {self._name(call.words[0])}")
+            self.descriptions.append(f"sync {self._name(call.words[0])}")
 
     _fdatasync = _fsync
 
     def _fsync_failed(self, call: Call, _: int) -> None:
         if (number := self._number(call.words[0])) is not None:
             self.steps.append(Failed(number))
-            self.told.append(f"sync {self._name(call.words[0])} fails")
+            self.descriptions.append(f"sync {self._name(call.words[0])} fails")
 
     _fdatasync_failed = _fsync_failed
 
@@ -266,10 +270,10 @@ class Disk:
         assert number is not None, path
         return number, name
 
-    def _do(self, step: Entries | Bytes, told: str) -> None:
+    def _do(self, step: Entries | Bytes, text: str) -> None:
         self.tree.apply(step)
         self.steps.append(step)
-        self.told.append(told)
+        self.descriptions.append(text)
 
     def _make(self, path: str, content: bytes | str | None) -> None:
         number, self.next = self.next, self.next + 1
@@ -281,17 +285,17 @@ class Disk:
         parent, name = self._parent(path)
         self._do(Entries(parent, ((name, number),)), f"make {path}")
 
-    def _move(self, one: str | None, other: str | None, *, exchange: bool = False) -> None:
-        if one is None or other is None:
+    def _move(self, source: str | None, target: str | None, *, exchange: bool = False) -> None:
+        if source is None or target is None:
             return
-        number, replaced = self.tree.find(one), self.tree.find(other) if exchange else None
-        (parent, name), (target, new) = self._parent(one), self._parent(other)
-        told = f"{'exchange' if exchange else 'rename'} {one} {other}"
-        if parent == target:
-            self._do(Entries(parent, ((name, replaced), (new, number))), told)
+        number, replaced = self.tree.find(source), self.tree.find(target) if exchange else None
+        (parent, name), (directory, new) = self._parent(source), self._parent(target)
+        text = f"{'exchange' if exchange else 'rename'} {source} {target}"
+        if parent == directory:
+            self._do(Entries(parent, ((name, replaced), (new, number))), text)
         else:  # two directories, so no order between them: the file may have both names, or none
-            self._do(Entries(target, ((new, number),)), told)
-            self._do(Entries(parent, ((name, replaced),)), told)
+            self._do(Entries(directory, ((new, number),)), text)
+            self._do(Entries(parent, ((name, replaced),)), text)
 
     def _remove(self, path: str | None) -> None:
         if path is not None:
@@ -303,30 +307,32 @@ class Disk:
     def durable(self, until: int, *, names_too: bool) -> set[int]:
         """Return which of the first `until` steps are durable then.
 
-        With `names_too` the fsync of a file also keeps the names that it and the directories above it were given
-        before, as ext4, XFS and btrfs do.
+        With `names_too`, an fsync of a file also keeps the earlier names of the file and of the directories above it,
+        as ext4, XFS and btrfs do.
         """
         kept: set[int] = set()
         lost: set[int] = set()
         for place, step in enumerate(self.steps[:until]):
             if isinstance(step, Failed):
                 before = enumerate(self.steps[:place])
-                lost |= {at for at, one in before if isinstance(one, Bytes) and one.inode == step.inode} - kept
+                lost |= {
+                    at for at, previous in before if isinstance(previous, Bytes) and previous.inode == step.inode
+                } - kept
             elif isinstance(step, Sync):
                 named = {step.inode} if names_too else set()
                 for at in reversed(range(step.began)):
-                    one = self.steps[at]
-                    if isinstance(one, Sync | Failed) or at in lost:
+                    previous = self.steps[at]
+                    if isinstance(previous, Sync | Failed) or at in lost:
                         continue
-                    if isinstance(one, Entries) and not named.isdisjoint(dict(one.changes).values()):
-                        named.add(one.inode)
+                    if isinstance(previous, Entries) and not named.isdisjoint(dict(previous.changes).values()):
+                        named.add(previous.inode)
                         kept.add(at)
-                    if one.inode == step.inode:
+                    if previous.inode == step.inode:
                         kept.add(at)
         return kept
 
     def after(self, until: int, keeps: Callable[[int, Entries | Bytes], Entries | Bytes | None]) -> Tree:
-        """Return what is there when of the first `until` steps only what `keeps` returns was done."""
+        """Return the tree if, of the first `until` steps, only what `keeps` returns was done."""
         tree = self.before.copy()
         for at, step in enumerate(self.steps[:until]):
             if not isinstance(step, Sync | Failed) and (kept := keeps(at, step)) is not None:
@@ -334,10 +340,10 @@ class Disk:
         return tree
 
     def synced(self, until: int, *, names_too: bool = True) -> Tree:
-        """Return what is left when all is lost that need not be there."""
+        """Return the tree if everything is lost that is not durable after `until` steps."""
         durable = self.durable(until, names_too=names_too)
         return self.after(until, lambda at, step: step if at in durable else None)
 
     def whole(self, until: int) -> Tree:
-        """Return what is there after `until` steps when no power fails (a kill -9 there)."""
+        """Return the tree after `until` steps without a power cut (a kill -9 there)."""
         return self.after(until, lambda _, step: step)

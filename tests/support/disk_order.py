@@ -1,4 +1,4 @@
-"""Finds in the steps of a run what section "What happens when it is killed" of docs/on-disk.md forbids."""
+"""Finds steps of a run that section "What happens when it is killed" of docs/on-disk.md forbids."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LEDGER = "state/audit_ledger.jsonl"
 
 
 class Order:
-    """Every promise about the order of steps, checked at the step that would break it.
+    """Checks every promise about the order of steps at the step that would break it.
 
-    `synced`: what was not synced counts for nothing (durability `full`), else all that was done counts (`process`).
+    `synced`: only synced steps count (durability `full`); otherwise all steps count (`process`).
     """
 
     def __init__(self, disk: Disk, outputs: dict[str, dict[str, str]], *, synced: bool) -> None:
@@ -41,7 +41,7 @@ class Order:
         names = {number: path for path, number in now.below(ROOT)}
         if isinstance(step, Bytes):
             if step.data and now.content(step.inode)[""][step.offset :][: len(step.data)] == step.data:
-                return  # written again, as it was
+                return  # the same bytes written again
             path = names.get(step.inode, "")
             if os.path.basename(path).startswith("audit_") and step.data:
                 safe = self._safe(at)
@@ -64,7 +64,7 @@ class Order:
         event, data = record["ev"], record["data"]
         if event in ("opened", "closed", "noop"):
             log = _records(safe, f"state/audit_{record['run']}.jsonl")
-            if [one["hash"] for one in log if one["seq"] == data["logSeq"]] != [data["logHash"]]:
+            if [logged["hash"] for logged in log if logged["seq"] == data["logSeq"]] != [data["logHash"]]:
                 yield f"{event}: names a record of the log that is not durable"
         elif event == "stage.commit":
             for identity in data["outputs"].values():
@@ -82,7 +82,7 @@ class Order:
         if metrics is None or sha256(metrics).hexdigest() != record["data"]["metricsSha256"]:
             yield "the metrics that it names are not durable"
         log = f"state/audit_{record['run']}.jsonl"
-        commits = {one["data"]["stage"]: one for one in _records(now, log) if one["ev"] == "stage.commit"}
+        commits = {logged["data"]["stage"]: logged for logged in _records(now, log) if logged["ev"] == "stage.commit"}
         for stage, commit in commits.items():
             if (content := _bytes(safe, f"state/stage_{stage}.json")) is None or content != _bytes(
                 now, f"state/stage_{stage}.json"
@@ -98,12 +98,14 @@ class Order:
     def _about_publishing(self, number: int, path: str, now: Tree, safe: Tree) -> Iterator[str]:
         if safe.content(number) != now.content(number):
             yield f"{path} appears before its content is durable"
-        logs = [one for one in safe.directories[safe.find("state") or ROOT] if one.startswith("audit_")]
-        commits = [one for log in logs for one in _records(safe, f"state/{log}") if one["ev"] == "stage.commit"]
+        logs = [file for file in safe.directories[safe.find("state") or ROOT] if file.startswith("audit_")]
+        commits = [
+            logged for log in logs for logged in _records(safe, f"state/{log}") if logged["ev"] == "stage.commit"
+        ]
         if not any(
             (identity["path"].rstrip("/"), identity["inode"]) == (path, str(number))
-            for one in commits
-            for identity in one["data"]["outputs"].values()
+            for logged in commits
+            for identity in logged["data"]["outputs"].values()
         ):
             yield f"{path} appears before its stage.commit is durable"
 
@@ -112,18 +114,18 @@ class Order:
         for output, kept in json.loads(str(now.files[number], "utf-8"))["outputs"].items():
             folder, base = os.path.split(outputs[output])
             partials = [
-                one
-                for entry, one in now.directories[now.find(folder) or ROOT].items()
+                file
+                for entry, file in now.directories[now.find(folder) or ROOT].items()
                 if is_partial(entry) and entry.endswith(f".{base}")
             ]
-            if [len(safe.files[one]) >= kept["length"] for one in partials] != [True]:
+            if [len(safe.files[file]) >= kept["length"] for file in partials] != [True]:
                 yield f"{name}: {kept['length']} bytes of {output} are not durable"
 
 
 def _bytes(tree: Tree, path: str) -> bytes | None:
     number = tree.find(path)
-    found = None if number is None else tree.files.get(number)
-    return found if isinstance(found, bytes) else None
+    content = None if number is None else tree.files.get(number)
+    return content if isinstance(content, bytes) else None
 
 
 def _records(tree: Tree, path: str) -> list[dict]:

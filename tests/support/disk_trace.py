@@ -1,4 +1,4 @@
-"""What a run does to the files below one directory, call by call, as strace sees it in all its processes."""
+"""The calls of all processes of a run that change or sync files, as strace reports them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLACE = re.compile(r"<((?:\\x..)+)>(\(deleted\))?")
 
 
 class Call(NamedTuple):
-    """One system call that succeeded: its arguments as strace spells them, and after which call it began.
+    """A system call that succeeded: its arguments as strace spells them, and how many calls had ended when it began.
 
     A sync that was made to fail is one too: `fsync_failed`.
     """
@@ -39,24 +39,24 @@ class Call(NamedTuple):
 
 
 def why_not() -> str:
-    """Return why nothing can be traced here, or nothing."""
+    """Return why this machine cannot trace; empty if it can."""
     return "" if STRACE else "needs strace"
 
 
 def traced(bench: PipelineBench, *words: str, inject: tuple[str, ...] = (), **popen: object):
-    """Run to the end under strace; return how it ended and the calls, in the order in which they ended.
+    """Run to the end under strace; return the completed process and its calls, in the order in which they ended.
 
-    `inject`: which calls are to fail, as strace has it: `fdatasync:error=EIO:when=2+`, counted in each thread.
+    `inject`: which calls must fail, in strace's syntax: `fdatasync:error=EIO:when=2+`, counted in each thread.
     """
     log = bench.root.parent / "strace"
     command = (STRACE, "-f", "-y", "-xx", "-s", str(1 << 20), "--seccomp-bpf", "-e", f"trace={CALLS}", "-o", str(log))
-    command += tuple(word for one in inject for word in ("-e", f"inject={one}"))
+    command += tuple(word for fault in inject for word in ("-e", f"inject={fault}"))
     done = bench.run(*words, command=command, **popen)
     return done, list(calls(log))
 
 
 def calls(log: Path) -> Iterator[Call]:
-    """Yield what succeeded, in the order in which it ended; `began` counts what had been yielded when it began."""
+    """Yield the successful calls in the order in which they ended; `began` counts those yielded before it began."""
     waiting: dict[str, tuple[str, str, int]] = {}
     count = 0
     with log.open() as lines:
@@ -89,11 +89,11 @@ def text_of(word: str) -> bytes:
 
 
 def place_of(word: str) -> str | None:
-    """Return the path behind a descriptor, None when the file has no name any more, or never had one."""
+    """Return the path of a descriptor; None if the file has no name any more, or never had one."""
     found = _PLACE.search(word)
     return None if found is None or found[2] else os.fsdecode(bytes.fromhex(found[1].replace("\\x", "")))
 
 
 def path_of(directory: str, word: str) -> str:
-    """Return the absolute path that a name relative to a directory's descriptor stands for."""
+    """Return the absolute path of a name that is relative to a directory's descriptor."""
     return os.path.normpath(os.path.join(place_of(directory) or "/", os.fsdecode(text_of(word))))

@@ -17,26 +17,26 @@ WITH = ("hatchling>=1.27", "editables>=0.5", "pytest-xdist>=3.6", "filelock>=3.3
 
 
 class UnavailableError(Exception):
-    """There is no such environment, and it cannot be made here."""
+    """The environment does not exist and cannot be made here."""
 
 
 @functools.cache
 def pythons():
-    """Return the interpreters of this machine, 3.11 to 3.14, by their version: of each the newest that makes venvs."""
+    """Return the interpreters of this machine, 3.11 to 3.14, by version: the newest of each that can make a venv."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    found = {here: sys.executable}
+    interpreters = {here: sys.executable}
     for version in {"3.11", "3.12", "3.13", "3.14"} - {here}:
         kept = Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
         candidates = [*kept, shutil.which(f"python{version}"), f"/usr/bin/python{version}"]
-        if usable := [one for path in candidates if path and os.path.exists(path) for one in _usable(path, version)]:
-            found[version] = max(usable)[1]
-    return dict(sorted(found.items()))
+        if usable := [pair for path in candidates if path and os.path.exists(path) for pair in _usable(path, version)]:
+            interpreters[version] = max(usable)[1]
+    return dict(sorted(interpreters.items()))
 
 
 def _usable(path, version):
-    """Yield the third number of an interpreter's version, and where it is, if it is of this one and can make a venv."""
-    asked = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2], sys.version_info[2], sys.executable)"
-    done = subprocess.run([path, "-I", "-c", asked], capture_output=True, text=True, check=False)
+    """Yield the third number of an interpreter's version, and its path, if it has `version` and can make a venv."""
+    script = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2], sys.version_info[2], sys.executable)"
+    done = subprocess.run([path, "-I", "-c", script], capture_output=True, text=True, check=False)
     words = done.stdout.strip().split(" ", 2)
     if words[0] == version:
         yield int(words[1]), words[2]

@@ -1,4 +1,4 @@
-"""A small pipeline whose stages tests run by the fixtures: one uses the SDK, one is a command, one gathers files."""
+"""A small pipeline for tests of the fixtures: one stage uses the SDK, one is a command, one gathers files."""
 
 from __future__ import annotations
 

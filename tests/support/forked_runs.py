@@ -1,4 +1,4 @@
-"""Runs of the runner without its start: each is a fork of a server, a process that has loaded the runner.
+"""Runs the runner without starting an interpreter: each run is a fork of a server that has loaded the runner.
 
 A start takes 60 ms of processor time, about as much as the rest of a short run. A second server has also loaded Dask,
 which takes half a second. It serves runs on a cluster, schedulers and workers.
@@ -31,7 +31,7 @@ CLONE_PARENT, SIGCHLD, SYS_CLONE = 0x8000, 17, {"x86_64": 56, "aarch64": 220}  #
 # The loader, the C library and the interpreter read variables with these prefixes at their start.
 READ_AT_START = ("COVERAGE_", "DASK_", "GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TZ")
 FORKED = {"after", "cwd", "dies_at", "stderr", "stdin", "stdout", "text"}  # options that a ForkedRun may have
-LOADED = (  # what verbs import, beside what `preload` does
+LOADED = (  # what verbs import besides what `preload` loads
     "runner.cli.commands",
     "runner.cli.main",
     "runner.cli.render",
@@ -62,7 +62,7 @@ _servers: dict[str, _Server] = {}
 class ForkedRun(subprocess.Popen):
     """A Popen of `[python, "-m", module, *words]` that forks a server. The fork is still a child of this process.
 
-    With `dies_at` it ends itself with DIED at its n-th call that changes the disk, before the call or behind it.
+    With `dies_at` it exits with DIED at its n-th call that changes the disk: before the call, or with `after` after it.
     """
 
     def __init__(self, *args: object, dies_at: int = 0, after: bool = False, **popen: object) -> None:
@@ -90,7 +90,7 @@ def offpipe(*words: object, timeout: float = 120, **popen: object) -> subprocess
 
 
 def start(command: list[str], env: dict[str, str] | None = None, **popen: object) -> subprocess.Popen[str]:
-    """Start a run in a session of its own: as a fork, if `command` and `popen` ask for nothing that needs a start."""
+    """Start a run in its own session, as a fork unless `command` or `popen` need a new interpreter."""
     options = {
         "cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
         "start_new_session": True, "env": {**os.environ, **(env or {})}, **popen,
@@ -101,7 +101,7 @@ def start(command: list[str], env: dict[str, str] | None = None, **popen: object
 
 
 def _may_fork(command: list[str], env: Mapping[str, str], cwd: Path) -> bool:
-    """Whether a run is that of this checkout, and differs from the server in nothing that is read at a start."""
+    """Return whether a run uses this checkout and the server's values of all variables that are read at a start."""
     if os.uname().machine not in SYS_CLONE or (cwd != ROOT and (cwd / "runner").exists()):
         return False
     differences = env.items() ^ _server(command).env.items()
@@ -113,7 +113,7 @@ def _may_fork(command: list[str], env: Mapping[str, str], cwd: Path) -> bool:
 
 
 def _server(command: list[str]) -> _Server:
-    """The server for a command, which is started at the first one of its kind."""
+    """Return the server for a command, and start it at the first command of its kind."""
     loads = "dask" if command[2] != "runner" or "--cluster" in command else ""
     if loads not in _servers:
         _servers[loads] = _Server(loads)
@@ -123,7 +123,7 @@ def _server(command: list[str]) -> _Server:
 class _Server:
     """The server as its clients see it.
 
-    A thread of its own starts it, and becomes the parent of all forks: `call_tracer` waits for every child of the
+    A separate thread starts it, and becomes the parent of all forks, because `call_tracer` waits for every child of the
     thread that it runs in.
     """
 
@@ -179,7 +179,7 @@ def serve(requests: socket.socket, loads: str) -> None:
 
 
 def _fork_sibling() -> int:
-    """Fork a process with the parent of this one; return its ID, and 0 in the child."""
+    """Fork a sibling of this process; return its ID, and 0 in the child."""
     api = ctypes.pythonapi
     api.PyOS_BeforeFork()
     pid = api.syscall(SYS_CLONE[os.uname().machine], CLONE_PARENT | SIGCHLD, 0, 0, 0, 0)
@@ -201,7 +201,7 @@ def _become(words: list[str], cwd: str, env: dict[str, str], streams: list[int])
 
 
 def _read_dask_configuration() -> None:
-    """Configure Dask and its logs as at the start of its own programs. The runner, loaded before, has other logs."""
+    """Configure Dask and its logs as its own programs do at their start. The loaded runner uses other logs."""
     import dask
     from distributed.config import initialize_logging
 
@@ -224,7 +224,7 @@ def _die_at(number: int, *, after: bool) -> None:
                 os._exit(DIED)
             try:
                 return call(*args, **kwargs)
-            finally:  # also when it changed nothing: the directory was there
+            finally:  # also if it failed and changed nothing, as mkdir of an existing directory
                 if count == number:
                     os._exit(DIED)
 

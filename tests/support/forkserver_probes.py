@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - programs in a line each
-"""Programs that look at the interpreter they run in, or end in every way there is; each is run both ways."""
+"""Programs that inspect their interpreter, or end in every possible way; each runs forked and in a fresh one."""
 
 import sys
 
@@ -49,7 +49,7 @@ print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.ru
     "later": "import sys\ndef f():\n    import json\n    return json\nf(); print('json' in sys.modules)\n",
     "not_pure": "import sys, logging, multiprocessing, asyncio, zoneinfo, locale\n"
     "print(multiprocessing.process.ORIGINAL_DIR, locale.getlocale(), locale.setlocale(locale.LC_CTYPE))\n",
-    "inner": "import html.parser, importlib.util, collections.abc, tempfile, uuid, zipfile, html.entities\n",  # for the next
+    "inner": "import html.parser, importlib.util, collections.abc, tempfile, uuid, zipfile, html.entities\n",  # for the next probe
     "outer": "import html, importlib, collections\n"
     "print([callable(one) for one in (html.escape, importlib.import_module, collections.OrderedDict)])\n",
     "outer_again": "import html, importlib, importlib.util\nprint(hasattr(importlib, 'util'))\n",
@@ -90,7 +90,7 @@ print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.ru
     "error_context": "try:\n    {}['a']\nexcept KeyError:\n    int('x')\n",
     "error_group": "raise ExceptionGroup('g', [ValueError(1), TypeError(2)])\n",
     "error_notes": "e = ValueError('x')\ne.add_note('a note')\nraise e\n",
-    # How deep it went is one frame less: that of the program below it.
+    # Prints no depth: in a fork it is one frame less, because the launcher's program is below.
     "error_recursion": "import sys\ndef f():\n    f()\ntry:\n    f()\nexcept RecursionError as error:\n    sys.exit(str(error))\n",
     "error_name": "prnt('x')\n",
     "error_import": "import no_such_module_anywhere\n",
@@ -158,7 +158,7 @@ print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.ru
     "threads_at_exit": "import threading, atexit\natexit.register(print, 'at exit')\nprint(threading.active_count())\n",
     "signal_handler": "import os, signal\nsignal.signal(signal.SIGUSR1, lambda number, frame: print('handled', number))\nos.kill(os.getpid(), signal.SIGUSR1)\nprint('on')\n",
     "alarm": "import signal, time\nsignal.alarm(1)\ntime.sleep(10)\n",
-    # What an interpreter does at its end, which a stage that was forked is to come to as well where there is any of it.
+    # What an interpreter does at its end. A forked stage must do it too, wherever there is something to do.
     "end_open_text": "kept = open('/dev/stdout', 'a')\nkept.write('never flushed\\n')\n",
     "end_open_binary": "kept = open('/dev/stdout', 'ab')\nkept.write(b'never flushed\\n')\ndef f():\n    return kept\n",
     "end_open_elsewhere": "import json\njson.kept = open('/dev/stdout', 'a')\njson.kept.write('never flushed\\n')\n",
@@ -174,7 +174,7 @@ print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.ru
     "end_callback": "import weakref\nclass A: pass\nkept = A()\nref = weakref.ref(kept, lambda ref: print('gone'))\n",
     "end_callback_c": "import weakref\nclass A: pass\nkept = A()\nref = weakref.ref(kept, print)\n",
     "end_gc_callback": "import gc\ngc.callbacks.append(lambda phase, info: print(phase))\n",
-    # What is below the program shows to a profile that is left on, but for its calls.
+    # A profile function that is left on also sees the frames below the program, but not their calls.
     "end_profile": "import sys\nsys.setprofile(lambda frame, event, arg: print(event, frame.f_code.co_name) if event != 'return' else 0)\nlen('')\n",
     "end_trace": "import sys\nsys.settrace(lambda frame, event, arg: print(event, frame.f_code.co_name))\n(lambda: 0)()\n",
     "end_audit": "import sys\nsys.addaudithook(lambda event, args: print(event, flush=True))\n",

@@ -1,4 +1,4 @@
-"""Calls verbs in this process, as their console script does, and judges what any answer must hold to."""
+"""Calls verbs in this process, as the console script does, and checks what must hold for every answer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONG = bool(os.environ.get("OFFPIPE_FUZZ"))
-PATIENCE = 30.0  # seconds that a call may take, on a machine that is busy with other things
+PATIENCE = 30.0  # seconds that a call may take, on a busy machine
 
-# The exit codes that docs/cli.md has for each verb.
+# The exit codes of each verb, from docs/cli.md.
 LOOKING = frozenset({0, 2, 4, 5, 74})
 CODES = {
     "run": frozenset({0, 1, 2, 4, 5, 9, 74, 75}), "plan": LOOKING, "validate": LOOKING, "explain": LOOKING,
@@ -41,11 +41,11 @@ LOOKS = (
 
 
 class HungError(BaseException):
-    """A call took too long; no `except Exception` on the way may swallow that."""
+    """A call took too long. No `except Exception` may swallow this, so it is a BaseException."""
 
 
 class Answer(NamedTuple):
-    """What a call came to."""
+    """The result of a call."""
 
     code: int
     stdout: str
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 
 
 def examples(few: int) -> int:
-    """How many examples of a test: few in the suite, OFFPIPE_FUZZ=N gives N for each one hundred."""
+    """Return the number of examples of a test: `few` in the suite, N percent of that with OFFPIPE_FUZZ=N."""
     return max(1, few * int(os.environ.get("OFFPIPE_FUZZ", "100")) // 100)
 
 
@@ -72,7 +72,7 @@ def in_time() -> Iterator[None]:
 
 
 def call(verb: str, *words: str) -> Answer:
-    """Call a verb; AssertionError for an answer that none may give."""
+    """Call a verb. Raises AssertionError for an answer that the verb may not give."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with in_time(), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         code = main([verb, *words])
@@ -83,15 +83,15 @@ def call(verb: str, *words: str) -> Answer:
 
 def judge(verb: str, words: tuple[str, ...], answer: Answer) -> None:
     code, stdout, stderr = answer
-    told = "\n".join(ascii(line) for line in [f"{verb} {words}: {code}", stdout[-2000:], *stderr[-4000:].splitlines()])
-    assert code in CODES[verb], told
-    assert "Traceback" not in stderr + stdout, told
-    assert "internal error" not in stderr + stdout, told
+    text = "\n".join(ascii(line) for line in [f"{verb} {words}: {code}", stdout[-2000:], *stderr[-4000:].splitlines()])
+    assert code in CODES[verb], text
+    assert "Traceback" not in stderr + stdout, text
+    assert "internal error" not in stderr + stdout, text
     if code in {2, 4, 5, 9, 74} and "--json" not in words:
-        assert "error: " in stderr, told
+        assert "error: " in stderr, text
     if "--json" in words:
         json.loads(stdout)
-    assert stderr.replace("\n", "").replace("\t", "").isprintable(), told
+    assert stderr.replace("\n", "").replace("\t", "").isprintable(), text
 
 
 def look(spec: Path | str, words: tuple[str, ...]) -> Answer:
@@ -140,7 +140,7 @@ SMALL = {
         "inputs": {"text": "many/{each.file}"}, "outputs": {"text": "again/{each.file}"}},
     ],
 }  # fmt: skip
-# What runs: `first`, `copy` and `many` finish, `last` stops behind a checkpoint, and would go on from it.
+# A pipeline that runs: `first`, `copy` and `many` finish; `last` fails after a checkpoint, from which it can resume.
 RUNNING = {
     "specVersion": 1, "name": "fuzz", "vars": {"to": "many"},
     "stages": [
@@ -167,7 +167,7 @@ fi
 
 
 def lay_out(root: Path) -> None:
-    """Files of every kind, and the state of two runs: one that finished, one that stopped."""
+    """Make files of every kind, and the state of two runs: one that finished, one that failed."""
     (root / "in/deep").mkdir(parents=True)
     for name in ("in/one.txt", "in/two.txt", "in/deep/three.txt"):
         (root / name).write_text("some\ntext\n")

@@ -1,4 +1,4 @@
-"""The state files of a laid out pipeline, and how each is spelled so that whoever reads it has to look inside."""
+"""The state files of a pipeline, and ways to damage each with correct checksums, so that readers must look inside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = ("marker", "instance", "progress", "cache", "metrics", "lock", *LOGS)
 
 
 def path_of(root: Path, kind: str) -> Path:
-    """Where the file of this kind is; of several, one that matters to the next run."""
+    """Return the path of the file of this kind; of several, one that matters to the next run."""
     state = root / "state"
     if kind in LOGS[:2]:
         runs = sorted((path for path in state.glob("audit_2*.jsonl")), key=lambda path: b"run.end" in path.read_bytes())
@@ -52,7 +52,7 @@ def _cache(value: object) -> bytes:
 
 
 def chained(records: object) -> bytes:
-    """Records as the lines of a log in which each hash fits; what is no record stays what it is."""
+    """Return records as the lines of a log with correct hashes. What is not a record stays as it is."""
     lines, prev = [], "0" * 64
     for record in records if isinstance(records, list) else [records]:
         if not isinstance(record, dict):
@@ -73,7 +73,7 @@ SPELL: dict[str, Callable[[object], bytes]] = {
 
 
 def value_in(kind: str, content: bytes) -> object:
-    """What a sound file says, without its checksums."""
+    """Return the content of an undamaged file, without its checksums."""
     if kind in LOGS:
         records = [json.loads(line) for line in content.splitlines()]
         return [{name: value for name, value in record.items() if name != "hash"} for record in records]
@@ -82,7 +82,7 @@ def value_in(kind: str, content: bytes) -> object:
 
 
 def damages(kind: str, content: bytes) -> SearchStrategy[bytes]:
-    """Bytes for the place of a sound file: with checksums that fit, so that only its sense is odd; and spoilt ones."""
+    """Return bytes that replace an undamaged file: odd content with correct checksums, and spoilt bytes."""
     value = value_in(kind, content)
     whole = (mutated([value], most=2) | junk).map(SPELL.get(kind, text_of))
     if kind in LOGS:
@@ -93,7 +93,7 @@ def damages(kind: str, content: bytes) -> SearchStrategy[bytes]:
 
 @st.composite
 def _one_odd_record(draw: st.DrawFn, records: list[object]) -> bytes:
-    """Everything else stays: the reader gets as far as that record."""
+    """Return a log with one odd record. The others stay, so that the reader gets as far as that record."""
     at = draw(st.integers(0, len(records) - 1))
     odd = draw(mutated([records[at]], most=2))
     return chained([*records[:at], odd, *records[at + 1 :]])

@@ -1,4 +1,4 @@
-"""What hypothesis makes of sound JSON: values put in other places, junk, and bytes that were JSON once."""
+"""Strategies that damage valid JSON: values in other places, junk, and bytes that were once JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ junk = st.recursive(
 
 
 def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Where something stands in a JSON value."""
+    """Yield the place of every value inside a JSON value."""
     for step, member in value.items() if isinstance(value, dict) else enumerate(value):
         yield (*at, step)
         if isinstance(member, (dict, list)):
@@ -56,13 +56,13 @@ def _above(value: object, at: Sequence[str | int]) -> object:
 
 @st.composite
 def mutated(draw: st.DrawFn, originals: Sequence[object], most: int = 3) -> object:
-    """One of the originals with something replaced, removed, renamed, doubled, or put elsewhere, a few times."""
+    """Return one of the originals, with up to `most` values replaced, removed, renamed, doubled, wrapped or copied."""
     value = copy.deepcopy(draw(st.sampled_from(originals)))
     for _ in range(draw(st.integers(1, most))):
-        found = list(places(value))
-        if not found:
+        candidates = list(places(value))
+        if not candidates:
             return draw(junk)
-        at = draw(st.sampled_from(found))
+        at = draw(st.sampled_from(candidates))
         above, step = _above(value, at), at[-1]
         how = draw(st.sampled_from(["junk", "remove", "rename", "double", "elsewhere", "wrap"]))
         if how == "junk":
@@ -76,19 +76,19 @@ def mutated(draw: st.DrawFn, originals: Sequence[object], most: int = 3) -> obje
         elif how == "wrap":
             above[step] = [above[step]]
         else:
-            from_place = draw(st.sampled_from(found))
+            from_place = draw(st.sampled_from(candidates))
             above[step] = copy.deepcopy(_above(value, from_place)[from_place[-1]])
     return value
 
 
 def text_of(value: object) -> bytes:
-    """As JSON; half a surrogate becomes bytes that are no UTF-8."""
+    """Return a value as JSON. Half a surrogate becomes bytes that are not UTF-8."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 @st.composite
 def spoilt(draw: st.DrawFn, sound: bytes) -> bytes:
-    """Bytes that were sound: cut, doubled, flipped, or with others put into them, a few times; or just any."""
+    """Return valid bytes that were cut, doubled, flipped or mixed with others, up to three times; or any bytes."""
     content = sound
     for _ in range(draw(st.integers(1, 3))):
         at, end = sorted((draw(st.integers(0, len(content))), draw(st.integers(0, len(content)))))

@@ -6,7 +6,7 @@
 Then read `git diff tests/golden`: each changed line is a behaviour that somebody may rely on. The files hold exit
 codes, places of faults (file, line, JSON pointer, field, option), the number of hints, `--json`, and what is on disk.
 They don't hold wording: `<words>` stands for it. Other tokens stand for values that differ between machines, runs and
-Python releases (see golden_tokens). Only the public face is used: `python -m runner`, `runner.cli.main`, and files.
+Python releases (see golden_tokens). Only public interfaces are used: `python -m runner`, `runner.cli.main`, and files.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def path_of(subject: str) -> Path:
 
 
 def text_of(subject: str, place: Path, **how: str) -> str:
-    """The content of a golden file, from the code at hand. `place` is an empty directory."""
+    """Return the content of a golden file, from the current code. `place` is an empty directory."""
     return spelled(SUBJECTS[subject](place, **how))
 
 

@@ -1,6 +1,6 @@
 """Calls the program hundreds of times quickly: in one process that has its modules loaded, or in forks of it.
 
-Uses its public face only: `python -m runner`, or the same as a function, `runner.cli.main`.
+Uses only the public interface: `python -m runner`, or the same as a function, `runner.cli.main`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     err: str
 
     def json(self) -> object:
-        """Standard output as JSON, or None if it is not JSON."""
+        """Return standard output as JSON, or None if it is not JSON."""
         try:
             return json.loads(self.out)
         except ValueError:
@@ -53,13 +53,13 @@ class Answer(NamedTuple):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A small environment: the caller's own must not show in a golden file."""
+    """Return a small environment: the caller's variables must not affect a golden file."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     return {**kept, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
 class Program:
-    """A process that performs calls one after the other; a context manager."""
+    """A process that performs calls one after another; a context manager."""
 
     def __enter__(self) -> Self:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "umask": UMASK}
@@ -84,11 +84,11 @@ def answers(calls: list[Call]) -> list[Answer]:
 
 
 def outcome(answer: Answer) -> dict[str, object]:
-    """The exit code, the place of each error and warning, and the number of hints; no wording."""
+    """Return the exit code, the place of each error and warning, and the number of hints; no wording."""
     shown: dict[str, object] = {"exit": answer.exit}
     found = FAULT.findall(unstamped(answer.err))
     for kind in ("error", "warning"):
-        if places := [place_of(text) for one, text in found if one == kind]:
+        if places := [place_of(text) for severity, text in found if severity == kind]:
             shown[f"{kind}s"] = places
     if hints := len(re.findall(r"^hint: ", answer.err, re.MULTILINE)):
         shown["hints"] = hints
@@ -102,7 +102,7 @@ def outcome(answer: Answer) -> dict[str, object]:
 
 
 def place_of(text: str) -> str:
-    """The place at the start of a fault. Without it: stage and `FILE:LINE` in the text, or else the first option."""
+    """Return the place at the start of a fault. Without one: stage and `FILE:LINE` in it, or else the first option."""
     if found := PLACE.match(text):
         return found[1]
     return " ".join(FACTS.findall(text)) or next(iter(OPTION.findall(text)), "")

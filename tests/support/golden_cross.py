@@ -13,7 +13,7 @@ Spec = dict[str, object]
 
 
 def stage(name: str, **fields: object) -> dict[str, object]:
-    """A valid stage with some fields replaced, or left out where the value is None."""
+    """Return a valid stage with some fields replaced, or left out if the value is None."""
     made = {"name": name, "command": ["true"], "outputs": {"o": f"out/{name}"}, **fields}
     return {field: value for field, value in made.items() if value is not None}
 
@@ -23,7 +23,7 @@ def spec(*stages: dict[str, object], **top: object) -> Spec:
 
 
 def chain(*names: str, back: str = "") -> list[dict[str, object]]:
-    """Stages that each read the output of the stage before; the first reads the output of `back`."""
+    """Return stages that each read the output of the stage before; the first reads the output of `back`."""
     before = [back, *names][: len(names)]
     return [
         stage(name, inputs={"i": f"out/{other}"} if other else {}) for name, other in zip(names, before, strict=True)
@@ -160,7 +160,7 @@ DIRECTORIES = (
 
 
 def odd_files() -> Iterator[tuple[str, bytes]]:
-    """Files that no JSON value describes. No trailing comma: Python 3.13 reports another column for it."""
+    """Yield files that no JSON value describes. No trailing comma: Python 3.13 reports another column for it."""
     valid = json.dumps(spec(stage("a"))).encode()
     for name, content in {**BYTES, **whole_values(), **encodings(valid)}.items():
         yield f"bytes: {name}", content

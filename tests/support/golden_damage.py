@@ -16,10 +16,10 @@ REHASHED = frozenset(("hash", "prev", "logHash"))  # `sealed` would repair these
 def damages(files: Files) -> Iterator[tuple[str, Files]]:
     yield "none", files
     yield "none, hashed anew", sealed(files)
-    seen: set[str] = set()
+    events: set[str] = set()
     for name in sorted(name for name in files if name.endswith(".jsonl")):
         yield from by_line(name, files)
-        yield from by_field(name, files, seen)
+        yield from by_field(name, files, events)
     for name in (LEDGER, "audit_one.jsonl"):
         yield from by_spelling(name, files)
     for name in ("metrics_one.json", "metrics_three.json", "stage_sort.json", "stage_tree.json"):
@@ -44,13 +44,13 @@ def by_line(name: str, files: Files) -> Iterator[tuple[str, Files]]:
     yield f"{name} with an empty line", {**files, name: files[name] + b"\n"}
 
 
-def by_field(name: str, files: Files, seen: set[str]) -> Iterator[tuple[str, Files]]:
+def by_field(name: str, files: Files, events: set[str]) -> Iterator[tuple[str, Files]]:
     """Change or drop each field of the first record of each event, mostly with all hashes recomputed."""
     records = parsed(files[name])
     for number, record in enumerate(records):
-        if record["ev"] in seen:
+        if record["ev"] in events:
             continue
-        seen.add(record["ev"])
+        events.add(record["ev"])
         for way in [(field,) for field in record] + [("data", field) for field in record["data"]]:
             case = f"{name}:{number + 1} {record['ev']} {'.'.join(way)}"
             for what, value in (("changed", other(at(record, way))), ("missing", None)):
@@ -134,7 +134,7 @@ def damages_of_killed(files: Files) -> Iterator[tuple[str, Files]]:
 
 
 def half(content: bytes) -> bytes:
-    """A file cut in the middle of its middle line, whatever its length in bytes."""
+    """Return a file cut in the middle of its middle line, whatever its length in bytes."""
     lines = content.splitlines(keepends=True)
     middle = len(lines) // 2
     return b"".join(lines[:middle]) + lines[middle][: len(lines[middle]) // 2]
@@ -150,12 +150,12 @@ def put(record: Record, way: tuple[str, ...], value: object, *, missing: bool) -
     if len(way) > 1:
         return {**record, way[0]: put(record[way[0]], way[1:], value, missing=missing)}  # type: ignore[arg-type]
     if missing:
-        return {name: one for name, one in record.items() if name != way[0]}
+        return {name: member for name, member in record.items() if name != way[0]}
     return {**record, way[0]: value}
 
 
 def other(value: object) -> object:
-    """Another value of the same type."""
+    """Return another value of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):

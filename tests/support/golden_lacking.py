@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOOKS = (["validate"], ["plan", "--json"])
 RUN = ["run", "--json"]
-LATE = "input: several files in a word"  # only a run finds out
+LATE = "input: several files in a word"  # only `run` finds this fault
 FAILS = "\nraise SystemExit(3)\n"  # a stage need not succeed here
 
 
@@ -27,7 +27,7 @@ def stage(name: str = "one", **fields: object) -> dict[str, object]:
 
 
 def python(source: str | bytes, **files: str | bytes) -> dict[str, object]:
-    """A case with one Python stage and further modules."""
+    """Return a case with one Python stage and further modules."""
     content = source if isinstance(source, bytes) else source + FAILS
     return {"stages": [stage(command=None, processor="one.py")], "files": {"one.py": content, **files}}
 
@@ -89,7 +89,7 @@ REMARKS: dict[str, dict[str, object]] = {
     "remark: somebody's file": {"outputs": {"o": "other.txt"}},
     "remark: somebody's directory": {"outputs": {"o": "dir/"}},
 }
-# Left out: a NUL, which releases of Python 3.11 place in different lines.
+# Left out: a NUL, which releases of Python 3.11 report in different lines.
 SOURCES: dict[str, str | bytes] = {
     "found nowhere": "import json\nimport nosuch",
     "part of one found nowhere": "import json.nosuch",
@@ -120,7 +120,7 @@ SOURCES: dict[str, str | bytes] = {
 
 
 def modules() -> Iterator[tuple[str, dict[str, object]]]:
-    """Cases with several modules, and with lists of banned and allowed modules."""
+    """Yield cases with several modules, and with lists of banned and allowed modules."""
     yield "local: banned", python("import near", **{"near.py": "import json\nimport socket\n"})
     yield "local: banned, two steps away", python("import a", **{"a.py": "import b\n", "b.py": "\nimport socket\n"})
     yield "local: syntax", python("import near", **{"near.py": "x = (\n"})
@@ -163,22 +163,22 @@ def several() -> Iterator[tuple[str, dict[str, object]]]:
 
 def record(place: Path) -> list[dict[str, object]]:
     cases = [(name, lay_out(place / str(number), case)) for number, (name, case) in enumerate(lacking())]
-    found = ask([(name, where, verb) for name, where in cases for verb in LOOKS])
-    refused = {line["case"] for line in found if line["exit"]} | {LATE}
-    return found + ask([(name, where, RUN) for name, where in cases if refused & {name, f"{name}: validate"}])
+    lines = ask([(name, where, verb) for name, where in cases for verb in LOOKS])
+    refused = {line["case"] for line in lines if line["exit"]} | {LATE}
+    return lines + ask([(name, where, RUN) for name, where in cases if refused & {name, f"{name}: validate"}])
 
 
-def ask(asked: list[tuple[str, Path, list[str]]]) -> list[dict[str, object]]:
+def ask(requests: list[tuple[str, Path, list[str]]]) -> list[dict[str, object]]:
     """Perform each verb in its directory."""
-    calls = [Call([*verb, "spec.json"], str(where)) for _, where, verb in asked]
+    calls = [Call([*verb, "spec.json"], str(where)) for _, where, verb in requests]
     return [
         {"case": f"{name}: {verb[0]}", **outcome(answer), **({"left": left(where)} if verb is RUN else {})}
-        for (name, where, verb), answer in zip(asked, answers(calls), strict=True)
+        for (name, where, verb), answer in zip(requests, answers(calls), strict=True)
     ]
 
 
 def left(directory: Path) -> list[str]:
-    """The names that a run has added to a directory."""
+    """Return the names that a run has added to a directory."""
     return sorted({"state", "locks", "out", ".offpipe"} & set(os.listdir(directory)))
 
 

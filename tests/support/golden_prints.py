@@ -25,16 +25,16 @@ GRAPHS = {
 
 
 def record(place: Path) -> list[dict[str, object]]:
-    found = []
+    cases = []
     with Program() as program:
         for name, graph in GRAPHS.items():
             (place / f"{name}.json").write_text(json.dumps(graph))
-            found += [drawn(program, f"{name}.json", str(place), form) for form in ("text", "mermaid", "dot")]
-        found += [drawn(program, f"pipelines/{name}.json", str(ROOT), "text") for name in ("demo", "resume")]
+            cases += [drawn(program, f"{name}.json", str(place), form) for form in ("text", "mermaid", "dot")]
+        cases += [drawn(program, f"pipelines/{name}.json", str(ROOT), "text") for name in ("demo", "resume")]
         schema = program.answer(Call(["schema"], str(place)))
         doctor = program.answer(Call(["doctor", "--json"], str(place)))
     return [
-        *found,
+        *cases,
         {"case": "schema", "exit": schema.exit, "json": without_prose(schema.json())},
         {"case": "doctor", "json": shape(doctor.json())},
     ]
@@ -46,15 +46,15 @@ def drawn(program: Program, path: str, cwd: str, form: str) -> dict[str, object]
 
 
 def without_prose(value: object, *, names: bool = False) -> object:
-    """A JSON Schema without descriptions. `names`: the keys are names of fields."""
+    """Return a JSON Schema without descriptions. `names`: the keys are names of fields."""
     if isinstance(value, dict):
-        kept = {name: one for name, one in value.items() if names or name not in PROSE}
-        return {name: without_prose(one, names=name == "properties") for name, one in kept.items()}
-    return [without_prose(one) for one in value] if isinstance(value, list) else value
+        kept = {name: member for name, member in value.items() if names or name not in PROSE}
+        return {name: without_prose(member, names=name == "properties") for name, member in kept.items()}
+    return [without_prose(member) for member in value] if isinstance(value, list) else value
 
 
 def shape(value: object) -> object:
-    """The field names only: values depend on the machine."""
+    """Return only the field names, because values depend on the machine."""
     assert isinstance(value, dict)
     levels = {level: sorted(found) for level, found in value["levels"].items()}
     return {**dict.fromkeys(value, "<any>"), "levels": levels}

@@ -1,6 +1,6 @@
 """Recomputes all hashes of a state directory, so that a damaged record has the right hash.
 
-Written from docs/audit.md alone: `record` in the chain of its file, logs tied to the ledger and the ledger to logs.
+Written from docs/audit.md alone: each record in the chain of its file, logs tied to the ledger, the ledger to logs.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ def joined(records: list[Record]) -> bytes:
 
 
 def chained(records: list[Record]) -> list[Record]:
-    """The records with `prev` and `hash` recomputed."""
-    prev, found = ZEROS, []
+    """Return the records with `prev` and `hash` recomputed."""
+    prev, chain = ZEROS, []
     for record in records:
         body = {name: value for name, value in record.items() if name != "hash"} | {"prev": prev}
         prev = hashlib.sha256(b"offpipe audit record v1\n" + canonical(body)).hexdigest()
-        found.append({**body, "hash": prev})
-    return found
+        chain.append({**body, "hash": prev})
+    return chain
 
 
 def sealed(files: Files) -> Files:
-    """All logs and the ledger with hashes recomputed, also those that they hold of each other."""
+    """Return the files with all hashes in logs and ledger recomputed, also those of each other."""
     files, heads, ledger = dict(files), {}, []
     for record in parsed(files[LEDGER]):
         log, data = f"audit_{record.get('run')}.jsonl", record.get("data")
         if log in files and isinstance(data, dict):
-            records = chained([with_head(one, heads) for one in parsed(files[log])])
+            records = chained([with_head(entry, heads) for entry in parsed(files[log])])
             files[log] = joined(records)
             number = data.get("logSeq")
             if isinstance(number, int) and number < len(records):
@@ -52,7 +52,7 @@ def sealed(files: Files) -> Files:
 
 
 def with_head(record: Record, heads: dict[object, object]) -> Record:
-    """A record whose `ledgerHead` is replaced by the new hash of the same ledger record."""
+    """Return a record whose `ledgerHead` is replaced by the new hash of the same ledger record."""
     data = record.get("data")
     if isinstance(data, dict) and data.get("ledgerHead") in heads:
         return {**record, "data": {**data, "ledgerHead": heads[data["ledgerHead"]]}}
@@ -60,7 +60,7 @@ def with_head(record: Record, heads: dict[object, object]) -> Record:
 
 
 def marker(body: Record) -> bytes:
-    """A completion marker with its checksum recomputed."""
+    """Return a completion marker with its checksum recomputed."""
     text = canonical({name: value for name, value in body.items() if name != "checksum"})
     checksum = hashlib.sha256(b"offpipe marker v1\n" + text).hexdigest()
     return b'%b,"checksum":"%b"}\n' % (text[:-1], checksum.encode())

@@ -42,7 +42,7 @@ FULL: Spec = {
 
 
 def changed(at: At, value: object) -> Spec:
-    """FULL with another value at `at`; with `Missing`, without it."""
+    """Return FULL with another value at `at`, or without one if the value is `Missing`."""
     spec = json.loads(json.dumps(FULL))  # a copy in which no object occurs twice
     inner: object = spec
     for step in at[:-1]:
@@ -62,7 +62,7 @@ class Missing:
 
 
 def records(schema: dict, value: object, at: At = ()) -> Iterator[tuple[At, dict, dict]]:
-    """Every object with known fields: its place in FULL, its schema and its value."""
+    """Yield every object with known fields: its place in FULL, its schema and its value."""
     if isinstance(value, list):
         for index, member in enumerate(value[:1]):  # the second stage adds no fields
             yield from records(schema.get("items", {}), member, (*at, index))
@@ -94,27 +94,27 @@ def all_of(value: object) -> Spec:
 
 
 def odd_values(field: dict) -> Iterator[tuple[str, object]]:
-    """Values at the bounds of a field's schema and beyond them."""
-    for one in field.get("anyOf", [field]):
+    """Yield values at the bounds of a field's schema and beyond them."""
+    for form in field.get("anyOf", [field]):
         for bound, step in (("minimum", -1), ("maximum", 1), ("exclusiveMinimum", 0)):
-            if bound in one:
-                yield f"beyond {bound}", one[bound] + step
-        if "minimum" in one:
-            yield "at minimum", one["minimum"]
-        if one.get("type") == "integer":
+            if bound in form:
+                yield f"beyond {bound}", form[bound] + step
+        if "minimum" in form:
+            yield "at minimum", form["minimum"]
+        if form.get("type") == "integer":
             yield "whole float", 3.0
             yield "as text", "3"
-        if "enum" in one or "const" in one:
-            yield "nearly one of them", f"{one.get('const', one.get('enum', [''])[0])}x"
-        yield from odd_texts(one)
-        if one.get("type") == "array":
+        if "enum" in form or "const" in form:
+            yield "nearly one of them", f"{form.get('const', form.get('enum', [''])[0])}x"
+        yield from odd_texts(form)
+        if form.get("type") == "array":
             yield "odd members", [None, 7, "", "ok", "a\0b", "a b", ["x"]]
-        if "additionalProperties" in one and "properties" not in one:
+        if "additionalProperties" in form and "properties" not in form:
             yield "odd members", {"": 1, "a b": "x", "ok": "x", "7up": None, "PIPELINE_X": "x", "nul": "a\0b"}
 
 
-def odd_texts(one: dict) -> Iterator[tuple[str, object]]:
-    if one.get("type") == "string":
+def odd_texts(field: dict) -> Iterator[tuple[str, object]]:
+    if field.get("type") == "string":
         yield from (("empty", ""), ("a number as text", "7"), ("control character", "a\nb"), ("NUL", "a\0b"))
         yield from (("not ASCII", "ü"), ("space", "a b"), ("very long", "n" * 5000), ("101 long", "n" * 101))
 

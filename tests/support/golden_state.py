@@ -50,7 +50,7 @@ class State:
         return kept and path.is_file() and not path.is_symlink() and path.stat().st_size > 0
 
     def _size(self, path: Path) -> str:
-        """The size of an input, output or stage log; the target of a link."""
+        """Return the size of an input, output or stage log, or the target of a link."""
         if path.is_symlink():
             return f" -> {os.readlink(path)}"
         name = self._name(path)
@@ -69,20 +69,20 @@ class State:
         return shown if content.strip() == compact(value) else {f"<{spelling(content, value)}>": shown}
 
     def _records(self, name: str, content: bytes) -> list[object]:
-        """The new records. A line that is not canonical JSON stays as it is."""
+        """Return the new records. A line that is not canonical JSON stays as it is."""
         old = self._before.get(name, b"")
         lines = content[len(old) if content.startswith(old) else 0 :].splitlines(keepends=True)
-        found: list[object] = [] if content.startswith(old) else ["<from the beginning>"]
+        records: list[object] = [] if content.startswith(old) else ["<from the beginning>"]
         for line in lines:
             try:
                 value = json.loads(line)
             except ValueError:
                 value = None
             known = value is not None and canonical(value) + b"\n" == line
-            found.append(
+            records.append(
                 self._tokens.value(value) if known else self._tokens.text(line.decode("utf-8", "backslashreplace"))
             )
-        return found
+        return records
 
 
 def mode_of(path: Path) -> str:

@@ -30,11 +30,11 @@ with sdk.stage() as stage, stage.lines("text", to="upper") as job:
 SHOUT = "def shout(line, mark):\n    return line.upper().replace(b'\\n', mark.encode() + b'\\n')\n"
 TREE = 'echo made; mkdir -p "$0/below" && sort -u "$1" >"$0/below/sorted" && ln -s below/sorted "$0/link"'
 FLAKY = 'echo "$PIPELINE_ATTEMPT" >&2; [ "$PIPELINE_ATTEMPT" -gt 1 ] || exit 75; sort -r "$1" >"$0"'
-ONE = ("-j1",)  # stage at a time: the order of records is fixed
+ONE = ("-j1",)  # one stage at a time, so that the order of records is fixed
 
 
 def shell(name: str, script: str, source: str, target: str, **fields: object) -> dict[str, object]:
-    """A stage that runs a script with its output as $0 and its input as $1."""
+    """Return a stage that runs a script with its output as $0 and its input as $1."""
     command = ["sh", "-c", script, "{outputs.out}", "{inputs.text}"]
     return {"name": name, "command": command, "inputs": {"text": source}, "outputs": {"out": target}, **fields}
 
@@ -154,7 +154,7 @@ def failing_stages() -> list[dict[str, object]]:
 
 
 def one_after_the_other(stages: list[dict[str, object]]) -> list[dict[str, object]]:
-    """The same stages as a chain: the order in which independent stages succeed is not fixed."""
+    """Return the same stages as a chain, because the order in which independent stages succeed is not fixed."""
     return [stages[0], *({**stage, "needs": [before["name"]]} for before, stage in pairwise(stages))]
 
 
@@ -208,7 +208,7 @@ def kills(place: Path) -> list[dict[str, object]]:
 
 
 def hold(story: Story, program: Program, step: str, *words: str, number: int, beside: bool = False) -> None:
-    """Run until the stage `upper` is past its checkpoint and waits there; look; send a signal."""
+    """Run until the stage `upper` waits after its checkpoint; look; send a signal."""
     story.write("hold", "")
     (story.root / "holds").unlink(missing_ok=True)
     with story.running("run", "spec.json", "--json", *words, *ONE) as process:

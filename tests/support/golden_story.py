@@ -40,7 +40,7 @@ class Story:
 
     def write(self, path: str, content: str | bytes, mode: int = 0o644, mtime: int = MTIME) -> None:
         target = self.root / path
-        for directory in reversed([one for one in target.parents if not one.exists()]):
+        for directory in reversed([parent for parent in target.parents if not parent.exists()]):
             directory.mkdir(mode=0o755)
             directory.chmod(0o755)
         target.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -62,7 +62,7 @@ class Story:
         self.look(program)
 
     def call(self, program: Program, step: str, *words: str) -> None:
-        """Call another verb. Of the lines that it prints only the last words are kept."""
+        """Call another verb. Keep only the last word of each line that it prints."""
         answer = program.answer(Call([words[0], "spec.json", *words[1:]], str(self.root)))
         self.add(step, words, answer)
         if answer.json() is None:
@@ -70,7 +70,7 @@ class Story:
             self.steps[-1]["lines"] = sorted(lines) if "--state" in words else lines
 
     def look(self, program: Program, env: dict[str, str] | None = None) -> None:
-        """Add to the last step what the reading verbs say."""
+        """Add the answers of the reading verbs to the last step."""
         shown = {
             verb[0]: self._shown(program.answer(Call([*verb, "spec.json"], str(self.root), env))) for verb in LOOKS
         }
@@ -84,7 +84,7 @@ class Story:
         self.steps.append({"step": step, "words": " ".join(words), **(self._shown(answer) if answer else {}), **state})
 
     def _shown(self, answer: Answer) -> dict[str, object]:
-        """An answer without wording; of the events that `log` prints only the names."""
+        """Return an answer without wording; of the events that `log` prints, only the names."""
         shown = outcome(answer._replace(err=self._tokens.text(answer.err)))
         if answer.json() is not None:
             return {**shown, "json": self._tokens.value(answer.json())}

@@ -13,16 +13,16 @@ def spelled(cases: list[object]) -> str:
 
 
 def lines(value: object, indent: str = "", before: int = 0) -> str:
-    """A JSON value on one line if it fits, else one line for each member. `before`: the width of its name."""
+    """Return a JSON value on one line if it fits, else one line for each member. `before`: the width of its name."""
     flat = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, (dict, list)) or not value or len(indent) + before + len(flat) <= WIDTH:
         return flat
     deeper = f"{indent} "
     if isinstance(value, list):
-        members = [lines(one, deeper) for one in value]
+        members = [lines(member, deeper) for member in value]
     else:
         names = {name: f"{json.dumps(name, ensure_ascii=False)}: " for name in value}
-        members = [names[name] + lines(one, deeper, len(names[name])) for name, one in value.items()]
+        members = [names[name] + lines(member, deeper, len(names[name])) for name, member in value.items()]
     start, end = "{}" if isinstance(value, dict) else "[]"
     inside = f",\n{deeper}".join(members)
     return f"{start}\n{deeper}{inside}\n{indent}{end}"

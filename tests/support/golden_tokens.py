@@ -38,8 +38,8 @@ class Tokens:
         self._python = python
         paths = {str(root): "<root>", str(root.parent): "<place>", str(ROOT): "<checkout>"}
         for program in PROGRAMS:
-            found = Path(shutil.which(program, path="/usr/local/bin:/usr/bin:/bin") or program)
-            for path in (found, found.parent.resolve() / program, found.resolve()):
+            location = Path(shutil.which(program, path="/usr/local/bin:/usr/bin:/bin") or program)
+            for path in (location, location.parent.resolve() / program, location.resolve()):
                 paths[str(path)] = f"<{program}>"
         for path in (Path(sys.executable).resolve(), sys.executable):
             paths[str(path)] = "<python>"
@@ -71,20 +71,20 @@ class Tokens:
             return f"<{self._names[text]}>"
         for path, token in self._longest_first:
             text = text.replace(path, token)
-        text = PARTIAL.sub(lambda found: f".partial-{self.name(found[1], 'tag')}.", text)
-        return DRAWN_RUN.sub(lambda found: self.name(found[0], "run"), text)
+        text = PARTIAL.sub(lambda match: f".partial-{self.name(match[1], 'tag')}.", text)
+        return DRAWN_RUN.sub(lambda match: self.name(match[0], "run"), text)
 
     def value(self, value: object, stage: str = "") -> object:
         """A JSON value with tokens; `stage` is the stage that a key in it belongs to."""
         if isinstance(value, dict):
             stage = value["stage"] if isinstance(value.get("stage"), str) else stage
-            kept = {name: one for name, one in value.items() if name != "node"}  # that of an attempt on a cluster
-            shown = {self.text(name): self._field(name, one, stage) for name, one in kept.items()}
+            kept = {name: field for name, field in value.items() if name != "node"}  # on a cluster only
+            shown = {self.text(name): self._field(name, field, stage) for name, field in kept.items()}
             return {**shown, "what": value["what"]} if value.get("component", "marker") not in WITHOUT_NAMES else shown
         if isinstance(value, list):
             if len(value) == 4 and isinstance(value[0], str) and value[0] in WITHOUT_NAMES:
                 value = [value[0], "<words>", *value[2:]]
-            return [self.value(one, stage) for one in value]
+            return [self.value(part, stage) for part in value]
         return self.text(value) if isinstance(value, str) else value
 
     def _field(self, name: str, value: object, stage: str) -> object:
@@ -95,19 +95,19 @@ class Tokens:
         if name in MEASURED and value is not None and not isinstance(value, (bool, dict, list)):
             return f"<{type(value).__name__}>"
         if name == "visibleNs" and isinstance(value, dict):  # by output
-            return {one: f"<{type(inner).__name__}>" for one, inner in value.items()}
+            return {output: f"<{type(inner).__name__}>" for output, inner in value.items()}
         if name == "stages" and isinstance(value, dict):
-            return {one: self.value(inner, one) for one, inner in value.items()}
+            return {stage_name: self.value(inner, stage_name) for stage_name, inner in value.items()}
         if name == "failed" and isinstance(value, dict):
             return dict.fromkeys(value, "<words>")
-        if name in FOUND and isinstance(value, list):  # by `verify`, in no order of files
-            value = sorted(value, key=lambda one: str(one.get("file")))
+        if name in FOUND and isinstance(value, list):  # `verify` lists files in any order
+            value = sorted(value, key=lambda remark: str(remark.get("file")))
         if name in ("by", "warnings") and isinstance(value, list):
-            return ["<words>" if isinstance(one, str) and " " in one else self.value(one, stage) for one in value]
+            return ["<words>" if isinstance(part, str) and " " in part else self.value(part, stage) for part in value]
         return self._named(name, value, stage) if isinstance(value, str) else self.value(value, stage)
 
     def _named(self, name: str, value: str, stage: str) -> object:
-        """A field that is a text."""
+        """The token of a field that is text."""
         if name in WORDED and value:
             return "<words>"
         if (name == "key" and stage in self._python) or name == "tag":
@@ -119,14 +119,14 @@ class Tokens:
         return self._spelled(name, value, stage) if name in SPELLED else self.text(value)
 
     def _spelled(self, name: str, text: str, stage: str) -> object:
-        """The JSON value in a text, if its spelling is canonical. A spec that is shown already is not repeated."""
-        found = json.loads(text)
-        if canonical(found) != text.encode():
+        """The value of a canonical JSON text, or the text if it is not canonical. Each spec is shown once."""
+        parsed = json.loads(text)
+        if canonical(parsed) != text.encode():
             return text
         if name == "spec" and text in self._specs:
             return "<as before>"
         self._specs.add(text)
-        return self.value(found, stage)
+        return self.value(parsed, stage)
 
 
 def records(path: Path) -> list[dict]:

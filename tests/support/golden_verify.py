@@ -1,6 +1,6 @@
 """Damages a state directory in hundreds of ways and records which file, line and field `verify` names.
 
-The code at hand makes the directory. The one of a killed run is from release 0.1, in tests/formats/v1.
+The current code makes the directory. That of a killed run is from release 0.1, in tests/formats/v1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JUDGE = '[ -e good ] || exit 3; cp "$1" "$0"'
 
 
 def make(place: Path) -> Story:
-    """Make an intact state directory: two runs that together have every event, and one with nothing to do."""
+    """Make an intact state directory. Its runs have every event; the last run has nothing to do."""
     story = Story(place / "made")
     story.write("in.txt", LINES)
     story.write("asks.py", ASKS)
@@ -56,12 +56,12 @@ def record(place: Path) -> list[dict[str, object]]:
     with Program() as program:
         story = make(place)
         copy = Copy(place / "copy", program)
-        found = [copy.verify(name, files) for name, files in damages(read(story.root / "state"))]
-        found += [copy.verify(f"killed: {name}", files) for name, files in damages_of_killed(read(KILLED))]
-        found += with_outputs(program, story)
-        found += odd_kinds(program, story)
+        cases = [copy.verify(name, files) for name, files in damages(read(story.root / "state"))]
+        cases += [copy.verify(f"killed: {name}", files) for name, files in damages_of_killed(read(KILLED))]
+        cases += with_outputs(program, story)
+        cases += odd_kinds(program, story)
         run(story, 0)
-        return [*found, *mended_by_runs(program, story)]
+        return [*cases, *mended_by_runs(program, story)]
 
 
 def read(state: Path) -> Files:
@@ -71,7 +71,7 @@ def read(state: Path) -> Files:
 
 
 class Copy:
-    """A copy of a state directory that is damaged in one way after the other."""
+    """A copy of a state directory, damaged in one way after another."""
 
     def __init__(self, place: Path, program: Program) -> None:
         self._place, self._program = place, program
@@ -102,7 +102,7 @@ def findings(answer: Answer) -> dict[str, object]:
 
 
 def with_outputs(program: Program, story: Story) -> Iterator[dict[str, object]]:
-    """Expect heads, select runs, and change outputs."""
+    """Verify with expected heads, with selected runs, and with changed outputs."""
 
     def verify(case: str, *words: str) -> dict[str, object]:
         call = Call(["verify", "--json", *words, "spec.json"], str(story.root))
@@ -149,7 +149,7 @@ def odd_kinds(program: Program, story: Story) -> Iterator[dict[str, object]]:
 
 
 def mended_by_runs(program: Program, story: Story) -> Iterator[dict[str, object]]:
-    """Damage one file at a time and run twice: which warnings or errors there are, and which stages run again."""
+    """Damage one file at a time and run twice; yield the outcomes, and the stages that run again."""
     other_marker = (story.root / "state/stage_tree.json").read_bytes()
     for name in ("state/stage_sort.json", "state/progress_sort.json", "state/files.json", ".offpipe/noop-spec.json",
                  "locks/pipeline.lock", "state/audit_two.jsonl", f"state/{LEDGER}"):  # fmt: skip

@@ -1,4 +1,4 @@
-"""A stage that asks for sockets: `harmless_asking.py WAY [FAMILY [TIMES]]`. Written for ctypes, which no scan minds."""
+"""A stage that asks for sockets: `harmless_asking.py WAY [FAMILY [TIMES]]`. It uses ctypes, which the scan allows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def main(family, times=1):
 
 def threads(family, times):
     several = [threading.Thread(target=ask, args=(family, times)) for _ in range(3)]
-    for one in several:
-        one.start()
-    for one in several:
-        one.join()
+    for thread in several:
+        thread.start()
+    for thread in several:
+        thread.join()
 
 
 def daemon(family, times):
-    """A grandchild in a session of its own, whose parent is gone."""
+    """Ask from a grandchild in its own session, whose parent has ended."""
     done, tell = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -42,7 +42,7 @@ def daemon(family, times):
 
 
 def family_of(family, times):
-    """A child of a child, and a child in a session of its own."""
+    """Ask from a grandchild, then from a grandchild in a session of its own."""
     for leave in (os.getpid, os.setsid):
         if os.fork() == 0:
             leave()
@@ -63,7 +63,7 @@ def without_end(family):
 
 
 def caught(family):
-    """What a program does that has another plan."""
+    """Ask, and write the output anyway, like a program with a fallback."""
     ask(family)
     write()
 

@@ -1,6 +1,6 @@
-"""Run a program where something is not to be had: `harmless_lacking.py WORDS PROGRAM...`, with commas between WORDS.
+"""Run a program where system calls fail: `harmless_lacking.py WORDS PROGRAM...`, with commas between WORDS.
 
-A word is a system call that fails with EPERM, or "listener": somebody hears of the program's calls already.
+A word is a system call that fails with EPERM, or "listener": the program then has a seccomp listener already.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def number(name: str) -> int:
 
 
 def refusing(name: str) -> list[tuple[int, int, int, int]]:
-    """A filter by which the call fails; prctl only where it would add a filter."""
+    """Return a filter that makes the call fail; prctl fails only if it would add a filter."""
     refused = (RETURN, 0, 0, ERRNO | errno.EPERM)
     if name == "prctl":
         first = [(LOAD, 0, 0, 0), (EQUALS, 0, 3, number(name)), (LOAD, 0, 0, 16), (EQUALS, 0, 1, PR_SET_SECCOMP)]
@@ -51,7 +51,7 @@ def main() -> None:
     words, *command = sys.argv[1:]
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         sys.exit(f"no filter: {os.strerror(ctypes.get_errno())}")
-    for word in sorted(words.split(","), key=lambda word: word == "seccomp"):  # which would refuse the others
+    for word in sorted(words.split(","), key=lambda word: word == "seccomp"):  # last: it would refuse the others
         if word == "listener":
             _hold(install([(RETURN, 0, 0, ALLOW)], NEW_LISTENER))
         else:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _hold(listener: int) -> None:
-    """Go on in a child, and end as it ends: the listener is open until then."""
+    """Continue in a child. The parent keeps the listener open until the child ends, and ends with its exit code."""
     os.set_inheritable(listener, False)
     if child := os.fork():
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -1,4 +1,4 @@
-"""A bench that runs at a level by a user, and of whose runs every process can be found, whatever it did to hide."""
+"""A bench for one level and one user that finds every process of its runs, however well it hides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LEVELS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
 
-# Every kind of process that could live on; `sleeper` is a program of this bench, which no process of it can deny.
+# Every kind of process that could outlive its stage. `sleeper` is this bench's own program: /proc/PID/exe shows it.
 KINDS = """
 here=$PWD
 ./sleeper 1000 &
@@ -33,18 +33,18 @@ setsid ./sleeper 1000 & stopped $!
 """
 MANY = "n=0; while [ $n -lt 200 ]; do ./sleeper 1000 & n=$((n + 1)); done\n"
 KINDS_COUNT, MANY_COUNT = 9, 200
-# The second time there is nothing to wait for, and nobody is left.
+# In the second run the file "go" exists, so the stage does not wait.
 ENDING = ': > "there-$PIPELINE_STAGE"\nuntil test -e go; do sleep 0.02; done\necho done > "$PIPELINE_OUTPUT_OUT"\n'
 
 
 def crowded(name: str, crowd: str = KINDS) -> dict[str, object]:
-    """A stage that starts a crowd, then waits for the file "go"; where that is there already it starts none."""
+    """Return a stage that starts a crowd, then waits for the file "go"; if "go" exists already, it starts none."""
     script = f"if ! test -e go; then\n{crowd}fi\n{ENDING}"
     return {"name": name, "command": ["sh", "-c", script], "outputs": {"out": f"out/{name}"}}
 
 
 class Lives(PipelineBench):
-    """Runs have `root` as working directory, so that all of the launcher's processes are found there."""
+    """A bench whose runs work in `root`, so that all of the launcher's processes are found there."""
 
     def __init__(self, root: Path, owner: User, level: str) -> None:
         super().__init__(root)
@@ -55,7 +55,7 @@ class Lives(PipelineBench):
         owner.owns(root, root / "sleeper")
 
     def start(self, *words: str, wrapper: tuple[str, ...] = (), **popen: object):
-        """As PipelineBench.start; `wrapper` stands before the interpreter, and is run by the user too."""
+        """Start a run like PipelineBench.start; `wrapper` stands before the interpreter, and runs as the user too."""
         below = {
             "command": self.wrapped(wrapper), "cwd": self.root,
             "env": {"PYTHONPATH": self.owner.cwd, **self.owner.env, **popen.pop("env", {})},
@@ -81,15 +81,15 @@ class Lives(PipelineBench):
         return process
 
     def launcher(self, process: subprocess.Popen[str]) -> list[int]:
-        """The launcher's processes: the outer and the inner one, or the only one."""
+        """The pids of the launcher: of the outer and the inner process at level `kernel`, else of the only one."""
         outer = children(process.pid)
         return outer + (children(outer[0]) if self.level == "kernel" else [])
 
     def wait_until_all_are_gone(self) -> None:
         wait_for(lambda: not self.alive(), f"the end of {[_link(pid, 'exe') for pid in self.alive()]}")
 
-    def goes_on(self) -> None:
-        """The next run does the work, and leaves nothing."""
+    def assert_next_run_succeeds(self) -> None:
+        """Assert that the next run does the work and leaves nothing."""
         (self.root / "go").touch()
         self.succeed("-j", "4")
         stages = {record["data"]["stage"] for record in self.records("stage.commit")}
@@ -100,15 +100,15 @@ class Lives(PipelineBench):
 
 
 def namespaces(pid: int) -> set[str]:
-    """Those of a process that are not this one's."""
+    """The namespaces of a process that are not this one's."""
     kinds = ("user", "net", "pid", "mnt")
     return {_link(pid, f"ns/{kind}") for kind in kinds} - {_link(os.getpid(), f"ns/{kind}") for kind in kinds}
 
 
 def holders(names: set[str]) -> list[int]:
     """The processes that are in one of these namespaces."""
-    every = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-    return [pid for pid in every if namespaces(pid) & names]
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [pid for pid in pids if namespaces(pid) & names]
 
 
 def _link(pid: int, name: str) -> str:
@@ -119,13 +119,13 @@ def _link(pid: int, name: str) -> str:
 
 
 def at(levels):
-    """Have a test run at each of these (level, user)."""
+    """Run a test at each of these (level, user) pairs."""
     return pytest.mark.parametrize(("level", "user"), levels)
 
 
 @contextlib.contextmanager
-def lives(level: str, who: str):
-    """A bench below this level for this user; skips the test where there is none."""
+def bench_as_user(level: str, who: str):
+    """A bench at this level for this user; skips the test if the machine has none."""
     with open_place() as place:
         try:
             owner = user(who, place)

@@ -1,6 +1,6 @@
-"""What Python batch jobs do that must go on working in a stage: `harmless_python.py WAY`, in a directory of its own.
+"""Things that Python batch jobs do and that must work in a stage: `harmless_python.py WAY`, in its own directory.
 
-Each way asserts what it does and prints what must be the same without a guard, so no numbers of processes or times.
+Each way prints what must be the same with and without the guard, so no process ids and no times.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ import uuid
 
 
 def logs():
-    heard: queue.Queue[logging.LogRecord] = queue.Queue()
+    records: queue.Queue[logging.LogRecord] = queue.Queue()
     log = logging.getLogger("harmless")
     log.setLevel(logging.INFO)
     log.addHandler(logging.FileHandler("plain.log"))
     log.addHandler(logging.handlers.RotatingFileHandler("turning.log", maxBytes=200, backupCount=2))
     log.addHandler(logging.handlers.WatchedFileHandler("watched.log"))
-    log.addHandler(logging.handlers.QueueHandler(heard))
+    log.addHandler(logging.handlers.QueueHandler(records))
     log.addHandler(logging.StreamHandler(sys.stdout))
-    listener = logging.handlers.QueueListener(heard, logging.FileHandler("queued.log"))
+    listener = logging.handlers.QueueListener(records, logging.FileHandler("queued.log"))
     listener.start()
     for number in range(20):
         log.info("message %d", number)
@@ -46,7 +46,7 @@ def logs():
 
 
 def names():
-    for ask in (
+    for lookup in (
         lambda: pwd.getpwuid(os.getuid()), lambda: grp.getgrgid(os.getgid()), lambda: pwd.getpwnam("root").pw_uid,
         lambda: pwd.getpwnam("nobody-at-all"), lambda: len(pwd.getpwall()), getpass.getuser,
         lambda: os.path.expanduser("~root"), lambda: os.path.expanduser("~") == os.environ["HOME"],
@@ -55,7 +55,7 @@ def names():
         lambda: sorted(os.sched_getaffinity(0)), lambda: uuid.uuid4().version,
     ):  # fmt: skip
         try:
-            print(ask())
+            print(lookup())
         except (KeyError, OSError) as error:
             print(type(error).__name__)
 
@@ -135,7 +135,7 @@ def database():
 
 
 def kernel_objects():
-    """What is a descriptor and no socket."""
+    """Descriptors that are not sockets."""
     left, right = os.memfd_create("m"), os.open("copy", os.O_RDWR | os.O_CREAT)
     os.write(left, b"0123456789")
     print(os.sendfile(right, left, 0, 5), os.copy_file_range(right, right, 5, 0, 5), os.pread(right, 20, 0))
@@ -158,8 +158,8 @@ def kernel_objects():
 
 
 def signals():
-    heard = []
-    signal.signal(signal.SIGALRM, lambda *_: heard.append("alarm"))
+    received = []
+    signal.signal(signal.SIGALRM, lambda *_: received.append("alarm"))
     signal.setitimer(signal.ITIMER_REAL, 0.01)
     signal.pause()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
@@ -169,7 +169,7 @@ def signals():
         os.setpgid(0, 0)
         os.kill(parent, signal.SIGUSR2)
         signal.pause()
-    print(heard, signal.sigwait([signal.SIGUSR2]))
+    print(received, signal.sigwait([signal.SIGUSR2]))
     os.kill(child, signal.SIGSTOP)
     print(os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]))
     os.killpg(child, signal.SIGKILL)
@@ -185,7 +185,7 @@ def trees():
     shutil.move("copied", elsewhere)
     archive = shutil.make_archive("packed", "gztar", elsewhere, "copied")
     with tarfile.open(archive) as packed:
-        print(sorted((one.name, one.size, oct(one.mode)) for one in packed))
+        print(sorted((member.name, member.size, oct(member.mode)) for member in packed))
     shutil.rmtree("tree")
     print(subprocess.run([sys.executable, "-m", "compileall", "-q", "."], check=False).returncode)
 

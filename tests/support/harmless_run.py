@@ -1,4 +1,4 @@
-"""One run of all harmless programs at a level by a user, and the same programs without any runner."""
+"""Runs all harmless programs as one user: as stages of one run at a level, and without the runner."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ IN_ITS_PLACE = 'mkdir -p "work/$0" && cd "work/$0" && exec sh -euc "$1"'
 
 
 def reason_to_skip(job: Job, who: str) -> str:
-    """What is missing for a job, or nothing."""
+    """Return why this user cannot run a job here, or an empty string."""
     if job.root and who != "root":
         return "makes files of other users"
     return next((f"no {program} here" for program in job.needs if which(program) is None), "")
@@ -61,12 +61,12 @@ def _place(who: str) -> Iterator[tuple[Path, User]]:
 
 
 def without_guard(who: str) -> dict[str, object]:
-    """What every job prints as a plain program of this user: its exit code and output."""
+    """Return the exit code and the output of each job as a plain program of this user."""
     try:
         with _place(who) as (root, owner), ThreadPoolExecutor(2) as pool:
             jobs = [job for job in JOBS.values() if not reason_to_skip(job, who)]
-            said = pool.map(lambda job: _plain(root, owner, job), jobs)
-            return dict(zip([job.name for job in jobs], said, strict=True))
+            results = pool.map(lambda job: _plain(root, owner, job), jobs)
+            return dict(zip([job.name for job in jobs], results, strict=True))
     except UnavailableError as reason:
         return {"unavailable": str(reason)}
 
@@ -85,7 +85,7 @@ def _plain(root: Path, owner: User, job: Job) -> list[object]:
 
 
 def guarded(level: str, who: str) -> dict[str, object]:
-    """Every job as a stage of one run, and with them what is refused."""
+    """Run every job as a stage of one run, together with the jobs that the guard refuses."""
     try:
         with _place(who) as (root, owner), contextlib.closing(PipelineBench(root)) as bench:
             if reason := lacking(level, owner.prefix, owner.interpreter):
@@ -100,7 +100,7 @@ def guarded(level: str, who: str) -> dict[str, object]:
 
 def _stages(who: str, owner: User) -> list[dict[str, object]]:
     jobs = [job for job in JOBS.values() if not reason_to_skip(job, who)]
-    # Java first: what takes longest should not be what is waited for.
+    # Java first: it takes longest, so the others run meanwhile.
     jobs.sort(key=lambda job: not job.name.startswith("java"))
     return [_stage(job, owner) for job in (*jobs, *LOCAL_SOCKETS.values(), *([STRACE] if which("strace") else []))]
 
@@ -125,7 +125,7 @@ def _story(bench: PipelineBench) -> dict[str, object]:
         "failed": {r["data"]["stage"]: r["data"] for r in records if r["ev"] == "stage.finished"},
         "attempted": [record["data"] for record in records if record["ev"] == "offline.attempt"],
         "ended": {r["data"]["stage"]: r["data"] for r in records if r["ev"] == "attempt.finished"},
-        "said": {path.name: path.read_text("utf-8", "replace") for path in (bench.root / "out").glob("*")},
+        "output": {path.name: path.read_text("utf-8", "replace") for path in (bench.root / "out").glob("*")},
         "logs": {path.name.rsplit(".", 2)[0]: path.read_text("utf-8", "replace")
                  for path in bench.root.glob("state/logs/*/*.log")},
     }  # fmt: skip

@@ -1,6 +1,6 @@
-"""What shell batch jobs do that must go on working in a stage, as one table.
+"""A table of things that shell batch jobs do and that must work in a stage.
 
-Each script runs in an empty directory of its own under `sh -eu`; what it prints must be the same without a guard.
+Each script runs in its own empty directory under `sh -eu`. It must print the same with and without the guard.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ class Job(NamedTuple):
     name: str
     script: str
     needs: tuple[str, ...] = ()
-    root: bool = False  # makes files of other users, which only root may
-    record: str = ""  # the program that asks for a socket without need, and may
+    root: bool = False  # makes files of other users, which only root can
+    record: str = ""  # the program that asks for a socket it does not need; that is only recorded
 
 
 LINES = """awk 'BEGIN { for (n = 0; n < 60000; n++) print (n * 7919) % 60013, "line", n }' > lines"""
@@ -40,7 +40,7 @@ public class Job {
 }
 """
 JAVA = "java -Xshare:auto -XX:TieredStopAtLevel=1 -cp ../.. Job"
-# What touches java.nio.file loads the library for sockets, which looks at once whether there is IPv6.
+# java.nio.file loads the library for sockets, which at once checks for IPv6.
 JAVA_FILES = """cat > Touch.java <<'END'
 import java.nio.channels.FileChannel;
 import java.nio.file.*;
@@ -151,5 +151,5 @@ ldd a | grep -c libc""", ("gcc",)),
         "tr 0-9 a-j | cut -d' ' -f1 | sort | uniq -c | sort -rn | head -1 | wc -l; sed -i 1d lines; wc -l < lines"),
 ]  # fmt: skip
 
-# Refused, whatever it prints: it must say so and end.
+# The guard refuses this one: it must say so and end.
 TRACED = "strace -o traced true 2>&1 || echo ended $?"

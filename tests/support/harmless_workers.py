@@ -1,4 +1,4 @@
-"""Many things at once, in Python, that must go on working in a stage: `harmless_workers.py WAY`, as harmless_python."""
+"""Concurrent Python code that must work in a stage: `harmless_workers.py WAY`, like harmless_python."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def square(number):
 
 
 def asyncio_loop():
-    async def tell(name, seconds):
+    async def delayed(name, seconds):
         await asyncio.sleep(seconds)
         return name
 
     async def story():
         loop = asyncio.get_running_loop()
-        heard = asyncio.Event()
-        loop.add_signal_handler(signal.SIGUSR1, heard.set)
+        received = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, received.set)
         os.kill(os.getpid(), signal.SIGUSR1)
-        await asyncio.wait_for(heard.wait(), 10)
-        print(await asyncio.gather(tell("b", 0.01), tell("a", 0), asyncio.to_thread(square, 7)))
+        await asyncio.wait_for(received.wait(), 10)
+        print(await asyncio.gather(delayed("b", 0.01), delayed("a", 0), asyncio.to_thread(square, 7)))
         with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
             print(await loop.run_in_executor(None, square, 8), await loop.run_in_executor(pool, square, 9))
 
@@ -41,8 +41,8 @@ def asyncio_subprocesses():
     async def upper(text):
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec("tr", "a-z", "A-Z", stdin=pipe, stdout=pipe)
-        said, _ = await child.communicate(text.encode())
-        return child.returncode, said.decode()
+        output, _ = await child.communicate(text.encode())
+        return child.returncode, output.decode()
 
     async def story():
         print(await asyncio.gather(*(upper(f"word{number}") for number in range(8))))
@@ -124,10 +124,10 @@ def shared_memories():
 def threads():
     answers: queue.Queue[int] = queue.Queue()
     many = [threading.Thread(target=lambda number=number: answers.put(square(number))) for number in range(50)]
-    for one in many:
-        one.start()
-    for one in many:
-        one.join()
+    for thread in many:
+        thread.start()
+    for thread in many:
+        thread.join()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         print(sum(answers.queue), sum(pool.map(square, range(100))))
 

@@ -1,4 +1,4 @@
-"""The distribution as people install it: built from a copy of the checkout, in an environment of its own, offline."""
+"""Builds and installs the distribution as users do: from a copy of the checkout, in its own environment, offline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING = [name for name in ("build", "hatchling", "pip") if importlib.util.find
 
 
 def run(*command: str | os.PathLike[str], cwd: Path, fails: bool = False, **settings: str) -> str:
-    """Run a command that succeeds (or `fails`), without what steers Python and pip from outside; return its output."""
+    """Run a command that must succeed (or fail: `fails`), without the caller's PYTHON* and PIP_*; return its stdout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
     done = subprocess.run(
         list(map(os.fspath, command)), cwd=cwd, env=environment | settings, capture_output=True, text=True, check=False
@@ -25,20 +25,20 @@ def run(*command: str | os.PathLike[str], cwd: Path, fails: bool = False, **sett
 
 
 def copy_checkout(to: Path) -> Path:
-    """Copy what is in the checkout, without what runs and tools left there."""
-    left = shutil.ignore_patterns(
+    """Copy the checkout without what runs and tools left in it."""
+    ignored = shutil.ignore_patterns(
         ".git", ".venv", ".cache", ".*_cache", "__pycache__", "state", "locks", "work", "output", "dist"
     )
-    shutil.copytree(ROOT, to, ignore=left)
+    shutil.copytree(ROOT, to, ignore=ignored)
     return to
 
 
 def install(wheel: Path, venv: Path) -> Path:
-    """Install a wheel into a fresh environment; its dependencies are those of the tests' own. Return its bin/."""
+    """Install a wheel into a fresh environment that uses the tests' dependencies; return its bin/."""
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=venv.parent)
     python = venv / "bin" / "python"
     purelib = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=venv).strip())
     run(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", wheel, cwd=venv)
-    # A .pth file found by way of another is not read, so the checkout itself stays out of reach.
+    # Python reads no .pth files of a directory that a .pth file adds, so it does not find the checkout itself.
     (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return venv / "bin"

@@ -18,14 +18,14 @@ BOTH = ["here", pytest.param("cluster", marks=pytest.mark.full)]
 
 
 def on_both(metafunc: pytest.Metafunc, files: Collection[str]) -> None:
-    """Let the tests of these files (test_NAME.py) have a `bench` of each kind."""
+    """Run the tests of these files (test_NAME.py) with a `bench` of each kind."""
     if "bench" in metafunc.fixturenames and metafunc.definition.path.stem.removeprefix("test_") in files:
         metafunc.parametrize("bench", BOTH, indirect=True)
 
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
-    """A cluster for all tests of a file, which none of them changes: two workers with one thread each."""
+    """A cluster of two workers with one thread each. All tests of a file share it, so none may change it."""
     cluster = DaskCluster(tmp_path_factory.mktemp("dask"))
     for name in ("one", "two"):
         cluster.add(name, "--resources", "cpus=2 memoryMiB=4096")

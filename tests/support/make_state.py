@@ -2,10 +2,10 @@
 
     python tests/support/make_state.py tests/formats/v1
 
-With an interpreter that finds this checkout's `runner` and no other, or that other would be a package in keys.
-Run once by the release that writes a new `v`, and never again for an old one: what is kept is what that release wrote.
-`finished` is a pipeline that succeeded, `killed` one whose runner died (-9) while a stage stood behind a checkpoint,
-with half a record at the end of its log. Lock files are left out: they mean nothing without a process that holds them.
+The interpreter must find this checkout's `runner` and no other, because another would be a package in keys.
+The first release with a new `v` runs this once. Never run it for an old `v`: its files must be what that release wrote.
+`finished` is a pipeline that succeeded. In `killed`, the runner was killed (-9) after a stage's first checkpoint, and
+the log ends with half a record. Lock files are left out: they mean nothing without a process that holds them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACE = Path("/tmp/offpipe-formats")  # such paths stand in caches and logs, so it must not be a place of somebody's own
-MTIME = 1_767_225_600  # of processors, in whose keys it is
+PLACE = Path("/tmp/offpipe-formats")  # caches and logs contain it, so it must not be anyone's own directory
+MTIME = 1_767_225_600  # of processors: their keys contain it
 LINES = [f"line {number}" for number in range(1, 13)]
 CHECKPOINT = 5  # lines
 
@@ -85,7 +85,7 @@ def lay_out(name: str, stages: list[dict[str, object]]) -> Path:
 
 
 def with_fixed_status(place: Path) -> None:
-    """Give all files what a checkout does not keep, and keys and digests of directories hold: modes and times."""
+    """Set the modes and times of all files: checkouts lose them, but keys and digests of directories contain them."""
     for path in (place, *place.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.suffix == ".sh" else 0o644)
@@ -93,7 +93,7 @@ def with_fixed_status(place: Path) -> None:
 
 
 def unpack(kept: Path, place: Path) -> Path:
-    """Copy a state directory that is kept to `place`, with the files around it, ready to be used."""
+    """Copy a kept state directory to `place`, with the files around it, ready for use."""
     shutil.copytree(kept, place, symlinks=True)
     with_fixed_status(place)
     return place

@@ -34,14 +34,14 @@ with sdk.stage() as stage, stage.lines("text", to="out") as job:
 
 
 class Key(NamedTuple):
-    """What a stage was made of, as far as this pipeline can change it; `inputs` are contents by name."""
+    """What a stage was made from, as far as this pipeline can change it; `inputs` are contents by name."""
 
     own: tuple[object, ...]
     inputs: tuple[tuple[str, str], ...]
 
 
 class ModelPipeline:
-    """Its files below `root`, and what they hold; versions are numbers and texts are few, so that edits come back."""
+    """The files below `root` and their contents. Versions are numbers and texts are few, so that edits recur."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -97,7 +97,7 @@ class ModelPipeline:
         self.spec.write_text(json.dumps({"specVersion": 1, "name": "model", "stages": stages}))
 
     def key(self, stage: str, made: dict[str, dict[str, str]]) -> Key:
-        """What the stage would be made of now, its upstream having made what `made` says."""
+        """The key that the stage would have now, if its upstream had made what `made` says."""
         if stage == "up":
             return Key((self.processor, self.module, self.param), (("text", self.inputs["one"]),))
         if stage == "join":
@@ -107,7 +107,7 @@ class ModelPipeline:
         return Key((), (("text", self.inputs["two"]),))
 
     def made_from(self, stage: str, key: Key) -> dict[str, str]:
-        """What the stage makes, by path: the pipeline again, in Python."""
+        """What the stage makes, by path: the pipeline as Python code."""
         inputs = dict(key.inputs)
         if stage == "up":
             (version, _), prefix, number = key.own
@@ -122,10 +122,10 @@ class ModelPipeline:
 
 
 class Model:
-    """What is complete: for each stage the key that it was made from, what was made, and what was done to that since.
+    """What is complete: the key that each stage was made from, what it made, and what happened to that since.
 
-    `loose`: committed by a run that was killed, so that the next run may still have to bring it to its end. `open`:
-    committed by a run that has not succeeded, whose log can restore a marker.
+    `loose`: committed by a killed run, so that the next run may have to complete it. `open`: committed by a run that
+    has not succeeded, whose log can restore a marker.
     """
 
     def __init__(self, pipeline: ModelPipeline) -> None:
@@ -139,22 +139,22 @@ class Model:
 
     def decisions(self, stages: Collection[str]) -> dict[str, str]:
         """What `plan` must say of these stages."""
-        found: dict[str, str] = {}
+        expected: dict[str, str] = {}
         for stage in stages:
-            pending = {one for one in UPSTREAM[stage] if found[one] != "skip"}
+            pending = {upstream for upstream in UPSTREAM[stage] if expected[upstream] != "skip"}
             if self._is_stale(stage, pending) or stage in self.unmarked | self.spoilt:
-                found[stage] = "run"
+                expected[stage] = "run"
             else:
-                found[stage] = "depends" if pending else "skip"
-        return found
+                expected[stage] = "depends" if pending else "skip"
+        return expected
 
     def _is_stale(self, stage: str, pending: Collection[str] = ()) -> bool:
-        """Whether something else is in its key now; what the `pending` make is left out."""
+        """Whether the stage's key has changed; inputs that `pending` stages make do not count."""
         if stage not in self.keys:
             return True
         before, now = self.keys[stage], self.pipeline.key(stage, self.made)
         return before.own != now.own or any(
-            one != other for one, other in zip(before.inputs, now.inputs, strict=True) if one[0] not in pending
+            old != new for old, new in zip(before.inputs, now.inputs, strict=True) if old[0] not in pending
         )
 
     def run(self, stages: Iterable[str]) -> tuple[set[str], set[str]]:
@@ -177,5 +177,5 @@ class Model:
         self.unmarked.discard(stage)
 
     def forget(self) -> None:
-        """`clean`: nothing is there any more, and no log can bring it back."""
+        """Follow `clean`: nothing is left, and no log can restore it."""
         self.__init__(self.pipeline)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The answer to a command line for which there may be nothing to do, as the words of it."""
+"""Answers a command line the quick way, if there is nothing to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def answer(words: Sequence[str]) -> int | None:
-    """What the quick way answers, None where it leaves the words to the long way."""
+    """The exit code of the quick way; None if it leaves the words to the normal way."""
     return quick_answer(read(words))
 
 

@@ -1,4 +1,4 @@
-"""The ways out, as one table. A word between @ stands for a place (a port, a path, a program) of the run it is in."""
+"""A table of attacks: ways out of a stage. A word between @ stands for a port, a path or a program of the run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ RIGHTS = ("EPERM", "EACCES")
 
 @dataclass(frozen=True)
 class Attack:
-    """One way out: a line of shell, what must be on record of it, and what a machine may lack for it.
+    """One way out: a line of shell, what must be recorded of it, and what a machine may lack for it.
 
-    `families`: one of them is on record, by `program`, and the stage fails; empty: refused quietly. `lacks`: errors
-    with which the attack may fail without any guard. `needs`: programs to be found. Where no listener can be put, a
-    script has @trace@, which shows calls while nothing guards, and is nothing below the guard.
+    `families`: one of them is recorded, with `program`, and the stage fails; empty: refused, and the stage succeeds.
+    `lacks`: errors with which the attack may fail without the guard. `needs`: programs that must exist. A script that
+    no listener can receive from has @trace@: strace without the guard, nothing with it.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Attack:
     program: str = "@interpreter@"
     lacks: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    processor: bool = False  # the runner's own way to run a .py file
+    processor: bool = False  # runs attack.py as a Python stage
     limit: str = ""  # why it is no promise at level `filter`
 
     @property
     def fails(self) -> bool:
-        """Whether its stage fails by it, which that of a JVM does not."""
+        """Whether its stage fails because of it; that of a JVM does not."""
         return bool(self.families) and self.program != "java"
 
     def words(self) -> set[str]:
@@ -43,7 +43,7 @@ class Attack:
 
 
 def filled(text: str, words: Mapping[str, str]) -> str:
-    return re.sub("@([a-z0-9-]+)@", lambda found: words[found[1]], text)
+    return re.sub("@([a-z0-9-]+)@", lambda match: words[match[1]], text)
 
 
 def _python(name: str, words: str, families: tuple[str, ...] = (), **fields: object) -> Attack:
@@ -149,7 +149,7 @@ LOCAL = [
     _program("curl-local", "curl -sm2 --unix-socket @path-stream@ http://x/@token@", (), "curl"),
 ]
 
-KERNEL_FILES = {  # whoever writes them has the kernel start a program outside, or stop the machine; only opened here
+KERNEL_FILES = {  # writing them can make the kernel start a program outside, or stop the machine; only opened here
     "core-pattern": "/proc/sys/kernel/core_pattern",
     "modprobe": "/proc/sys/kernel/modprobe",
     "sysrq": "/proc/sysrq-trigger",

@@ -1,6 +1,6 @@
-"""Run a program where no namespace can be made, as below a container's default profile: `offline_deny.py PROGRAM...`
+"""Run a program that cannot make namespaces, as in a container's default profile: `offline_deny.py PROGRAM...`.
 
-unshare answers EPERM, clone with a namespace flag too, and clone3 ENOSYS, so that libraries fall back to clone.
+unshare fails with EPERM, so does clone with a namespace flag. clone3 fails with ENOSYS: libraries then use clone.
 """
 
 from __future__ import annotations

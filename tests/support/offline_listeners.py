@@ -1,4 +1,4 @@
-"""Listeners of every kind on this machine's loopback, in a thread; they write down each connection and each byte."""
+"""Listeners of every kind on the loopback, in one thread. They record each connection and each byte."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PATIENCE = 10.0
 
 
 class Listeners:
-    """`heard` is what came, as (listener, text). Close it at the end.
+    """Open listeners, until `close`. `heard` is what they received, as (listener, text).
 
-    `words` is where to send: what stands between @ in the attacks' scripts. `absent`: kinds that this machine lacks,
-    each with its reason. `nonce` is a part of every token that is meant for these listeners and no others.
+    `words`: their addresses, by the word between @ in scripts of attacks. `absent`: kinds that this machine lacks, each
+    with its reason. `nonce` is part of every token that is meant for these listeners only.
     """
 
     def __init__(self, place: Path) -> None:
         self.nonce = os.urandom(4).hex()
-        self.heard: list[tuple[str, str]] = []
+        self.received: list[tuple[str, str]] = []
         self.words: dict[str, str] = {}
         self.absent: dict[str, str] = {}
         self._listening: dict[str, socket.socket] = {}
@@ -92,7 +92,7 @@ class Listeners:
             if sock is self._listening.get(name) and sock.type in {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}:
                 connection, _ = sock.accept()
                 self._poll.register(connection, selectors.EVENT_READ, name)
-                self.heard.append((name, CONNECTED))
+                self.received.append((name, CONNECTED))
                 return
             data, sender = sock.recvfrom(65536)
         except OSError:
@@ -107,32 +107,32 @@ class Listeners:
             sock.close()
         elif name != "inherited":
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)  # whoever waits for an answer may go
+                sock.shutdown(socket.SHUT_WR)  # so that no client waits for an answer
 
     def _take(self, name: str, data: bytes) -> None:
         text = data.decode("utf-8", "backslashreplace")
-        if data and (self.nonce in text or name not in {"raw4", "raw6", "packet"}):  # those hear the whole machine
-            self.heard.append((name, text))
+        if data and (self.nonce in text or name not in {"raw4", "raw6", "packet"}):  # those get traffic of all
+            self.received.append((name, text))
 
     def _answer(self, sock: socket.socket, data: bytes, sender: object) -> None:
         if sock.family in {socket.AF_INET, socket.AF_INET6} and sock.type == socket.SOCK_DGRAM and data:
-            sock.sendto(data[:2] + b"\x81\x83" + data[4:], sender)  # a question of DNS has its answer: no such name
+            sock.sendto(data[:2] + b"\x81\x83" + data[4:], sender)  # answer a DNS query: no such name
 
     # ---- asking ----
 
     def connection(self) -> socket.socket:
-        """A connection to the listener `inherited` that nobody has written to; what led to it is forgotten."""
+        """Return a new connection to the listener `inherited`, and forget that it was made."""
         made = socket.create_connection(("127.0.0.1", int(self.words["inherited"])))
         self.forget_connection()
         return made
 
     def forget_connection(self) -> None:
-        """Wait for a connection to the listener `inherited`, and strike it out."""
-        self._wait_until(lambda: ("inherited", CONNECTED) in self.heard)
-        self.heard.remove(("inherited", CONNECTED))
+        """Wait for a connection to the listener `inherited`, and remove it from `heard`."""
+        self._wait_until(lambda: ("inherited", CONNECTED) in self.received)
+        self.received.remove(("inherited", CONNECTED))
 
     def settle(self) -> None:
-        """Return once everything sent so far has been heard: a message sent now to each listener came."""
+        """Return when everything sent so far has arrived: when a message sent now to each listener has."""
         sent = []
         for name in set(self._listening) - {"raw4", "raw6", "packet"}:
             listening = self._listening[name]
@@ -141,22 +141,22 @@ class Listeners:
                 sender.send(b"settled")
                 sent.append(name)
                 if listening.type != socket.SOCK_DGRAM:
-                    self._wait_until(lambda name=name: (name, CONNECTED) in self.heard)
+                    self._wait_until(lambda name=name: (name, CONNECTED) in self.received)
         for name in sent:
-            self._wait_until(lambda name=name: (name, "settled") in self.heard)
-            self.heard.remove((name, "settled"))
+            self._wait_until(lambda name=name: (name, "settled") in self.received)
+            self.received.remove((name, "settled"))
             if self._listening[name].type != socket.SOCK_DGRAM:
-                self.heard.remove((name, CONNECTED))
+                self.received.remove((name, CONNECTED))
 
     @staticmethod
     def _wait_until(fact) -> None:
         deadline = time.monotonic() + PATIENCE
         while not fact():
-            assert time.monotonic() < deadline, "a listener does not hear"
+            assert time.monotonic() < deadline, "a listener received nothing"
             time.sleep(0.001)
 
     def close(self) -> None:
-        self._wake.close()  # the end of its peer ends the thread
+        self._wake.close()  # its peer wakes the thread, which ends
         self._thread.join()
         for key in list(self._poll.get_map().values()):
             key.fileobj.close()

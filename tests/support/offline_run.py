@@ -1,4 +1,4 @@
-"""Every attack as a stage of one real run, and every attack without a guard; what came of it, as plain data."""
+"""Runs every attack as a stage of one run, and every attack without the guard; returns the results as plain data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "offline" / "programs"
 RETRYABLE = 75
-TRACE = "strace -fqqe inject=connect:error=ENETUNREACH "  # shows who would be asked, and asks nobody
+TRACE = "strace -fqqe inject=connect:error=ENETUNREACH "  # shows the addresses, and connects to none
 BUILDS = {
     "c": ("gcc", "-static", "-pthread", "-o", "attack", PROGRAMS / "attack.c"),
     "classes": ("javac", "-d", ".", PROGRAMS / "Attack.java"),
@@ -35,7 +35,7 @@ SOCKET_CALL = {"x86_64": "41", "aarch64": "198"}
 
 @contextlib.contextmanager
 def open_place() -> Iterator[Path]:
-    """A directory that every user can enter, away from the ones of the tests, which only their owner can."""
+    """Yield a directory that every user can enter; only the owner can enter those of pytest."""
     with tempfile.TemporaryDirectory(prefix="offline-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -43,7 +43,7 @@ def open_place() -> Iterator[Path]:
 
 @functools.cache
 def _built(word: str) -> Path | None:
-    """The directory with a program of BUILDS, which every user can read; None if it cannot be built here."""
+    """Return a directory with a program of BUILDS that every user can read; None if it cannot be built here."""
     command = BUILDS[word]
     if shutil.which(command[0]) is None:
         return None
@@ -53,8 +53,8 @@ def _built(word: str) -> Path | None:
     return None if done.returncode else directory
 
 
-class Range:
-    """What attacks need, below one directory: programs, listeners, a process outside, things to inherit."""
+class AttackSite:
+    """What attacks need, below one directory: programs, listeners, a process outside, sockets to inherit."""
 
     def __init__(self, place: Path, owner: User, *, java: bool = True) -> None:
         self.owner = owner
@@ -93,7 +93,7 @@ class Range:
         return made
 
     def lacks(self, attack: Attack) -> str:
-        """What this machine lacks for an attack, or nothing."""
+        """Return what this machine lacks for an attack, or an empty string."""
         for program in attack.needs:
             if shutil.which(program) is None:
                 return f"no {program} here"
@@ -109,7 +109,7 @@ class Range:
         return f"{self.listeners.nonce}-{attack.name}"
 
     def popen(self, level: str) -> dict[str, object]:
-        """How `PipelineBench` starts a run of this owner that has sockets to inherit."""
+        """Return the arguments with which `PipelineBench` starts a run of this owner that inherits sockets."""
         return {
             "command": self.owner.below(level), "cwd": self.owner.cwd, "env": self.owner.env, "stdin": self.stdin,
             "pass_fds": [self.inherited.fileno()],
@@ -125,89 +125,94 @@ class Range:
 
 
 def controls(who: str, chosen: Collection[str]) -> dict[str, object]:
-    """Each chosen attack as a plain program of this user: what it said, and what was heard of it."""
+    """Run each chosen attack as a plain program of this user; return its output and what the listeners received."""
     with open_place() as place:
         try:
-            ground = Range(place, user(who, place))
+            site = AttackSite(place, user(who, place))
         except UnavailableError as reason:
             return {"unavailable": str(reason)}
-        with contextlib.closing(ground), ThreadPoolExecutor(4) as pool:
+        with contextlib.closing(site), ThreadPoolExecutor(4) as pool:
             attacks = [ATTACKS[name] for name in chosen]
-            possible = [attack for attack in attacks if not ground.lacks(attack)]
-            said = dict(
-                zip([a.name for a in possible], pool.map(lambda a: unguarded(ground, a), possible), strict=True)
+            possible = [attack for attack in attacks if not site.lacks(attack)]
+            outputs = dict(
+                zip([a.name for a in possible], pool.map(lambda a: unguarded(site, a), possible), strict=True)
             )
             wait_for(lambda: not processes_in(place), "the end of what tries later")
-            ground.listeners.settle()
-            heard = ground.listeners.heard
+            site.listeners.settle()
+            received = site.listeners.received
             return {
-                "said": said,
-                "heard": {a.name: [h for h in heard if ground.token(a) in h[1]] for a in possible},
-                "lacks": {a.name: ground.lacks(a) for a in attacks if a not in possible},
+                "output": outputs,
+                "received": {a.name: [h for h in received if site.token(a) in h[1]] for a in possible},
+                "lacks": {a.name: site.lacks(a) for a in attacks if a not in possible},
             }
 
 
-def unguarded(ground: Range, attack: Attack) -> str:
-    """What an attack says as a plain program."""
-    script = ground.script(attack, trace=TRACE)
+def unguarded(site: AttackSite, attack: Attack) -> str:
+    """Return the output of an attack as a plain program."""
+    script = site.script(attack, trace=TRACE)
     if attack.processor:
-        script = filled("@python@ @programs@/attack.py ", ground.words) + script
+        script = filled("@python@ @programs@/attack.py ", site.words) + script
     done = subprocess.run(
-        [*ground.owner.prefix, "sh", "-c", 'sh -c "$0"; :', script],
-        cwd=ground.root, stdin=ground.stdin, pass_fds=[ground.inherited.fileno()], stdout=subprocess.PIPE,
+        [*site.owner.prefix, "sh", "-c", 'sh -c "$0"; :', script],
+        cwd=site.root, stdin=site.stdin, pass_fds=[site.inherited.fileno()], stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, timeout=30, check=False,
-        env={"PATH": os.environ["PATH"], "TMPDIR": str(ground.root)},
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(site.root)},
     )  # fmt: skip
     return done.stdout.decode("utf-8", "replace")
 
 
 @contextlib.contextmanager
-def open_range(level: str, who: str, *, java: bool = True) -> Iterator[tuple[Range, PipelineBench]]:
-    """A range, and a bench whose runs reach `level`. Raises UnavailableError where they cannot."""
+def open_site(level: str, who: str, *, java: bool = True) -> Iterator[tuple[AttackSite, PipelineBench]]:
+    """Yield a range, and a bench whose runs reach `level`. Raises UnavailableError if they cannot."""
     with open_place() as place:
         owner = user(who, place)
         if reason := lacking(level, owner.prefix, owner.interpreter):
             raise UnavailableError(reason)
-        ground = Range(place, owner, java=java)
-        bench = PipelineBench(ground.root)
-        with contextlib.closing(ground), contextlib.closing(bench):
-            yield ground, bench
+        site = AttackSite(place, owner, java=java)
+        bench = PipelineBench(site.root)
+        with contextlib.closing(site), contextlib.closing(bench):
+            yield site, bench
 
 
 def guarded(level: str, who: str, chosen: Collection[str]) -> dict[str, object]:
-    """Each chosen attack as a stage of one run."""
+    """Run each chosen attack as a stage of one run."""
     try:
-        with open_range(level, who) as (ground, bench):
-            return attacked(ground, bench, level, chosen=chosen)
+        with open_site(level, who) as (site, bench):
+            return attacked(site, bench, level, chosen=chosen)
     except UnavailableError as reason:
         return {"unavailable": str(reason)}
 
 
 def attacked(
-    ground: Range, bench: PipelineBench, level: str, *more: Attack, chosen: Collection[str] = ATTACKS
+    site: AttackSite, bench: PipelineBench, level: str, *more: Attack, chosen: Collection[str] = ATTACKS
 ) -> dict[str, object]:
-    """Each chosen attack that this machine allows, and some more, as a stage of one run of `bench`."""
-    attacks = [attack for attack in (*map(ATTACKS.__getitem__, chosen), *more) if not ground.lacks(attack)]
+    """Run each chosen attack, and `more`, as a stage of one run of `bench`, if this machine has what it needs."""
+    attacks = [attack for attack in (*map(ATTACKS.__getitem__, chosen), *more) if not site.lacks(attack)]
     bench.define(
-        *(_stage(ground, attack) for attack in attacks),
+        *(_stage(site, attack) for attack in attacks),
         defaults={"retry": {"attempts": 3, "delaySeconds": 0, "retryExitCodes": [RETRYABLE]}},
     )
-    done = bench.run("-k", "-j", "4", **ground.popen(level))
-    left = processes_in(ground.root.parent)
-    ground.listeners.settle()
-    return {"exit": done.returncode, "stderr": done.stderr, "left": sorted(left), **_story(ground, bench, attacks)}
+    done = bench.run("-k", "-j", "4", **site.popen(level))
+    left = processes_in(site.root.parent)
+    site.listeners.settle()
+    return {
+        "exit": done.returncode,
+        "stderr": done.stderr,
+        "left": sorted(left),
+        **_story(site, bench, attacks),
+    }
 
 
-def _stage(ground: Range, attack: Attack) -> dict[str, object]:
+def _stage(site: AttackSite, attack: Attack) -> dict[str, object]:
     common = {"name": attack.name, "outputs": {"out": f"out/{attack.name}"}, "timeoutSeconds": 30}
-    script = ground.script(attack)
+    script = site.script(attack)
     if attack.processor:
         return {**common, "processor": "attack.py", "args": script.split()}
     ending = f'\n: > "$PIPELINE_OUTPUT_OUT"\nexit {RETRYABLE if attack.fails else 0}'
     return {**common, "command": ["sh", "-c", script + ending]}
 
 
-def _story(ground: Range, bench: PipelineBench, attacks: list[Attack]) -> dict[str, object]:
+def _story(site: AttackSite, bench: PipelineBench, attacks: list[Attack]) -> dict[str, object]:
     starts = [record["data"]["stage"] for record in bench.records("attempt.started")]
     logs = {
         name: "".join(
@@ -217,40 +222,40 @@ def _story(ground: Range, bench: PipelineBench, attacks: list[Attack]) -> dict[s
     }
     return {
         "isolation": (bench.records("run.start") or [{"data": {"isolation": {}}}])[0]["data"]["isolation"],
-        "heard": ground.listeners.heard,
-        "tokens": {attack.name: ground.token(attack) for attack in attacks},
-        "programs": {attack.name: filled(attack.program, ground.words) for attack in attacks},
-        "said": logs,
+        "received": site.listeners.received,
+        "tokens": {attack.name: site.token(attack) for attack in attacks},
+        "programs": {attack.name: filled(attack.program, site.words) for attack in attacks},
+        "output": logs,
         "attempts": {attack.name: starts.count(attack.name) for attack in attacks},
         "ended": {
             record["data"]["stage"]: record["data"].get("status", "succeeded")
             for record in [*bench.records("stage.commit"), *bench.records("stage.finished")]
         },
-        "seen": [record["data"] for record in bench.records("offline.attempt")],
+        "records": [record["data"] for record in bench.records("offline.attempt")],
     }
 
 
 def processes_in(place: Path) -> set[int]:
-    """Processes that work in, or are programs of, a directory; zombies have neither."""
-    found = set()
+    """The processes whose working directory or program is in a directory; zombies have neither."""
+    pids = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 if any(os.readlink(entry / name).startswith(str(place)) for name in ("cwd", "exe")):
-                    found.add(int(entry.name))
-    return found
+                    pids.add(int(entry.name))
+    return pids
 
 
-def once(folder: Path, name: str, ask) -> dict[str, object]:
-    """The answer of `ask`, asked by one of all test processes that share `folder`; what it raised is told to all."""
+def shared_result(folder: Path, name: str, ask) -> dict[str, object]:
+    """Return what `ask` returns. One of the test processes that share `folder` calls it; if it raises, all fail."""
     answer = folder / f"{name}.json"
     with FileLock(f"{answer}.lock"):
         if not answer.exists():
             try:
-                told = ask()
+                result = ask()
             except Exception:  # noqa: BLE001 - each of hundreds of tests fails with it, at once
-                told = {"broken": traceback.format_exc()}
-            answer.write_text(json.dumps(told))
-        told = json.loads(answer.read_text())
-    assert "broken" not in told, told["broken"]
-    return told
+                result = {"broken": traceback.format_exc()}
+            answer.write_text(json.dumps(result))
+        result = json.loads(answer.read_text())
+    assert "broken" not in result, result["broken"]
+    return result

@@ -1,4 +1,4 @@
-"""Who runs the runner, and below what: root or somebody without rights, with namespaces or where none can be made."""
+"""Users for the runner: root or one without rights, with namespaces or where none can be made."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LANDLOCK = "import ctypes; exit(ctypes.CDLL(None).syscall(444, None, ctypes.c_si
 
 
 class UnavailableError(Exception):
-    """What a test needs is not to be had on this machine; its text is the reason for a skip."""
+    """This machine lacks what a test needs; the text is the reason for a skip."""
 
 
 @dataclass(frozen=True)
 class User:
-    """`prefix` stands before a command that is to be this user's; `env` and `cwd` are where the runner is found."""
+    """`prefix` stands before a command that this user runs; with `env` and `cwd`, Python finds the runner."""
 
     name: str
     uid: int
@@ -39,7 +39,7 @@ class User:
     env: dict[str, str] = field(default_factory=dict)
 
     def below(self, level: str) -> tuple[str, ...]:
-        """The words before `PipelineBench`'s own, which begin with its interpreter: that one is replaced."""
+        """The words before `PipelineBench`'s own. They replace the interpreter that those begin with."""
         denied = [self.interpreter, self.readable(DENY)] if level == "filter" else []
         return (*self.prefix, "sh", "-c", f'exec {shlex.join([*denied, self.interpreter])} "$@"')
 
@@ -52,7 +52,7 @@ class User:
 
 
 def user(name: str, place: Path) -> User:
-    """Root, or somebody whose copy of the runner is made below `place`. Raises UnavailableError."""
+    """Return root, or a user without rights and with a copy of the runner below `place`. Raises UnavailableError."""
     if name == "root":
         if os.getuid():
             raise UnavailableError("these tests do not run as root")
@@ -70,12 +70,12 @@ def user(name: str, place: Path) -> User:
 
 @functools.cache
 def _template(prefix: tuple[str, ...]) -> tuple[Path, str]:
-    """The runner where everybody can read it, compiled, and the interpreter: one that this user can start."""
+    """Return a compiled copy of the runner that everybody can read, and an interpreter that this user can start."""
     template = lasting_directory("installed-")
     for name in ("runner", *PACKAGES):
-        found = importlib.util.find_spec(name)
-        assert found is not None and found.origin is not None
-        source = Path(found.origin).parent
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.origin is not None
+        source = Path(spec.origin).parent
         shutil.copytree(source, template / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(DENY, template)
     subprocess.run(["chmod", "-R", "a+rX", template], check=True)
@@ -85,18 +85,18 @@ def _template(prefix: tuple[str, ...]) -> tuple[Path, str]:
 
 
 def _interpreter(prefix: tuple[str, ...], env: dict[str, str]) -> str:
-    """One that this user can start (a home that only root can enter may hold ours) and that the runner works with."""
+    """Return a Python for the runner that this user can start: ours may be in a home that only root can enter."""
     system = sorted(str(path) for folder in ("/usr/local/bin", "/usr/bin") for path in Path(folder).glob("python3.??"))
     for candidate in (sys.executable, *system):
-        asked = 'exec "$0" -Bc "import sys, runner, pluggy; exit(sys.version_info < (3, 11))"'
-        if _answer([*prefix, "sh", "-c", asked, candidate], env) == 0:
+        check = 'exec "$0" -Bc "import sys, runner, pluggy; exit(sys.version_info < (3, 11))"'
+        if _answer([*prefix, "sh", "-c", check, candidate], env) == 0:
             return candidate
     raise UnavailableError("no Python 3.11 that somebody without rights can start")
 
 
 @functools.cache
 def lacking(level: str, prefix: tuple[str, ...], interpreter: str) -> str:
-    """Why this level cannot be had by this user, or nothing."""
+    """Return why this user cannot reach this level, or an empty string."""
     if level == "kernel" and (number := _answer([*prefix, interpreter, "-c", NAMESPACES], {})):
         return f"no namespaces here: {os.strerror(number)}"
     if level == "filter" and _answer([*prefix, interpreter, "-c", LANDLOCK], {}):

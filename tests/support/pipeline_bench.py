@@ -60,11 +60,11 @@ class PipelineBench:
     def start(self, *words: str, command: tuple[str, ...] = (), env: dict[str, str] | None = None, **popen: object):
         """Start `offpipe WORDS SPEC` in a session of its own; `command` stands before the interpreter (nohup, ...).
 
-        Signals that the tests themselves ignore, under nohup or in the background of a shell, have their default in it.
+        Signals that the tests ignore, under nohup or in the background of a shell, get their default action in it.
         """
         ignored = [name for name in ("HUP", "INT") if signal.getsignal(signal.Signals[f"SIG{name}"]) is signal.SIG_IGN]
-        hears = ["env", f"--default-signal={','.join(ignored)}"] if ignored else []
-        words = [*hears, *command, sys.executable, "-m", "runner", *self._arguments(words)]
+        defaults = ["env", f"--default-signal={','.join(ignored)}"] if ignored else []
+        words = [*defaults, *command, sys.executable, "-m", "runner", *self._arguments(words)]
         process = start(words, env, **popen)
         self._started.append(process)
         return process
@@ -95,9 +95,9 @@ class PipelineBench:
     # ---- looking ----
 
     def program_processes(self) -> list[int]:
-        """The processes of programs that stages run, as numbered here: a stage itself knows only its namespace's.
+        """The pids, as this process sees them, of programs that stages run; a stage knows only those of its namespace.
 
-        A forked Python stage is not among them: the environment that /proc shows of it is the launcher's.
+        A forked Python stage is not among them: /proc shows the launcher's environment for it.
         """
         mark = b"PIPELINE_STAGE_FILE=" + os.fsencode(self.root)
         return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and _has_mark(path, mark)]
@@ -106,17 +106,17 @@ class PipelineBench:
         return json.loads(self.run(*words, "--json").stdout)
 
     def records(self, event: str | None = None) -> list[dict[str, object]]:
-        """The audit records of every run, oldest run first; not a line that a kill cut short."""
+        """The audit records of all runs, oldest run first, without lines that a kill cut short."""
         logs = sorted(
             (path for path in (self.root / "state").glob("audit_*.jsonl") if path.name != "audit_ledger.jsonl"),
             key=lambda path: path.stat().st_mtime_ns,
         )
         lines = [line for path in logs for line in path.read_bytes().splitlines(keepends=True)]
-        found = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        return [record for record in found if event in (None, record["ev"])]
+        parsed = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [record for record in parsed if event in (None, record["ev"])]
 
     def metrics(self) -> dict[str, object]:
-        """What the newest metrics file says."""
+        """The content of the newest metrics file."""
         files = (self.root / "state").glob("metrics_*.json")
         return json.loads(max(files, key=lambda path: path.stat().st_mtime_ns).read_text())
 
@@ -133,7 +133,7 @@ class PipelineBench:
         return not self.exists("state") or os.listdir(self.root / "state") == ["audit_ledger.jsonl"]
 
     def leftovers(self) -> list[str]:
-        """Partials, checkpoints and scratch: what only a run that is going on, or a checkpoint, may have."""
+        """Partials, progress files and scratch files: only an active run or a checkpoint may have them."""
         everything = [path for path in self.root.rglob("*") if path.is_file() or path.is_symlink()]
         return sorted(
             str(path.relative_to(self.root))
@@ -144,18 +144,18 @@ class PipelineBench:
 
 def _has_mark(process: Path, mark: bytes) -> bool:
     try:
-        return mark in (process / "environ").read_bytes()  # of a zombie it is empty
+        return mark in (process / "environ").read_bytes()  # empty for a zombie
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
 
 
 def unstamped(text: str) -> str:
-    """What a run said on stderr, without the time of each message."""
+    """The stderr of a run, without the time of each message."""
     return STAMP.sub("", text)
 
 
 def wait_for(fact: Callable[[], object], what: str = "") -> object:
-    """Ask until `fact` is true, and return what it said; half a minute is failure."""
+    """Call `fact` until its result is true, and return that; fail after half a minute."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := fact()):
         assert time.monotonic() < deadline, f"did not come: {what or fact}"
@@ -164,14 +164,14 @@ def wait_for(fact: Callable[[], object], what: str = "") -> object:
 
 
 def lasting_directory(prefix: str) -> Path:
-    """Make a directory for what is built once: it is removed when this process ends."""
+    """Make a directory for what is built once; it is removed when this process ends."""
     directory = tempfile.TemporaryDirectory(prefix=prefix)
     atexit.register(directory.cleanup)
     return Path(directory.name)
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -179,45 +179,45 @@ def is_running(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Of all its threads: each has those that it started."""
-    found: list[int] = []
+    """The children of a process: of all its threads, because each has those that it started."""
+    pids: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended just now
-            found += map(int, (task / "children").read_text().split())
-    return sorted(found)
+            pids += map(int, (task / "children").read_text().split())
+    return sorted(pids)
 
 
 def descendants(pid: int) -> list[int]:
-    found, waiting = [], [pid]
+    pids, waiting = [], [pid]
     while waiting:
         try:
             below = children(waiting.pop())
         except (FileNotFoundError, ProcessLookupError):
             continue
-        found += below
+        pids += below
         waiting += below
-    return found
+    return pids
 
 
 def open_files(pid: int) -> list[str]:
-    """What its descriptors are of, in the order of their numbers; none of a process that is gone."""
-    found, place = [], f"/proc/{pid}/fd"
+    """The targets of a process's descriptors, in the order of their numbers; none if the process is gone."""
+    targets, place = [], f"/proc/{pid}/fd"
     with contextlib.suppress(FileNotFoundError):
         for number in sorted(os.listdir(place), key=int):
             with contextlib.suppress(FileNotFoundError):  # closed since it was listed
-                found.append(os.readlink(f"{place}/{number}"))
-    return found
+                targets.append(os.readlink(f"{place}/{number}"))
+    return targets
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        pass  # it was faster
+        pass  # it has ended already
 
 
 def kill_and_await(process: subprocess.Popen[str]) -> None:
-    """SIGKILL a run, and wait for the end of all that is below it: launcher and stages follow in their time."""
+    """SIGKILL a run, and wait until all processes below it, the launcher and the stages, have ended too."""
     below = descendants(process.pid)
     kill(process.pid)
     process.wait()

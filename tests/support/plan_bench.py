@@ -1,4 +1,4 @@
-"""A pipeline whose stages are declared complete without being run: what a plan then finds is decided by files alone."""
+"""A pipeline whose stages are declared complete without a run, so that files alone decide what a plan finds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PlanBench(PipelineBench):
-    """As its base, with sessions in this process."""
+    """A PipelineBench with sessions in this process."""
 
     def session(self, **options: object) -> Session:
         return Session(str(self.spec), Options(**options))  # type: ignore[arg-type]
@@ -32,15 +32,15 @@ class PlanBench(PipelineBench):
 
     def fingerprint(self, stage: str = "a", **options: object) -> Fingerprint:
         session = self.session(**options)
-        return session.new_examiner().examine(next(one for one in session.stages if one.name == stage))
+        return session.new_examiner().examine(next(each for each in session.stages if each.name == stage))
 
     def inputs(self, stage: str = "a", **options: object) -> dict[str, list[str]]:
-        """The paths that each input of a stage means."""
-        found = self.fingerprint(stage, **options).inputs
-        return {name: [file.path for file in files] for name, files in found.items()}
+        """The paths that each input of a stage stands for."""
+        resolved = self.fingerprint(stage, **options).inputs
+        return {name: [file.path for file in files] for name, files in resolved.items()}
 
     def complete(self, *names: str, **options: object) -> None:
-        """Do as if stages (default: all) had run now, writing `NAME was here` into each output."""
+        """Write outputs and markers as if stages (default: all) had run now and written `NAME was here`."""
         session = self.session(**options)
         spec = session.spec
         os.makedirs(spec.paths.temporary, exist_ok=True)

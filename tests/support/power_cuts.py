@@ -1,4 +1,4 @@
-"""What a power cut leaves, and that a run mends it. The instants are drawn, or all with OFFPIPE_SWEEP=all."""
+"""Power cuts at drawn instants (at all with OFFPIPE_SWEEP=all), and the check that a run repairs what they leave."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INSTANTS = 7
 
 
 class Loss:
-    """What of the steps that need not be durable is lost: the last ones of each file and each name, each for itself."""
+    """Draws which steps that need not be durable are lost: the last ones of each file and each name, independently."""
 
     def __init__(self, disk, until, seed):
         self._draw = random.Random(seed)
@@ -37,7 +37,7 @@ class Loss:
 
 
 def instants(disk, seed):
-    """Directly before and behind steps, the last ones among them."""
+    """Return after how many steps the power is cut: drawn numbers, and the number of all steps."""
     every = range(1, len(disk.steps) + 1)
     if ALL:
         return list(every)
@@ -45,9 +45,9 @@ def instants(disk, seed):
 
 
 def verified(bench):
-    """What `verify` finds: its exit code, and what is damaged or missing."""
-    found = verify(str(bench.spec), Options())
-    return found.exit_code, [f"{one.file}: {one.what}" for one in (*found.damage, *found.incomplete)]
+    """Return the exit code of `verify`, and what is damaged or missing."""
+    report = verify(str(bench.spec), Options())
+    return report.exit_code, [f"{fault.file}: {fault.what}" for fault in (*report.damage, *report.incomplete)]
 
 
 def assert_mended(bench, wanted, what):
@@ -61,7 +61,7 @@ def assert_mended(bench, wanted, what):
 
 
 def in_place(tree):
-    """The tree without what only a directory that was lost had a name for."""
+    """Remove from the tree the names of what is not in it, because only a lost directory had a name for it."""
     for directory in list(tree.directories):
         for name, number in list(tree.directories[directory].items()):
             if number not in tree.directories and number not in tree.files:

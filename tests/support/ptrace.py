@@ -40,7 +40,7 @@ def shorten(thread: int, length: int) -> None:
 
 
 def fail(thread: int, number: int) -> None:
-    """Let the call that a thread is about to make fail with an errno: a call of the number -1 is passed over."""
+    """Let the call that a thread is about to make fail with an errno: the kernel skips a call with the number -1."""
     machine = os.uname().machine
     result = {RESULT_REGISTER[machine]: -number}
     if machine == "x86_64":

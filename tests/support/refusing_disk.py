@@ -36,9 +36,9 @@ REMOVALS = ("unlink", "unlinkat", "rmdir")
 
 
 class Refusal(NamedTuple):
-    """The nth call of that name which a part of the run makes on a file of the workspace fails with an errno.
+    """One refused call: the nth `name` that `role`, a part of the run, makes on a file of the workspace fails.
 
-    `part` narrows it to paths that hold it.
+    `part`: only calls on paths that contain it count.
     """
 
     role: str
@@ -65,7 +65,7 @@ class RefusingDisk:
         """Return, per call of an undisturbed run, a refusal per errno. Its outputs are what all others must make."""
         place = self.place()
         traced = self.traced(place)
-        assert traced.code == 0, self.said()
+        assert traced.code == 0, self.output()
         self.wanted = place.outputs()
         self.leave(place)
         counts = Counter(call.name for call in traced.calls if _is_at(place, call, role))
@@ -76,10 +76,10 @@ class RefusingDisk:
         ]
 
     def faults(self, refusal: Refusal) -> list[str]:
-        """Return all that is not as it must be when the disk refuses that, and after the run that follows."""
+        """Return the faults of a run with this refusal, and of the run that follows."""
         place = self.place()
         traced = self.traced(place, refusal)
-        if not traced.struck:  # a launcher and a runner work side by side, so there may be a call or two less
+        if not traced.struck:  # launcher and runner work in parallel, so there may be a call or two less
             self.leave(place)
             return []
         call = traced.calls[traced.struck - 1]
@@ -87,24 +87,24 @@ class RefusingDisk:
         self.leave(place)
         return [f"{refusal} {call.path}: {fault}" for fault in faults]
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self._log.read_text("utf-8", "backslashreplace")
 
     def _faults_then(self, place: Place, refusal: Refusal, call: Call, traced: Traced) -> Iterator[str]:
-        said = self.said()
+        output = self.output()
         if traced.hung:
             yield "hangs"
-        if "Traceback" in said or "internal error" in said:
-            yield said
+        if "Traceback" in output or "internal error" in output:
+            yield output
         if refusal.role == "stage":
             yield from self._faults_of_stage(place, refusal, traced)
         elif not (traced.code == 0 and _is_forgiven(call)):
-            errors = re.findall(r"^error: .*$", said, re.MULTILINE)
-            if traced.code != 74 or [bool(re.fullmatch(_words(place, refusal), one)) for one in errors] != [True]:
-                yield f"exit {traced.code}: {said}"
+            errors = re.findall(r"^error: .*$", output, re.MULTILINE)
+            if traced.code != 74 or [bool(re.fullmatch(_words(place, refusal), line)) for line in errors] != [True]:
+                yield f"exit {traced.code}: {output}"
         if refusal.name in SYNCS:
-            again = [one for one in traced.calls[traced.struck :] if one.name in SYNCS and one.path == call.path]
-            yield from (f"synced again: {one}" for one in again)
+            again = [sync for sync in traced.calls[traced.struck :] if sync.name in SYNCS and sync.path == call.path]
+            yield from (f"synced again: {sync}" for sync in again)
         yield from place.faults_of_state()
         yield from place.faults_of_outputs(self.wanted)
         if refusal.name not in REMOVALS:
@@ -112,14 +112,14 @@ class RefusingDisk:
         yield from place.faults_of_verify(EXIT_OK, EXIT_PENDING)
 
     def _faults_of_stage(self, place: Place, refusal: Refusal, traced: Traced) -> Iterator[str]:
-        if traced.code != 1 or not re.search(r"^error: stage \w+: failed with exit 74$", self.said(), re.MULTILINE):
-            yield f"exit {traced.code}: {self.said()}"
+        if traced.code != 1 or not re.search(r"^error: stage \w+: failed with exit 74$", self.output(), re.MULTILINE):
+            yield f"exit {traced.code}: {self.output()}"
         logs = "".join(path.read_text() for path in sorted(place.state.glob("logs/*/*")))
         if "Traceback" in logs or not re.search(f"^{_words(place, refusal)}$", logs, re.MULTILINE):
             yield f"the stage says: {logs}"
 
     def faults_after(self, place: Place) -> Iterator[str]:
-        """Run again, undisturbed, and yield all that is not as it must be then."""
+        """Run again, undisturbed, and yield the faults."""
         done = self._run(place)
         if done.returncode:
             yield f"the next run fails with {done.returncode}: {done.stderr}"
@@ -131,7 +131,7 @@ class RefusingDisk:
         yield from place.faults_of_verify(EXIT_OK)
 
     def traced(self, place: Place, refusal: Refusal | None = None) -> Traced:
-        """Run, one stage at a time, with that call refused."""
+        """Run the pipeline, one stage at a time, with this refusal."""
         argv = [sys.executable, "-m", "runner", "run", self._spec, "--workspace", str(place.workspace), "-q", "-j1"]
         self._log.write_bytes(b"")
         if refusal is None:
@@ -163,10 +163,10 @@ def _is_at(place: Place, call: Call, role: str) -> bool:
 
 
 def _is_forgiven(call: Call) -> bool:
-    """Whether the run may succeed all the same.
+    """Whether the run may succeed although this call fails.
 
-    The digest cache, and the word in the lock file that its holder is gone, are of use and not needed; a directory may
-    be there already, and what cannot be removed in one way is tried in another.
+    It can do without the digest cache, and without the note in the lock file that its holder is gone. A directory may
+    exist already, and what cannot be removed in one way is removed in another.
     """
     return "/files." in call.path or call.path.endswith("/pipeline.lock") or call.name in ("mkdir", *REMOVALS)
 

@@ -1,4 +1,4 @@
-"""Reads a report with html5lib, which knows nothing of what wrote it, and strictly: a fault of the HTML is an error."""
+"""Reads a report with html5lib, independently of its writer, and strictly: a fault of the HTML is an error."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ReportPage:
 
     def row(self, id_: str, name: str) -> list[str]:
         """The row of a table whose first cell is `name`."""
-        (found,) = [row for row in self.rows(id_) if row[0] == name]
-        return found
+        (match,) = [row for row in self.rows(id_) if row[0] == name]
+        return match
 
     def references(self) -> Iterator[str]:
-        """What makes a browser fetch something, or run it: elements, attributes, and `url()` or `@import` of styles."""
+        """What makes a browser fetch or run something: elements, attributes, and `url()` or `@import` in styles."""
         for element in self.root.iter():
             if not isinstance(element.tag, str):
                 continue

@@ -1,4 +1,4 @@
-"""Makes the pictures in docs/report.md anew: `.venv/bin/python tests/support/report_pictures.py`; needs Chromium."""
+"""Remakes the pictures in docs/report.md: `.venv/bin/python tests/support/report_pictures.py`; needs Chromium."""
 
 from __future__ import annotations
 

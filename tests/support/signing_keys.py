@@ -1,4 +1,4 @@
-"""Ed25519 keys in files, as `openssl` makes them, or where that is missing `cryptography`."""
+"""Ed25519 keys in files, made by `openssl`, or by `cryptography` where that is missing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class KeyPair(NamedTuple):
 
     @property
     def words(self) -> tuple[str, str]:
-        """The option of `verify`."""
+        """The option of `verify` for this public key."""
         return ("--public-key", str(self.public))
 
 
@@ -51,7 +51,7 @@ def openssl(*words: object) -> str:
 
 
 def shell_blocks(page: str) -> list[str]:
-    """The shell commands that a page of the docs prints."""
+    """The shell commands that a page of the docs shows."""
     return re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""A project with specs in it, and pytest run on them: for tests of collection and of the plain checks."""
+"""A project with specs on which pytest runs: for tests of collection and of the plain checks."""
 
 import json
 import textwrap
@@ -15,11 +15,11 @@ SORT = {
     "inputs": {"text": "out/copy.txt"}, "outputs": {"text": "out/sorted.txt"},
 }  # fmt: skip
 PLAIN = ("run", "outputs")
-LEFT_OUT = ("-p", "no:randomly", "-p", "no:hypothesispytest")  # order matters here, and loading takes longest
+LEFT_OUT = ("-p", "no:randomly", "-p", "no:hypothesispytest")  # order matters here, and these load slowest
 
 
 class SpecProject:
-    """A directory with an input and specs; `pytest` runs in it, in this process unless told otherwise."""
+    """A directory with an input and specs, in which pytest runs."""
 
     def __init__(self, pytester):
         self.pytester = pytester
@@ -37,12 +37,12 @@ class SpecProject:
         return path
 
     def spec(self, *stages, to="it.json", **fields):
-        """Write a spec of these stages, by default of one that copies and one that sorts."""
+        """Write a spec of these stages; by default, one copies and one sorts."""
         content = {"specVersion": 1, "name": "it", "stages": list(stages or (COPY, SORT)), **fields}
         return self.write(to, json.dumps(content, indent=1))
 
     def shell(self, script, name="work", inputs=None, outputs=None, **fields):
-        """Return a stage that is a script of sh; $i and $o are an input and an output called text."""
+        """Return a stage that runs a script of sh; $i and $o are the input and the output called text."""
         text = f"i=$PIPELINE_INPUT_TEXT o=$PIPELINE_OUTPUT_TEXT\n{textwrap.dedent(script)}"
         self.write(f"{name}.sh", text)
         made = {"name": name, "command": ["sh", "-e", f"{name}.sh"], **fields}
@@ -53,12 +53,12 @@ class SpecProject:
         self.write("pytest.ini", f"[pytest]\n{textwrap.dedent(text)}")
 
     def pytest(self, *arguments, checks=True):
-        """Run pytest in this process; `checks` are those of self.checks, else what the arguments say."""
+        """Run pytest in this process, with self.checks if `checks`, else with what the arguments say."""
         given = ["--offpipe-checks", self.checks] if checks else []
         return self.pytester.runpytest_inprocess(*LEFT_OUT, *given, *map(str, arguments))
 
     def pytest_process(self, *arguments, timeout=120, checks=True):
-        """Run pytest in a process of its own; it is killed, and the test fails, when it takes too long."""
+        """Run pytest in its own process; after `timeout` seconds it is killed, and the test fails."""
         given = ["--offpipe-checks", self.checks] if checks else []
         return self.pytester.runpytest_subprocess(*LEFT_OUT, *given, *map(str, arguments), timeout=timeout)
 

@@ -1,4 +1,4 @@
-"""Runs a stage program by hand, and does between two attempts what the runner does with partials and progress."""
+"""Runs a stage program without the runner; between attempts it treats partials and progress as the runner does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class StageBench:
-    """One stage in `folder`: `inputs` are written at once, each attempt gets partials of its own."""
+    """One stage in `folder`: `inputs` are written at once, and each attempt gets its own partials."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class StageBench:
         self.attempt = 0
         self.outputs = tuple(outputs)
         self.progress = folder / "progress_stage.json"
-        self.told: dict[str, object] = {
+        self.stage_fields: dict[str, object] = {
             "v": 1,
             "name": "stage",
             "runId": "run",
@@ -46,7 +46,7 @@ class StageBench:
         }
 
     def begin_attempt(self) -> dict[str, object]:
-        """The next attempt's stage file: kept partials are cut and renamed, all others are gone."""
+        """Write and return the next attempt's stage file. Kept partials are cut and renamed, all others removed."""
         kept = self._kept_lengths()
         for name in self.outputs:
             partial = self.partial(name)
@@ -61,12 +61,12 @@ class StageBench:
         scratch = self.folder / f"scratch.{self.attempt}"
         scratch.mkdir()
         paths = {name: str(self.partial(name)) for name in self.outputs}
-        told = self.told | {"attempt": self.attempt, "outputs": paths, "scratch": str(scratch)}
-        self.stage_file.write_text(json.dumps(told))
-        return told
+        fields = self.stage_fields | {"attempt": self.attempt, "outputs": paths, "scratch": str(scratch)}
+        self.stage_file.write_text(json.dumps(fields))
+        return fields
 
     def run(self, program: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        """One attempt of `program` in a process of its own."""
+        """Run one attempt of `program` in its own process."""
         self.begin_attempt()
         return subprocess.run(
             [sys.executable, program], env=self.environment(**environment), capture_output=True, text=True, check=False
@@ -91,9 +91,9 @@ class StageBench:
 
     def _kept_lengths(self) -> dict[str, int]:
         try:
-            said = json.loads(self.progress.read_bytes())
-            lengths = {name: entry["length"] for name, entry in said["outputs"].items()}
-            fits = said["key"] == self.told["key"]
+            reported = json.loads(self.progress.read_bytes())
+            lengths = {name: entry["length"] for name, entry in reported["outputs"].items()}
+            fits = reported["key"] == self.stage_fields["key"]
             fits = fits and all(self.partial(name).stat().st_size >= length for name, length in lengths.items())
         except (OSError, ValueError, KeyError, TypeError):
             return {}

@@ -114,7 +114,7 @@ def dotted(node: ast.AST) -> str:
 
 
 def writes(tree: ast.AST, module: str) -> Iterator[str]:
-    """Calls that change a disk; opening counts unless its mode is written there and reads."""
+    """Calls that change a disk; opening counts unless the mode is a constant that only reads."""
     for node in nodes(tree):
         if isinstance(node, ast.Attribute) and node.attr in WRITING_FLAGS and dotted(node.value) == "os":
             yield f"{node.lineno}: os.{node.attr}"
@@ -198,7 +198,7 @@ def long_functions(
 
 
 def machine_paths(text: str, places: Iterable[str]) -> Iterator[str]:
-    """Lines that name one of `places`, directories of the machine that something was written on."""
+    """Lines that name one of `places`, directories of the machine on which `text` was written."""
     named = [place for place in places if place in text]
     for number, line in enumerate(text.splitlines() if named else (), 1):
         yield from (

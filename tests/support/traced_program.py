@@ -1,6 +1,6 @@
-"""The process that becomes a traced program: it asks the kernel to stop it, and what it starts, at some calls only.
+"""The process that becomes a traced program: the kernel stops it, and what it starts, at some calls only.
 
-Run by call_tracer as a file of its own, so it imports nothing of ours. Numbers: linux/filter.h, linux/seccomp.h, and
+call_tracer runs this file by its path, so it imports nothing of ours. Numbers: linux/filter.h, linux/seccomp.h, and
 the tables of system calls.
 """
 

@@ -1,4 +1,4 @@
-"""Equal values have equal bytes, and different values different ones."""
+"""Equal values have equal canonical bytes, and different values have different ones."""
 
 import json
 import os
@@ -24,11 +24,11 @@ def test_an_object_made_from_its_parts_has_the_same_bytes(value):
     assert spelled({name: canonical(part) for name, part in value.items()}) == canonical(value)
 
 
-def test_the_order_of_keys_is_no_difference():
+def test_the_order_of_keys_does_not_matter():
     assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
 
 
-def test_numbers_texts_and_truths_are_kept_apart():
+def test_numbers_strings_and_booleans_are_kept_apart():
     values = [1, 1.0, "1", True, None, "None", [1], {"1": 1}, 0, -0.0, 0.0, False, ""]
     assert len({canonical(value) for value in values}) == len(values)
 
@@ -95,9 +95,11 @@ def test_a_time_stamp_has_microseconds_and_is_never_in_the_future(monkeypatch, n
     assert stamp() == stamp() == expected
 
 
-def test_the_time_goes_on_within_a_second_and_beyond_it():
+def test_time_stamps_never_go_back():
     times = [stamp() for _ in range(1000)]
-    assert times == sorted(times) and all(re.fullmatch(r"\d{4}(-\d\d){2}T\d\d(:\d\d){2}\.\d{6}Z", one) for one in times)
+    assert times == sorted(times) and all(
+        re.fullmatch(r"\d{4}(-\d\d){2}T\d\d(:\d\d){2}\.\d{6}Z", text) for text in times
+    )
 
 
 def test_json_that_is_cut_anywhere_is_a_value_error_even_before_json_is_loaded():

@@ -24,7 +24,7 @@ RUN = r"\d{8}T\d{6}Z-[0-9a-f]{4}"
 
 
 class Pipeline:
-    """A directory with a spec: `sort`, then `count`, which fails on request; `flaky` is tried twice."""
+    """A directory with a spec: `sort`, then `count`, which fails if its parameter `fail` is true."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -56,7 +56,7 @@ def pipeline(tmp_path):
 # ---- run -------------------------------------------------------------------------------------------------------------
 
 
-def test_run_tells_events_on_stderr_and_a_summary_on_stdout(pipeline) -> None:
+def test_run_writes_events_to_stderr_and_a_summary_to_stdout(pipeline) -> None:
     shown = pipeline("run")
     assert shown.returncode == 0
     assert re.fullmatch(rf"demo: 2 succeeded in [\d.]+ s \(run {RUN}\)\n{GUARD}{HEAD}", shown.stdout)
@@ -113,7 +113,7 @@ def test_stages_that_were_not_started_are_named_with_the_option_that_starts_them
     assert "blocked by what failed: count\n" in shown.stderr and "not started" not in shown.stderr
 
 
-def test_a_code_that_may_be_tried_again_says_so_where_no_retry_is_declared(pipeline) -> None:
+def test_a_retryable_exit_code_gets_a_hint_if_no_retry_is_declared(pipeline) -> None:
     pipeline.stages = [{"name": "flaky", "command": ["sh", "-c", "exit 75"], "outputs": {"o": "o"}}]
     pipeline.write()
     shown = pipeline("run").stderr
@@ -122,8 +122,8 @@ def test_a_code_that_may_be_tried_again_says_so_where_no_retry_is_declared(pipel
     assert pipeline("log", "flaky", "--attempt", "1").stderr.endswith("/flaky.1.log is empty\n")
     assert "stage flaky: has no attempt 2 on record\n" in pipeline("log", "flaky", "--attempt", "2").stderr
     assert "no stage given" in pipeline("log", "--attempt", "1").stderr
-    told = pipeline("log", "flaky")
-    assert re.fullmatch(r"note: .*/flaky\.1\.log is empty\n", told.stderr) and told.stdout == "", told.stderr
+    log = pipeline("log", "flaky")
+    assert re.fullmatch(r"note: .*/flaky\.1\.log is empty\n", log.stderr) and log.stdout == "", log.stderr
     pipeline.stages[0]["retry"] = {"attempts": 2, "delaySeconds": 0}
     pipeline.write()
     assert "retryable" not in pipeline("run").stderr
@@ -144,12 +144,12 @@ def test_a_retry_is_reported_with_its_delay(pipeline) -> None:
 
 def test_json_is_one_object_with_everything(pipeline) -> None:
     shown = pipeline("run", "--json")
-    said = json.loads(shown.stdout)
-    assert set(said) == {
+    result = json.loads(shown.stdout)
+    assert set(result) == {
         "run", "status", "exitCode", "pipeline", "seconds", "ledgerHead", "isolation", "stages", "warnings",
     }  # fmt: skip
-    assert (said["status"], said["exitCode"], said["pipeline"]) == ("succeeded", 0, "demo")
-    sort = said["stages"]["sort"]
+    assert (result["status"], result["exitCode"], result["pipeline"]) == ("succeeded", 0, "demo")
+    sort = result["stages"]["sort"]
     assert (sort["status"], sort["error"], sort["attempts"][0]["exit"]) == ("succeeded", None, 0)
     assert sort["outputs"]["o"]["path"] == "out/sorted.txt" and sort["outputs"]["o"]["size"] == 4
     assert Path(sort["log"]).is_file()
@@ -170,7 +170,7 @@ def test_records_the_command_line(pipeline) -> None:
     assert json.loads(log[0])["data"]["argv"] == ["offpipe", "run", "p.json", "--json", "-j1"]
 
 
-# ---- looking ---------------------------------------------------------------------------------------------------------
+# ---- plan, explain, status, log --------------------------------------------------------------------------------------
 
 
 def test_plan_prints_a_line_a_stage_and_writes_nothing(pipeline) -> None:
@@ -196,10 +196,10 @@ def test_plan_names_a_missing_input_and_ends_with_5(pipeline) -> None:
 
 def test_plan_as_json(pipeline) -> None:
     pipeline("run")
-    said = json.loads(pipeline("plan", "--json", "--param", "count.fail=true").stdout)
+    plan = json.loads(pipeline("plan", "--json", "--param", "count.fail=true").stdout)
     reason = {"component": "params", "what": "fail", "old": False, "new": True}
-    assert said["stages"][1] == {"stage": "count", "decision": "run", "reasons": [reason]}
-    assert (said["pipeline"], said["stages"][0]["decision"], said["faults"]) == ("demo", "skip", [])
+    assert plan["stages"][1] == {"stage": "count", "decision": "run", "reasons": [reason]}
+    assert (plan["pipeline"], plan["stages"][0]["decision"], plan["faults"]) == ("demo", "skip", [])
 
 
 def test_explain_shows_each_change_in_full_and_the_marker(pipeline) -> None:
@@ -244,9 +244,13 @@ def test_status_shows_checkpoints_and_undeclared_outputs(pipeline) -> None:
     pipeline.write()
     shown = pipeline("status").stdout
     assert "\ncount  incomplete, 1,200,000 lines\n" in shown
-    said = json.loads(pipeline("status", "--json").stdout)
-    assert said["incomplete"] == [{"stage": "count", "lineOffset": 1_200_000, "byteOffset": None, "fits": None}]
-    assert (said["pending"], said["undeclared"], said["lastRun"]["status"]) == (True, ["out/sorted.txt"], "succeeded")
+    status = json.loads(pipeline("status", "--json").stdout)
+    assert status["incomplete"] == [{"stage": "count", "lineOffset": 1_200_000, "byteOffset": None, "fits": None}]
+    assert (status["pending"], status["undeclared"], status["lastRun"]["status"]) == (
+        True,
+        ["out/sorted.txt"],
+        "succeeded",
+    )
 
 
 def test_log_prints_the_newest_log_byte_for_byte(pipeline) -> None:
@@ -319,7 +323,7 @@ def test_clean_removes_outputs_and_state_only(pipeline) -> None:
 
 
 @pytest.mark.full
-def test_a_workspace_takes_all_that_is_written(pipeline) -> None:
+def test_everything_is_written_below_the_workspace(pipeline) -> None:
     for words in (["run"], ["status", "--exit-code"], ["explain", "count"], ["log", "count"], ["clean"]):
         assert pipeline(*words, "--workspace", "elsewhere").returncode == 0
     assert sorted(path.name for path in pipeline.directory.iterdir()) == ["elsewhere", "in.txt", "p.json"]
@@ -379,7 +383,7 @@ def test_the_hint_for_an_unknown_stage_is_the_most_similar_name(spec) -> None:
     )
 
 
-def test_the_names_that_are_known_come_in_the_order_of_the_spec(tmp_path) -> None:
+def test_known_stages_are_listed_in_the_order_of_the_spec(tmp_path) -> None:
     names = ["e", "b", "h", "a", "g", "c", "f", "d"]  # in a set, their order would change from process to process
     stages = [{"name": name, "command": ["true"], "outputs": {"o": f"o/{name}"}} for name in names]
     (tmp_path / "p.json").write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))

@@ -1,4 +1,4 @@
-"""The edge of the program: what every invocation promises, whatever the verb."""
+"""What every invocation promises, whatever the verb."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_version_and_help_load_nothing_that_runs_pipelines() -> None:
         assert not {"runner.engine", "runner.spec", "runner.plan", "rich", "pluggy", "filelock"} & loaded
 
 
-def test_version_loads_no_parser_of_options() -> None:
+def test_version_loads_no_option_parser() -> None:
     program = (
         "import sys; from runner.__main__ import main; before = set(sys.modules);"
         "code = main(); print(*sorted(set(sys.modules) - before), sep='\\n', file=sys.stderr); sys.exit(code)"
@@ -106,7 +106,7 @@ def test_closed_stdout_of_a_read_verb_is_an_error_that_names_it(spec) -> None:
 
 
 @pytest.mark.parametrize("words", [["graph"], ["--help"], ["plan", "--json"]])
-def test_a_reader_that_has_enough_ends_it_quietly(words, tmp_path) -> None:
+def test_a_pipe_closed_by_its_reader_ends_the_program_quietly(words, tmp_path) -> None:
     stages = [{"name": f"s{n}", "command": ["true"], "outputs": {"o": f"out/{n}"}} for n in range(1000)]
     spec = tmp_path / "p.json"
     spec.write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
@@ -139,7 +139,7 @@ def test_a_bug_asks_for_a_report_and_shows_its_traceback_only_with_verbose() -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         ("KeyboardInterrupt", 130, "error: interrupted\n"),
         ("OSError(28, 'full', 'some/file')", 74, "error: some/file: cannot go on: ENOSPC (full)\n"),
@@ -152,17 +152,17 @@ def test_a_bug_asks_for_a_report_and_shows_its_traceback_only_with_verbose() -> 
         ("RecursionError('deep')", 70, "error: internal error: RecursionError: deep\n"),
     ],
 )
-def test_every_exception_becomes_a_message(error, code, said) -> None:
+def test_every_exception_becomes_a_message(error, code, message) -> None:
     shown = python(RAISING.format(error=error), "validate", "x.json")
-    assert shown.returncode == code and shown.stderr.startswith(said) and "Traceback" not in shown.stderr
+    assert shown.returncode == code and shown.stderr.startswith(message) and "Traceback" not in shown.stderr
 
 
 def test_errors_are_json_with_the_option_json(tmp_path) -> None:
     for words in (["run", tmp_path / "no.json", "--json"], ["run", "x", "--json", "--nonsense"]):
         shown = offpipe(*words)
-        said = json.loads(shown.stdout)
-        assert (shown.returncode, said["status"], said["exitCode"]) == (2, "error", 2)
-        assert set(said["errors"][0]) == {"where", "what", "hint"} and "error: " in shown.stderr
+        result = json.loads(shown.stdout)
+        assert (shown.returncode, result["status"], result["exitCode"]) == (2, "error", 2)
+        assert set(result["errors"][0]) == {"where", "what", "hint"} and "error: " in shown.stderr
 
 
 def test_names_in_errors_cannot_play_with_the_terminal(tmp_path) -> None:

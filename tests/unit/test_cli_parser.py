@@ -1,4 +1,4 @@
-"""From the words of the command line to a verb, its spec and its options."""
+"""How a command line is parsed into a verb, its spec and its options."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_nothing_at_all_is_a_usage_error() -> None:
     assert shown.returncode == 2 and shown.stderr.startswith("error: no spec given\nhint: ") and shown.stdout == ""
 
 
-def test_a_mistyped_verb_is_recognised_where_no_such_file_is(spec) -> None:
+def test_a_mistyped_verb_gets_a_hint_if_no_such_file_exists(spec) -> None:
     shown = offpipe("pln", spec)
     assert shown.returncode == 2
     assert shown.stderr == 'error: pln: no such spec file, and no verb\nhint: did you mean "plan"?\n'
@@ -102,7 +102,7 @@ def test_the_hint_for_seconds_after_a_space_is_wait_with_equals(words, spec) -> 
     )
 
 
-def test_only_behind_wait_and_only_a_number(spec) -> None:
+def test_only_a_number_after_wait_gets_the_hint(spec) -> None:
     assert 'no stage named "3"' in offpipe(str(spec), "3", "--wait").stderr
     assert 'no stage named "x"' in offpipe(str(spec), "--wait", "x").stderr
     assert "no option --wait" in offpipe("plan", str(spec), "--wait", "x").stderr
@@ -163,7 +163,7 @@ def test_run_ids_that_could_not_be_file_names_are_refused(run_id, spec) -> None:
 @pytest.mark.full_after(2)
 @pytest.mark.parametrize("words", [("run", "--run-id"), ("log", "--run")])
 @pytest.mark.parametrize("run_id", ["Ledger", "ledger"])
-def test_no_run_is_called_like_the_list_of_all_runs(words, run_id, spec) -> None:
+def test_ledger_is_refused_as_a_run_id(words, run_id, spec) -> None:
     offpipe("run", spec)
     verb, option = words
     shown = offpipe(verb, spec, option, run_id)
@@ -215,14 +215,14 @@ def test_an_option_of_another_verb_is_refused_with_the_verbs_that_have_it(spec) 
         (["--on-failure", "tell"], {"on_failure": "tell"}),
     ],
 )
-def test_options_that_say_nothing_to_a_run_without_work_are_plain(words, given, spec) -> None:
+def test_options_that_do_not_matter_without_work_are_plain(words, given, spec) -> None:
     for line in ([*words, str(spec)], ["run", str(spec), *words]):
         arguments = parse(line)
         assert arguments.is_plain and arguments.given == given
 
 
 @pytest.mark.parametrize("words", [["stage"], ["-n"], ["--json"], ["-v"], ["-f"], ["--wait"], ["--param", "a.b=1"]])
-def test_all_else_is_not_plain(words, spec) -> None:
+def test_other_options_verbs_and_named_stages_are_not_plain(words, spec) -> None:
     assert not parse([str(spec), *words]).is_plain
     assert not parse(["plan", str(spec)]).is_plain
 

@@ -70,10 +70,10 @@ def test_a_link_that_a_stage_made_is_not_followed(tmp_path):
     assert shared.differing({str(link): itself}, [str(link)]) == ""
 
 
-def test_versions_name_what_has_to_be_the_same():
-    found = shared.versions(["pluggy", "no-such-distribution"])
-    assert found[1] == f"Python {sys.version.split()[0]}" and found[2].endswith(sys.prefix)
-    assert found[-1] == "no-such-distribution (not installed)"
+def test_versions_name_everything_that_must_be_the_same():
+    lines = shared.versions(["pluggy", "no-such-distribution"])
+    assert lines[1] == f"Python {sys.version.split()[0]}" and lines[2].endswith(sys.prefix)
+    assert lines[-1] == "no-such-distribution (not installed)"
     code = "from runner.cluster import shared; print(shared.versions([])[3])"
-    said = subprocess.run([sys.executable, "-c", code], umask=0o027, capture_output=True, text=True, check=True).stdout
-    assert said == "umask 0027\n"
+    line = subprocess.run([sys.executable, "-c", code], umask=0o027, capture_output=True, text=True, check=True).stdout
+    assert line == "umask 0027\n"

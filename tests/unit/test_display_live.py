@@ -1,4 +1,4 @@
-"""The live display: how far a running stage has come, and the rows on pseudo-terminals."""
+"""The live display: the progress of a running stage, and the rows on a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GATE = "head -c 700000 /dev/zero >$PIPELINE_OUTPUT_O; echo half >gate; read line
 
 @pytest.fixture
 def spec(tmp_path):
-    """A stage that writes something, says that it did, and goes on when it is told to."""
+    """A spec whose stage writes 700 kB, then `half` to the FIFO `gate`, and waits for a line from there."""
     os.mkfifo(tmp_path / "gate")
     (tmp_path / "in.bin").write_bytes(bytes(2_000_000))
     command = {"command": ["sh", "-c", GATE], "inputs": {"i": "in.bin"}, "outputs": {"o": "out.bin"}}
@@ -35,7 +35,7 @@ def spec(tmp_path):
 
 
 class OnTerminal:
-    """A run whose stderr is a pseudo-terminal of so many columns."""
+    """A run whose stderr is a pseudo-terminal with `columns` columns."""
 
     def __init__(self, spec, columns=100, **environment) -> None:
         self.gate = spec.parent / "gate"
@@ -46,12 +46,12 @@ class OnTerminal:
             env={**ENVIRONMENT, "TERM": "xterm-256color", **environment}, cwd=ROOT, text=True,
         )  # fmt: skip
         os.close(slave)
-        self.seen = ""
+        self.output = ""
 
     def read_until(self, pattern) -> str:
-        while not re.search(pattern, self.seen):
-            self.seen += os.read(self.master, 1 << 16).decode()
-        return self.seen
+        while not re.search(pattern, self.output):
+            self.output += os.read(self.master, 1 << 16).decode()
+        return self.output
 
     def await_half(self) -> None:
         assert self.gate.read_text() == "half\n"
@@ -69,11 +69,11 @@ def test_rows_show_bytes_done_of_the_inputs_and_go_away(spec) -> None:
     terminal.await_half()
     row = r"gated +[\d.]+ s  700 kB of 2\.0 MB  [\d.]+ [kM]B/s"
     terminal.read_until(row)
-    assert re.search(r"demo +[\d.]+ s  0 of 1 done", terminal.seen)
+    assert re.search(r"demo +[\d.]+ s  0 of 1 done", terminal.output)
     summary = terminal.go_on()
     terminal.read_until(r"gated: succeeded in [\d.]+ s")
     assert summary.startswith("demo: 1 succeeded in ")
-    assert "gated: started" not in terminal.seen
+    assert "gated: started" not in terminal.output
     os.close(terminal.master)
 
 
@@ -83,9 +83,9 @@ def test_rows_are_cut_at_the_width_of_a_narrow_terminal(spec) -> None:
     terminal.read_until(r"gated +[\d.]+ s  700 kB")
     terminal.go_on()
     terminal.read_until("succeeded")
-    drawn = re.split(r"\r\n|\r|\n|\x1b\[[\d;?]*[A-Za-z]", terminal.seen)
+    drawn = re.split(r"\r\n|\r|\n|\x1b\[[\d;?]*[A-Za-z]", terminal.output)
     assert [line for line in drawn if len(line) > 30 and not line.startswith("demo: run")] == []
-    assert not re.search(r"\x1b\[[\d;]*3\dm", terminal.seen)
+    assert not re.search(r"\x1b\[[\d;]*3\dm", terminal.output)
     os.close(terminal.master)
 
 
@@ -96,7 +96,7 @@ def test_a_terminal_without_a_movable_cursor_gets_plain_lines(term, spec) -> Non
     terminal.read_until(r"gated: started\r\n")
     terminal.go_on()
     terminal.read_until(r"gated: succeeded in [\d.]+ s\r\n")
-    assert "\x1b" not in terminal.seen
+    assert "\x1b" not in terminal.output
     os.close(terminal.master)
 
 

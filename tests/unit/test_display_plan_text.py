@@ -1,4 +1,4 @@
-"""Reasons, and the values in them, in words."""
+"""How reasons and the values in them are worded."""
 
 from __future__ import annotations
 

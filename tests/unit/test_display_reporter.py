@@ -1,4 +1,4 @@
-"""Reports of a run, also on a terminal that breaks."""
+"""Reports of a run, even if the live display fails."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_if_rich_fails_plain_lines_remain(monkeypatch, capsys) -> None:
 def test_reports_the_holder_of_the_lock_while_waiting(capsys) -> None:
     holder = {"pid": 12, "host": "here", "run": "r", "since": "2026-01-01T00:00:00Z"}
     Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=False).waiting(holder)
-    told = "waiting for the lock held by pid 12 on here, run r, since 2026-01-01T00:00:00Z\n"
-    assert unstamped(capsys.readouterr().err) == told
+    expected = "waiting for the lock held by pid 12 on here, run r, since 2026-01-01T00:00:00Z\n"
+    assert unstamped(capsys.readouterr().err) == expected
 
 
 def test_hashing_is_shown_once_it_takes_long(capsys) -> None:

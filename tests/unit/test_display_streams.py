@@ -1,4 +1,4 @@
-"""Writing that never raises."""
+"""Writing to a stream never raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The independent checker of docs/audit.md: it runs as printed, on real state, and finds what it says it finds."""
+"""The independent checker in docs/audit.md runs as printed, on real state, and finds what the page says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from audit_bench import LEDGER, State, tell_story
+from audit_bench import LEDGER, State, make_runs
 from pipeline_bench import ROOT, PipelineBench, shell
 from signing_keys import make_keys, run_shell, shell_blocks
 from suites import full_but
@@ -19,8 +19,8 @@ from runner.canonical import KEY_VARIABLE
 KEY = b"k" * 40
 
 
-@pytest.fixture(scope="module", params=full_but(["plain", "keyed", "signed"], ["keyed"]))
-def told(request, tmp_path_factory):
+@pytest.fixture(scope="module", params=ONE_KEYED)
+def recorded(request, tmp_path_factory):
     base = tmp_path_factory.mktemp("docs")
     (base / "key").write_bytes(KEY)
     (base / "work").mkdir()
@@ -30,14 +30,14 @@ def told(request, tmp_path_factory):
             patch.setenv(KEY_VARIABLE, str(base / "key"))
         if request.param == "signed":
             patch.setenv(*make_keys(base, "sign").env.popitem())
-        tell_story(bench)
+        make_runs(bench)
     bench.close()
     return base, request.param == "keyed"
 
 
 @pytest.fixture
-def check(told, tmp_path):
-    base, keyed = told
+def check(recorded, tmp_path):
+    base, keyed = recorded
     program = re.search(r"```python\n(.*?)```", (ROOT / "docs/audit.md").read_text(), re.DOTALL)[1]
     (tmp_path / "check.py").write_text(program)
     assert len([line for line in program.splitlines() if line.strip()]) <= 27
@@ -52,7 +52,7 @@ def check(told, tmp_path):
     return state, run
 
 
-def test_it_finds_nothing_where_nothing_was_changed(check):
+def test_the_checker_finds_nothing_in_unchanged_state(check):
     state, run = check
     done = run()
     assert (done.stdout, done.stderr) == (f"intact, head {state.records(LEDGER)[-1]['hash']}\n", "")
@@ -60,7 +60,7 @@ def test_it_finds_nothing_where_nothing_was_changed(check):
 
 @pytest.mark.full_after(2)
 @pytest.mark.parametrize("name", [LEDGER, *(f"audit_{run}.jsonl" for run in ("first", "resumed", "idle1"))])
-def test_it_finds_what_was_changed_cut_or_rewritten(check, name):
+def test_the_checker_finds_what_was_changed_cut_or_rewritten(check, name):
     state, run = check
     whole = state.file(name).read_bytes()
     for changed in (
@@ -76,9 +76,9 @@ def test_it_finds_what_was_changed_cut_or_rewritten(check, name):
         assert run().returncode == 1
 
 
-def test_it_needs_the_key_of_what_is_keyed(check, told):
+def test_the_checker_needs_the_key_of_a_keyed_log(check, recorded):
     _, run = check
-    if told[1]:
+    if recorded[1]:
         done = run(with_key=False)
         assert (done.returncode, done.stdout) == (1, "")
         assert re.fullmatch(
@@ -87,7 +87,7 @@ def test_it_needs_the_key_of_what_is_keyed(check, told):
 
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
-def test_its_recipes_show_every_network_attempt_and_the_digest_of_the_effective_spec(tmp_path):
+def test_the_recipes_show_every_network_attempt_and_the_digest_of_the_effective_spec(tmp_path):
     bench = PipelineBench(tmp_path)
     call = f"{sys.executable} -c 'import socket; socket.create_connection((\"127.0.0.1\", 9))'"
     make = "echo ü > $PIPELINE_OUTPUT_OUT"

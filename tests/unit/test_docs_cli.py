@@ -1,4 +1,4 @@
-"""docs/cli.md names every verb and every option, with the verbs that have it, and none that is not there."""
+"""docs/cli.md lists exactly the verbs and options that exist, each option with the verbs that have it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPTIONS = [row for row in ROWS if len(row) == 4]
 
 
 def documented(verb: str) -> set[str]:
-    """The option strings of the rows that name a verb."""
+    """Return the option strings of the rows that name a verb."""
     everywhere = "all with a spec" if "SPEC" in VERBS[verb][0] else verb
     rows = [row for row in OPTIONS if verb in row[1].split(", ") or row[1] in (everywhere, "all")]
     return {word for row in rows for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row[0])}
@@ -31,7 +31,7 @@ def test_the_options_of_a_verb_are_those_that_are_documented(verb: str) -> None:
     }
 
 
-def test_no_row_is_of_a_verb_that_is_not_there() -> None:
+def test_rows_name_only_verbs_that_exist() -> None:
     assert {verb for row in OPTIONS for verb in row[1].split(", ")} <= {*VERBS, "all with a spec", "all"}
 
 

@@ -1,4 +1,4 @@
-"""docs/plugins.md: its table has the hooks that are there, and its example does what it says."""
+"""docs/plugins.md: its table lists every hook, and its example does what the page says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_table_has_every_hook_with_its_arguments() -> None:
 
 
 @pytest.mark.full
-def test_the_example_tells_of_a_run_that_failed(tmp_path) -> None:
+def test_the_example_reports_failed_runs(tmp_path) -> None:
     site, home, source = tmp_path / "site", tmp_path / "home", tmp_path / "source"
     home.mkdir()
     source.mkdir()

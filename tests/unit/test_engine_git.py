@@ -1,4 +1,4 @@
-"""The commit of a checkout is what git says it is, in every layout; where git would complain there is none."""
+"""`commit_of` agrees with git in every layout of a checkout, and returns None where git would fail."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_worktrees_and_submodules(checkout, tmp_path):
     assert commit_of(str(outer)) != commit(outer) == commit_of(str(outer))
 
 
-def test_hashes_of_another_kind(tmp_path):
+def test_a_sha256_repository_has_a_commit_too(tmp_path):
     git(tmp_path, "init", "-q", "--object-format=sha256")
     assert len(commit(tmp_path)) == 64
     assert commit_of(str(tmp_path)) == git(tmp_path, "rev-parse", "HEAD")
@@ -116,13 +116,13 @@ def test_a_broken_checkout_has_no_commit(checkout, fault):
     assert commit_of(str(checkout)) is None
 
 
-def test_with_ten_thousand_references_it_takes_about_as_long_as_reading_them(checkout):
+def test_a_lookup_among_ten_thousand_references_takes_about_as_long_as_reading_them(checkout):
     first = commit(checkout)
     packed = checkout / ".git/packed-refs"
     lines = "".join(f"{first} refs/tags/v{number:05}\n" for number in range(10_000))
     packed.write_text(f"# pack-refs with: peeled fully-peeled sorted \n{lines}")
     git(checkout, "pack-refs", "--all")
     assert commit_of(str(checkout)) == first
-    asked = timeit.repeat(lambda: commit_of(str(checkout)), number=1, repeat=20)
-    read = timeit.repeat(lambda: packed.read_bytes().splitlines(), number=1, repeat=20)
-    assert min(asked) < 3 * min(read)
+    lookups = timeit.repeat(lambda: commit_of(str(checkout)), number=1, repeat=20)
+    reads = timeit.repeat(lambda: packed.read_bytes().splitlines(), number=1, repeat=20)
+    assert min(lookups) < 3 * min(reads)

@@ -18,7 +18,7 @@ def command(*words: str, name: str = "a", **fields: object) -> dict[str, object]
 
 
 @pytest.mark.parametrize("verb", ["validate", "run"])
-def test_a_run_starts_nothing_where_a_program_is_missing(bench, verb):
+def test_nothing_starts_if_a_program_is_missing(bench, verb):
     bench.define(shell("first", "echo >$PIPELINE_OUTPUT_OUT"), command("sort in > out"))
     done = bench.run(verb)
     assert (
@@ -44,11 +44,11 @@ def test_validate_reports_programs_imports_and_inputs_together(bench):
     )
     done = bench.run("validate")
     assert done.returncode == 2
-    for said in ('no program "nosuchprogram"', "p.py:1: import socket", '"absent.txt": no such file'):
-        assert said in done.stderr
+    for message in ('no program "nosuchprogram"', "p.py:1: import socket", '"absent.txt": no such file'):
+        assert message in done.stderr
 
 
-def test_what_is_up_to_date_needs_no_program(bench):
+def test_an_up_to_date_stage_needs_no_program(bench):
     bench.write("bin/tool", "#!/bin/sh\necho >$PIPELINE_OUTPUT_O\n", 0o755)
     bench.define(command("tool", env={"PATH": f"{bench.root}/bin:/bin"}))
     bench.succeed()
@@ -81,22 +81,22 @@ def test_verbs_that_plan_warn_once_and_a_quiet_run_never(bench):
         {"name": "a", "processor": "stages/a.py", "outputs": {"o": "out/a"}},
         command("sh", "-c", "echo >$PIPELINE_OUTPUT_O", "{output.o}", name="b"),
     )
-    unfound = (
+    warning = (
         'warning: stages/a.py:3: stage a: the module "cleaning" is found nowhere, so changes of it are not noticed\n'
     )
     for verb in ("validate", "plan", "run"):
-        said = bench.succeed(verb).stderr
-        assert said.count(unfound) == 1 and said.count("did you mean {outputs.o}?") == 1
-        assert '"env": {"PYTHONPATH": "lib"}' in said
+        warnings = bench.succeed(verb).stderr
+        assert warnings.count(warning) == 1 and warnings.count("did you mean {outputs.o}?") == 1
+        assert '"env": {"PYTHONPATH": "lib"}' in warnings
     assert "  cleaning  found nowhere: changes of it are not noticed\n" in bench.succeed("explain", "a").stdout
-    assert unfound in bench.succeed("run").stderr
+    assert warning in bench.succeed("run").stderr
     assert bench.succeed("run", "-q").stderr == ""
 
 
 def test_allowing_a_module_that_is_not_banned_gives_a_warning_with_the_nearest_banned_one(bench):
     bench.define(command("touch", "{outputs.o}"), offline={"allowImports": ["socket", "reqests"]})
-    said = bench.succeed("validate").stderr
+    warnings = bench.succeed("validate").stderr
     assert (
-        said
+        warnings
         == f'warning: {bench.spec}#/offline/allowImports/1: nothing bans "reqests"\nhint: did you mean "requests"?\n'
     )

@@ -1,4 +1,4 @@
-"""The last success, as `status` finds it in any ledger."""
+"""`status` finds the last success in any ledger."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def record(bench, event, run, times=1):
     path = str(bench.root / "state" / "audit_ledger.jsonl")
     ledger = Ledger(path, "bench", lambda: f"the time of {run}")
     for _ in range(times):
-        for one in (OPENED, CLOSED) if event == CLOSED else (event,):  # only what is open can be closed
-            ledger.append(one, run, Position(0, "0" * 64), sync=False)
+        for kind in (OPENED, CLOSED) if event == CLOSED else (event,):  # only an open run can be closed
+            ledger.append(kind, run, Position(0, "0" * 64), sync=False)
 
 
 def last_success(bench):
@@ -69,7 +69,7 @@ def test_the_search_for_a_success_has_a_bound(bench):
     record(bench, OPENED, "r", 3)
     path = bench.root / "state" / "audit_ledger.jsonl"
     lines = path.read_bytes()
-    with open(path, "wb") as ledger:  # very long, and of no use
+    with open(path, "wb") as ledger:  # 256 MiB of zeros, then the records
         ledger.truncate(1 << 28)
         ledger.seek(0, os.SEEK_END)
         ledger.write(b"\n" + lines)

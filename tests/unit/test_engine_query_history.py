@@ -18,18 +18,18 @@ def bench(tmp_path):
     bench.close()
 
 
-def test_a_stage_that_failed_says_how_until_it_succeeds(bench):
+def test_a_failure_is_shown_until_the_stage_succeeds(bench):
     bench.define(shell("bad", "test -e go || exit 3; touch $PIPELINE_OUTPUT_OUT"), shell("after", "", needs=["bad"]))
     assert bench.run().returncode == 1
     run = bench.records("run.start")[0]["run"]
     how = f"failed in run {run}: exit 3"
     assert f"bad    run      no completed run; {how}\nafter  run      no completed run\n" == bench.run("plan").stdout
     assert f"bad: must run\n  no completed run\n  {how}\n" == bench.run("explain", "bad").stdout
-    said = bench.json("plan")["stages"]
-    assert said[0]["lastFailure"] == {
+    stages = bench.json("plan")["stages"]
+    assert stages[0]["lastFailure"] == {
         "run": run, "time": bench.records("stage.finished")[0]["ts"], "why": "exit 3",
     }  # fmt: skip
-    assert "lastFailure" not in said[1]
+    assert "lastFailure" not in stages[1]
     status = bench.run("status").stdout
     assert "\n  bad  failed: exit 3\n  1 stage not started\nlast success: none yet\n" in status and how in status
     bench.write("go", "")
@@ -63,11 +63,14 @@ def test_status_and_log_show_refused_networks(bench):
     assert f" offline.attempt goes-on 1 {program} (AF_INET) record\n" in log
     assert " stage.finished fails failed: asked for a network, which was refused" in log
     last = bench.json("status")["lastRun"]
-    assert {one["stage"]: one["action"] for one in last["networkRefused"]} == {"fails": "fail", "goes-on": "record"}
+    assert {refusal["stage"]: refusal["action"] for refusal in last["networkRefused"]} == {
+        "fails": "fail",
+        "goes-on": "record",
+    }
     assert set(last["failed"]) == {"fails"} and last["began"] < last["ended"]
 
 
-def test_a_forced_run_that_was_interrupted_leaves_nothing_pending_but_itself(bench):
+def test_after_an_interrupted_forced_run_only_the_open_run_is_pending(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT ready; test ! -e stay || sleep 60"))
     bench.succeed()
     bench.write("stay", "")
@@ -90,9 +93,9 @@ def test_a_run_that_finds_the_lock_held_names_the_status_command(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT ready; sleep 60"))
     held = bench.start("run")
     wait_for(lambda: bench.exists("ready"))
-    told = bench.run("run")
-    assert (told.returncode, held.poll()) == (9, None)
-    assert told.stderr.endswith(f"\nhint: wait for it with --wait, or see `offpipe status {bench.spec}`\n")
+    refused = bench.run("run")
+    assert (refused.returncode, held.poll()) == (9, None)
+    assert refused.stderr.endswith(f"\nhint: wait for it with --wait, or see `offpipe status {bench.spec}`\n")
 
 
 def test_a_damaged_marker_is_given_as_the_reason(bench):

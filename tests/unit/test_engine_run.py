@@ -89,7 +89,7 @@ def test_a_log_that_was_sealed_just_before_the_kill_is_closed_by_the_next_run(be
     assert bench.run("status", "--exit-code").returncode == 0
 
 
-def test_work_that_comes_after_it_is_another_run(bench):
+def test_a_run_with_work_first_closes_the_run_whose_log_was_sealed(bench):
     bench.define(shell("a", OK))
     bench.succeed("run", "--run-id", "mine")
     cut_last_line(ledger(bench))
@@ -135,7 +135,7 @@ def test_an_open_run_whose_log_is_changed_meanwhile_is_not_ended(bench, meddles,
 
 
 def test_a_run_with_nothing_to_do_supersedes_open_runs_also_under_an_id_of_its_own(bench):
-    """All stages fail. Then all are run by their names, which does not end the first run."""
+    """All stages fail. A run that names them all succeeds, which does not end the first run."""
     bench.define(shell("a", "exit 1"), shell("b", "exit 1"))
     assert bench.run("-k").returncode == 1
     (failed,) = read_head(ledger(bench)).open_runs
@@ -149,7 +149,7 @@ def test_a_run_with_nothing_to_do_supersedes_open_runs_also_under_an_id_of_its_o
 
 @pytest.mark.parametrize("torn", [0, 40])
 def test_a_run_with_nothing_to_do_that_died_in_its_log_resumes_in_it(bench, torn):
-    """Both records are one write, of which the disk has the first record and `torn` bytes of the second."""
+    """The run writes both records at once. The disk has the first one and `torn` bytes of the second."""
     bench.define(shell("a", OK))
     bench.succeed()
     bench.succeed("run", "--run-id", "mine")
@@ -168,12 +168,12 @@ def test_a_run_with_nothing_to_do_never_writes_into_the_log_of_a_resumed_run(ben
     bench.succeed()
     os.mkfifo(bench.root / "go")
     bench.define(shell("a", OK), shell("b", f"{OK}; read x < go"))
-    going = bench.start("run", "--run-id", "mine")
+    process = bench.start("run", "--run-id", "mine")
     with open(bench.root / "go", "w") as go:  # opens once the stage reads
         assert bench.run("run", "--run-id", "mine", "a").returncode in {0, 9}  # nothing to do, or locked
         assert bench.run("run", "a").returncode == 0
         go.write("\n")
-    assert going.wait() == 0
+    assert process.wait() == 0
     sequence = [json.loads(line)["seq"] for line in bench.read("state/audit_mine.jsonl").splitlines()]
     assert sequence == list(range(len(sequence)))
 

@@ -71,5 +71,5 @@ def test_a_hook_may_have_another_name():
 
     other = Other()
     hooks = make_hooks((other,))
-    assert [one.plugin for one in hooks.offpipe_should_retry.get_hookimpls()] == [other]
+    assert [hook.plugin for hook in hooks.offpipe_should_retry.get_hookimpls()] == [other]
     assert hooks.offpipe_should_retry(stage=None, attempt=None, retryable=False) is True

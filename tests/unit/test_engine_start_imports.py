@@ -70,6 +70,6 @@ def test_nothing_is_imported_from_the_first_stage_on(bench, words):
     bench.write("tree/before", "")
     bench.define(*STAGES)
     command = [sys.executable, "-c", RUNS, "run", str(bench.spec), "-k", *words]
-    said = subprocess.run(command, cwd=bench.root, capture_output=True, text=True, check=False, timeout=120)
-    assert said.returncode == 4, said.stderr
+    done = subprocess.run(command, cwd=bench.root, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 4, done.stderr
     assert bench.read("imported") == b"\n"

@@ -1,4 +1,4 @@
-"""`verify` from the outside: a spec or a copy of its state, outputs, heads, keys, and the text."""
+"""`verify` as a command: on a spec or a copy of its state, with outputs, heads and keys, and what it prints."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_an_unprivileged_user_verifies_a_copy_that_nobody_may_write(bench, tmp_p
     for path in [copy / "state", *(copy / "state").rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     program = "import os, sys; from runner.record.verify import Verification; from runner.record.seal import PLAIN\n"
-    program += "os.setgid(65534); os.setuid(65534)\n"  # after the imports, which other users may not read
+    program += "os.setgid(65534); os.setuid(65534)\n"  # after the imports: other users may not read the modules
     program += "found = Verification(sys.argv[1], PLAIN); found.check(); print(found.findings.damage, found.runs)"
     done = subprocess.run(
         [sys.executable, "-c", program, str(copy / "state")],
@@ -110,7 +110,7 @@ def test_the_head_that_a_run_prints_is_the_one_to_expect(bench):
     assert json.loads(verify(bench.spec, "--expect-head", head, "--json").stdout)["expectedHeadLine"] == 2
 
 
-def test_the_record_of_another_pipeline_is_not_taken_for_that_of_the_spec(bench):
+def test_the_state_of_another_pipeline_is_refused(bench):
     bench.succeed()
     bench.define(A, name="other")
     shown = verify(bench.spec)
@@ -119,7 +119,7 @@ def test_the_record_of_another_pipeline_is_not_taken_for_that_of_the_spec(bench)
     assert verify(str(bench.root / "state")).returncode == 0
     (bench.root / "state" / LEDGER).write_text("{}\n")
     shown = verify(bench.spec)
-    assert shown.returncode == 6 and "ledger head" not in shown.stdout, "nobody knows it"
+    assert shown.returncode == 6 and "ledger head" not in shown.stdout, "a damaged ledger has no head"
 
 
 def test_json_has_every_field(bench):
@@ -127,11 +127,13 @@ def test_json_has_every_field(bench):
     assert bench.run().returncode == 1
     metrics = next((bench.root / "state").glob("metrics_*.json"))
     metrics.write_bytes(b"{}")
-    found = json.loads(verify(bench.spec, "--json").stdout)
-    assert (found["status"], found["exitCode"], found["runs"], found["keyId"]) == ("damaged", 6, 1, None)
-    (damage,) = found["damage"]
+    report = json.loads(verify(bench.spec, "--json").stdout)
+    assert (report["status"], report["exitCode"], report["runs"], report["keyId"]) == ("damaged", 6, 1, None)
+    (damage,) = report["damage"]
     assert damage["file"].endswith(metrics.name) and damage["line"] == 0 and "it was changed" in damage["what"]
-    assert [one["file"].rpartition("/")[2] for one in found["incomplete"]] == [f"audit_{ledger(bench)[0]['run']}.jsonl"]
+    assert [entry["file"].rpartition("/")[2] for entry in report["incomplete"]] == [
+        f"audit_{ledger(bench)[0]['run']}.jsonl"
+    ]
 
 
 # ---- incomplete ------------------------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def test_a_run_that_failed_is_incomplete_until_it_succeeds(bench):
 
 
 def restored(path, change):
-    """Change a file's content in place and give it its size and time back."""
+    """Change a file in place and restore its times; assert that its size and inode are the same."""
     before = path.stat()
     change(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -275,7 +277,7 @@ def test_another_key_is_reported_once(bench, key, other):
     shown = verify(bench.spec, env=other)
     assert shown.returncode == 6
     assert f"data.keyId: is keyed with {Seal(KEY).id}, and the key given is {Seal(KEY[::-1]).id}" in shown.stdout
-    assert shown.stdout.count("data.keyId") == 2  # of the ledger, and of the log
+    assert shown.stdout.count("data.keyId") == 2  # in the ledger and in the log
 
 
 def test_a_key_and_a_ledger_that_is_not_keyed_do_not_go_together(bench, key):
@@ -333,8 +335,8 @@ def test_a_run_that_began_without_a_key_resumes_without_it_in_a_keyed_ledger(ben
     bench.define(A, shell("c", FAIL_ONCE))
     assert bench.run().returncode == 1
     bench.succeed(env=key)
-    assert [one["data"]["keyId"] for one in bench.records("run.resumed")] == [None]
-    assert [one["data"]["keyId"] for one in ledger(bench)] == [None, None, Seal(KEY).id, Seal(KEY).id]
+    assert [record["data"]["keyId"] for record in bench.records("run.resumed")] == [None]
+    assert [record["data"]["keyId"] for record in ledger(bench)] == [None, None, Seal(KEY).id, Seal(KEY).id]
     assert verify(bench.spec, env=key).returncode == 0
 
 
@@ -360,7 +362,7 @@ def test_a_run_does_not_resume_from_a_log_that_replaced_its_own(bench, key, what
 
 
 def test_nothing_can_be_rewritten_without_the_key(bench, key):
-    """Everything is rewritten consistently with plain hashes, with and without the key's ids."""
+    """The log and the ledger are rewritten consistently with plain hashes, with and without the key's id."""
     from audit_bench import State
 
     bench.succeed(env=key)
@@ -401,11 +403,11 @@ def test_the_key_is_nowhere_but_in_its_file(bench, key, tmp_path):
     bench.define(A, shell("env", "env > $PIPELINE_OUTPUT_OUT; cat /proc/*/environ >> $PIPELINE_OUTPUT_OUT 2>&1; true"))
     shown = bench.succeed(env=key)
     assert verify(bench.spec, env=key).returncode == 0
-    found = [
+    leaks = [
         path for path in bench.root.rglob("*")
         if path.is_file() and (KEY in path.read_bytes() or KEY_VARIABLE.encode() in path.read_bytes())
     ]  # fmt: skip
-    assert found == []
+    assert leaks == []
     assert KEY.decode() not in shown.stdout + shown.stderr
 
 

@@ -9,7 +9,7 @@ import pytest
 from runner import errors
 from runner.errors import Fault, InterruptedRunError, OffpipeError, SpecError, StateError, raise_if_system_error
 
-CLASSES = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, OffpipeError)]
+CLASSES = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, OffpipeError)]
 
 
 def test_the_place_comes_first_and_the_hint_has_a_line_of_its_own():
@@ -22,8 +22,8 @@ def test_the_text_has_every_fault():
 
 
 def test_exit_codes_are_as_documented():
-    found = {one.__name__: one.exit_code for one in CLASSES}
-    assert found == {
+    codes = {cls.__name__: cls.exit_code for cls in CLASSES}
+    assert codes == {
         "OffpipeError": 70, "UsageError": 2, "SpecError": 2, "OfflineError": 4, "InputError": 5, "OutputError": 1,
         "LockHeldError": 9, "LauncherError": 70, "StateError": 74, "NewerReleaseError": 74, "DamagedRecordError": 6,
         "PendingError": 3, "InterruptedRunError": 70,
@@ -31,7 +31,7 @@ def test_exit_codes_are_as_documented():
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("kind", [one for one in CLASSES if one is not InterruptedRunError])
+@pytest.mark.parametrize("kind", [cls for cls in CLASSES if cls is not InterruptedRunError])
 def test_an_error_survives_pickling(kind, protocol):
     error = kind(Fault("a", "b", "c"), Fault("d", "e"))
     again = pickle.loads(pickle.dumps(error, protocol))
@@ -62,7 +62,7 @@ def test_faults_are_values():
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_an_error_of_the_system_is_no_fault_of_the_file(number):
+def test_a_system_error_is_not_blamed_on_the_file(number):
     with pytest.raises(StateError, match=rf"^error: /a/b: cannot read: {errno.errorcode[number]} \("):
         raise_if_system_error(OSError(number, os.strerror(number)), "/a/b")
 

@@ -1,4 +1,4 @@
-"""What lies beside an output: an attempt gets what a checkpoint of its key and of an attempt on record vouches for."""
+"""An attempt gets the partials that a checkpoint of its key and of a recorded attempt vouches for."""
 
 import json
 import os
@@ -22,7 +22,7 @@ FIRST, SECOND, LOST = partial_tag("r", KEY, 1), partial_tag("r", KEY, 2), partia
 
 
 class Place:
-    """A stage with an output of two names, in a workspace; `attempts` know of attempt 1 of run `r`."""
+    """A workspace with a stage that has two outputs; `attempts` knows attempt 1 of run `r`."""
 
     def __init__(self, root, **stage):
         (root / "state").mkdir()
@@ -50,19 +50,19 @@ class Place:
         self.attempts.started(job)
         return job
 
-    def lay(self, tag, content="0123456789", names=("one.txt", "two.txt")):
+    def write_partials(self, tag, content="0123456789", names=("one.txt", "two.txt")):
         for name in names:
             with open(partial_path(str(self.root / name), tag), "w", encoding="utf-8") as file:
                 file.write(content)
 
     def checkpoint(self, length=4, key=KEY):
-        told = {"v": 1, "key": key, "outputs": {name: {"length": length} for name in ("one", "two")}}
-        (self.root / "state/progress_a.json").write_text(json.dumps(told))
+        progress = {"v": 1, "key": key, "outputs": {name: {"length": length} for name in ("one", "two")}}
+        (self.root / "state/progress_a.json").write_text(json.dumps(progress))
 
     def left(self):
-        """What is there by name; a progress file as None."""
-        found = {path.name: path.read_text() for path in self.root.glob(".partial-*")}
-        return found | {path.name: None for path in self.root.glob("state/progress_*")}
+        """Return the content of each partial by name, and None for a progress file."""
+        partials = {path.name: path.read_text() for path in self.root.glob(".partial-*")}
+        return partials | {path.name: None for path in self.root.glob("state/progress_*")}
 
 
 @pytest.fixture
@@ -83,24 +83,24 @@ def test_each_attempt_has_partials_of_its_own_beside_the_real_paths(place):
     assert place.job().real == {"one": str(place.root / "one.txt"), "two": str(place.root / "two.txt")}
 
 
-def test_what_a_checkpoint_vouches_for_is_cut_and_handed_over(place):
-    place.lay(FIRST)
+def test_partials_of_a_checkpoint_are_cut_and_handed_over(place):
+    place.write_partials(FIRST)
     place.checkpoint()
     place.start()
     assert place.left() == kept(SECOND, "0123")
     assert place.recorded == [ATTEMPT_STARTED]
 
 
-def test_an_attempt_without_a_checkpoint_finds_nothing_of_any_other(place):
-    place.lay(FIRST)
-    place.lay(LOST)
+def test_an_attempt_without_a_checkpoint_gets_no_partial_of_another(place):
+    place.write_partials(FIRST)
+    place.write_partials(LOST)
     place.start()
     assert place.left() == {}
 
 
 @pytest.mark.parametrize("spoil", ["another key", "an attempt that is not on record", "too short", "one is missing"])
-def test_all_goes_of_which_something_does_not_fit(place, spoil):
-    place.lay(LOST if spoil == "an attempt that is not on record" else FIRST)
+def test_all_partials_are_removed_if_one_does_not_fit_the_checkpoint(place, spoil):
+    place.write_partials(LOST if spoil == "an attempt that is not on record" else FIRST)
     place.checkpoint(length=11 if spoil == "too short" else 4, key="old" if spoil == "another key" else KEY)
     if spoil == "one is missing":
         os.unlink(partial_path(str(place.root / "two.txt"), FIRST))
@@ -108,51 +108,51 @@ def test_all_goes_of_which_something_does_not_fit(place, spoil):
     assert place.left() == {}
 
 
-def test_of_two_that_would_do_neither_is_taken(place):
+def test_two_partials_that_fit_one_output_are_both_removed(place):
     place.start()
-    place.lay(FIRST)
-    place.lay(SECOND)
+    place.write_partials(FIRST)
+    place.write_partials(SECOND)
     place.checkpoint()
     place.start()
     assert place.left() == {}
 
 
-def test_after_a_failure_what_a_checkpoint_vouches_for_stays(place):
+def test_partials_of_a_checkpoint_survive_a_failed_attempt(place):
     job = place.start()
-    place.lay(SECOND)
+    place.write_partials(SECOND)
     place.checkpoint()
     place.attempts.sweep(job)
-    assert place.left() == kept(SECOND, "0123456789")  # cut by whoever goes on
+    assert place.left() == kept(SECOND, "0123456789")  # the next attempt cuts them
     place.checkpoint(key="old")
     place.attempts.sweep(job)
     assert place.left() == {}
 
 
-def test_what_asked_for_a_network_leaves_nothing(place):
+def test_an_attempt_that_asked_for_a_network_leaves_nothing(place):
     job = place.start()
-    place.lay(SECOND)
+    place.write_partials(SECOND)
     place.checkpoint()
     place.attempts.discard(job)
     assert place.left() == {}
 
 
-def test_a_stage_that_is_up_to_date_loses_the_checkpoint_of_what_it_is_no_longer_to_be(place):
-    place.lay(FIRST)
+def test_an_up_to_date_stage_loses_its_old_checkpoint(place):
+    place.write_partials(FIRST)
     place.attempts.record_skip(place.job())
-    assert len(place.left()) == 2  # without a checkpoint nobody looks
+    assert len(place.left()) == 2  # without a checkpoint, nothing looks for partials
     place.checkpoint()
     place.attempts.record_skip(place.job())
     assert place.left() == {}
 
 
-def test_where_stdout_is_an_output_it_is_there_from_the_start(tmp_path):
+def test_an_output_that_takes_stdout_exists_from_the_start(tmp_path):
     place = Place(tmp_path, stdout="one")
     place.start()
     assert place.left() == {f".partial-{SECOND}.one.txt": ""}
 
 
 def fail(place, printed):
-    """Let an attempt print so many bytes into its output, and fail. Return what is kept of them."""
+    """Let an attempt print `printed` into its output, and fail. Return what is kept of it."""
     job = place.start()
     with open(job.partials["one"], "w", encoding="utf-8") as file:
         file.write(printed)
@@ -169,7 +169,7 @@ def test_what_a_failed_attempt_printed_into_an_output_is_kept_whole(tmp_path):
 
 
 @pytest.mark.parametrize("hindrance", ["a disk that is nearly full", "logs on another file system"])
-def test_of_what_cannot_be_kept_whole_the_end_is_kept(tmp_path, monkeypatch, hindrance):
+def test_the_end_is_kept_of_output_that_cannot_be_kept_whole(tmp_path, monkeypatch, hindrance):
     def refuse(source, target):
         raise StateError(Fault(target, "EXDEV"))
 

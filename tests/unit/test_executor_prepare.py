@@ -18,7 +18,7 @@ def test_two_attempts_at_once_have_two_directories(pool):
     assert pool.take() != pool.take()
 
 
-def test_what_its_attempt_left_empty_is_used_again(pool):
+def test_a_directory_that_its_attempt_left_empty_is_used_again(pool):
     first = pool.take()
     pool.give_back(first, lists=[])
     assert pool.take() == first

@@ -1,4 +1,4 @@
-"""What is at the place of an output, named without opening it, which a FIFO would hold up."""
+"""Whatever stands in an output's place is named without opening it: opening a FIFO would block."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ def test_names_what_is_there(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
     os.mkfifo(tmp_path / "fifo")
-    found = {name: kind_at(str(tmp_path / name)) for name in ("file", "link", "fifo", ".", "none", "file/none")}
-    assert found == {
+    kinds = {name: kind_at(str(tmp_path / name)) for name in ("file", "link", "fifo", ".", "none", "file/none")}
+    assert kinds == {
         "file": "a file", "link": "a symbolic link", "fifo": "a FIFO", ".": "a directory", "none": None,
         "file/none": None,
     }  # fmt: skip
@@ -25,7 +25,7 @@ def test_a_slash_asks_for_a_directory(tmp_path):
     assert wanted_kind("w/out") == "a file"
 
 
-def test_a_refusal_of_the_system_is_no_absence(tmp_path, monkeypatch):
+def test_a_system_error_is_not_taken_for_absence(tmp_path, monkeypatch):
     def refuse(path):
         raise OSError(errno.EIO, "Input/output error", path)
 

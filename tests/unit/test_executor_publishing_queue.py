@@ -1,4 +1,4 @@
-"""When what a stage made is published: after its sync and that of its commit, and who has to wait for what."""
+"""When outputs are published (after their sync and that of their commit), and what waits for what."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Log:
     def __init__(self):
         self.size = 0
         self.durable = 0  # the size that is on disk
-        self.told = []
+        self.calls = []
         self.error = None
         self.goes_on = threading.Event()
         self.goes_on.set()
 
     def sync(self):
-        self.told.append("sync")
+        self.calls.append("sync")
 
     def flush(self):
         self.goes_on.wait()
@@ -33,14 +33,14 @@ class Log:
             raise self.error
 
     def flushed(self, size, error):
-        self.told.append(size)
+        self.calls.append(size)
         if error is not None:
             raise error
         self.durable = size
 
 
 class Attempts:
-    """Those of a run; `hold` keeps the sync of one job from ending (`held`: it has begun), `refuse` makes it fail."""
+    """The attempts of a run: `hold` blocks the sync of a job (`held`: it has begun), `refuse` makes it fail."""
 
     def __init__(self, *, durable=True):
         self.durable = durable
@@ -80,16 +80,16 @@ class Bench:
             self.queue.take(job, alone=alone)
 
     def step(self):
-        """Wait until something has ended, and take the steps that this allows."""
-        assert self.poll.poll(30_000), "nothing ends"
+        """Wait until a sync has ended, then take the steps that this allows."""
+        assert self.poll.poll(30_000), "no sync has ended within 30 s"
         for job, step in self.queue.steps():
             try:
                 step()
             except (StateError, InterruptedRunError) as error:
                 self.failed[job] = error
 
-    def until(self, told):
-        while not told():
+    def until(self, condition):
+        while not condition():
             self.step()
 
     def until_idle(self):
@@ -98,17 +98,17 @@ class Bench:
 
 @pytest.fixture
 def make():
-    made = []
+    benches = []
 
     def bench(**how):
-        made.append(Bench(**how))
-        return made[-1]
+        benches.append(Bench(**how))
+        return benches[-1]
 
     yield bench
-    for one in made:
-        for event in (*one.attempts.hold.values(), one.attempts.log.goes_on):
+    for each in benches:
+        for event in (*each.attempts.hold.values(), each.attempts.log.goes_on):
             event.set()
-        one.queue.close()
+        each.queue.close()
 
 
 def eio():
@@ -118,14 +118,14 @@ def eio():
 def test_a_job_that_is_alone_is_published_at_once(make):
     bench = make()
     bench.take("a", alone=True)
-    assert (bench.published, bench.attempts.log.told) == (["a"], ["sync"])
+    assert (bench.published, bench.attempts.log.calls) == (["a"], ["sync"])
     assert bench.queue.is_idle
 
 
-def test_without_durability_every_job_is(make):
+def test_without_durability_every_job_is_published_at_once(make):
     bench = make(durable=False)
     bench.take("a", "b")
-    assert (bench.published, bench.attempts.log.told) == (["a", "b"], [])
+    assert (bench.published, bench.attempts.log.calls) == (["a", "b"], [])
 
 
 def test_beside_others_a_job_is_published_when_its_commit_is_durable(make):
@@ -139,7 +139,7 @@ def test_beside_others_a_job_is_published_when_its_commit_is_durable(make):
         assert bench.attempts.durable_at[commit.removeprefix("commit ")] >= number
 
 
-def test_what_is_committed_while_the_log_is_synced_shares_its_next_sync(make):
+def test_commits_during_a_sync_of_the_log_share_its_next_sync(make):
     bench = make()
     bench.attempts.log.goes_on.clear()
     bench.take("a", "b", "c")
@@ -148,7 +148,7 @@ def test_what_is_committed_while_the_log_is_synced_shares_its_next_sync(make):
     bench.attempts.log.goes_on.set()
     bench.until_idle()
     assert bench.published == ["a", "b", "c"]
-    assert len(bench.attempts.log.told) <= 2
+    assert len(bench.attempts.log.calls) <= 2
 
 
 def test_a_slow_output_holds_up_no_commit_of_those_before_it(make):
@@ -161,7 +161,7 @@ def test_a_slow_output_holds_up_no_commit_of_those_before_it(make):
     assert bench.published == ["a", "slow"]
 
 
-def test_an_output_that_cannot_be_synced_fails_its_own_stage_and_its_room_is_given_back(make):
+def test_an_output_that_cannot_be_synced_fails_only_its_own_stage(make):
     bench = make()
     bench.attempts.refuse["bad"] = eio()
     bench.take("a", "bad", "b")
@@ -179,7 +179,7 @@ def test_when_the_log_cannot_be_synced_nothing_is_published(make):
     assert bench.published == []
 
 
-def test_only_so_many_wait_at_a_time(make):
+def test_only_a_limited_number_of_jobs_wait_at_a_time(make):
     bench = make()
     bench.attempts.hold["0"] = threading.Event()
     bench.take(*map(str, range(MOST - 1)))
@@ -191,8 +191,8 @@ def test_only_so_many_wait_at_a_time(make):
     assert bench.queue.has_room
 
 
-def test_fewer_wait_where_few_descriptors_may_be_open(make):
-    """Each that waits has its lock open; what is left is for those that run, and for the runner."""
+def test_fewer_jobs_wait_if_few_descriptors_may_be_open(make):
+    """Each job that waits has its lock open. Running stages and the runner need the other descriptors."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
     try:
@@ -245,7 +245,7 @@ def test_closing_waits_for_what_is_being_synced_and_leaves_the_rest(make):
     assert calls == ["a"]
 
 
-def test_without_a_thread_to_be_had_the_loop_waits_for_the_disk(make, monkeypatch):
+def test_if_no_thread_can_start_the_loop_waits_for_the_disk(make, monkeypatch):
     def none_left(_self):
         raise RuntimeError("can't start new thread")
 
@@ -256,7 +256,7 @@ def test_without_a_thread_to_be_had_the_loop_waits_for_the_disk(make, monkeypatc
     assert bench.published == ["a", "b"]
 
 
-def test_without_a_descriptor_to_be_had_it_says_so(make):
+def test_a_lack_of_descriptors_is_a_state_error(make):
     bench = make()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)

@@ -64,11 +64,11 @@ def test_memory_becomes_bytes_of_address_space():
 
 
 def test_stages_side_by_side_get_other_processors():
-    there = sorted(os.sched_getaffinity(0))
-    if len(there) < 2:
+    processors = sorted(os.sched_getaffinity(0))
+    if len(processors) < 2:
         pytest.skip("this process may use one processor only")
-    given = [enforced(Resources(1, enforce=True), turn).affinity for turn in range(len(there) + 1)]
-    assert given == [[each] for each in (*there, there[0])]
+    affinities = [enforced(Resources(1, enforce=True), turn).affinity for turn in range(len(processors) + 1)]
+    assert affinities == [[each] for each in (*processors, processors[0])]
 
 
 def test_no_more_processors_than_there_are():

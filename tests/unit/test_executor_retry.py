@@ -1,4 +1,4 @@
-"""What is said of a stage that asked for a network, or failed with one refused to it."""
+"""The fault of a stage that asked for a network, or failed after one was refused to it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def failure(*programs: str, code: int, on_attempt: str, probe: bool = False) -> 
 
 
 @pytest.mark.parametrize("programs", [("java",), ("python3.11", "python3")])
-def test_the_usual_innocents_are_told_how_to_be_let(programs) -> None:
+def test_java_and_python_get_the_hint_to_record_attempts(programs) -> None:
     _, hint, code = failure(*programs, code=1, on_attempt="fail")
     assert '"onAttempt": "record"' in hint and code == EXIT_OFFLINE
 
 
 @pytest.mark.parametrize("programs", [("curl",), ("java", "curl")])
-def test_others_are_told_to_bring_what_they_fetch(programs) -> None:
+def test_other_programs_get_the_hint_to_declare_an_input(programs) -> None:
     what, hint, _ = failure(*programs, code=6, on_attempt="fail")
     assert "onAttempt" not in hint and "declare it as an input" in hint and "thrown away" not in what
 
 
-def test_a_stage_that_went_on_and_exited_0_is_told_where_its_outputs_are() -> None:
+def test_the_fault_of_a_stage_that_exited_0_says_that_its_outputs_are_gone() -> None:
     what, _, _ = failure("curl", code=0, on_attempt="fail")
     assert what.endswith("curl (AF_INET); it went on and exited 0, but its outputs were thrown away")
 

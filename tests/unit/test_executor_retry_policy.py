@@ -29,7 +29,7 @@ def test_a_signal_that_the_runner_sent_is_never_retried():
     assert not retryable(signal=9, sent=True) and not retryable(code=75, sent=True)
 
 
-def test_time_outs_are_retried_when_asked_for_whatever_the_program_answered():
+def test_timeouts_are_retried_only_if_the_stage_says_so_whatever_the_exit():
     assert retryable(signal=9, timed_out=True, sent=True, retry_on_timeout=True)
     assert retryable(code=1, timed_out=True, sent=True, retry_on_timeout=True)
     assert not retryable(code=75, timed_out=True, sent=True)

@@ -1,4 +1,4 @@
-"""Which stages a failure really keeps from starting, and which it only came before."""
+"""Which stages a failure blocks, and which are only not started after it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENDED = {"good": StageResult("good", SUCCEEDED), "bad": StageResult("bad", FAILE
 
 
 def reasons_unstarted(graph, *, interrupted):
-    return {one.name: one.fault.what for one in unstarted(graph, PLAN, ENDED, interrupted=interrupted)}
+    return {result.name: result.fault.what for result in unstarted(graph, PLAN, ENDED, interrupted=interrupted)}
 
 
 def test_what_needs_the_failure_is_blocked_and_the_rest_only_not_started(graph):
@@ -46,7 +46,7 @@ def test_after_an_interrupt_nothing_else_is_to_blame(graph):
     assert set(reasons_unstarted(graph, interrupted=True).values()) == {"not started after the interrupt"}
 
 
-def test_a_stage_that_is_up_to_date_is_skipped_even_so(graph):
+def test_an_up_to_date_stage_is_skipped_even_after_a_failure(graph):
     plan = Plan({"alone": Skip("key")}, ())
     (result,) = unstarted(graph, plan, ENDED, interrupted=False)
     assert (result.status, result.key) == (SKIPPED, "key")

@@ -21,37 +21,37 @@ PUBLIC = SSlibKey.from_crypto(KEY.public_key(), keyid=ID)
 
 
 @pytest.fixture
-def made():
+def document():
     return json.loads(envelope(PAYLOAD, PrivateKey(KEY)))
 
 
-def test_the_public_key_opens_it(made):
-    read = Envelope.from_dict(made)
+def test_the_public_key_opens_the_envelope(document):
+    read = Envelope.from_dict(document)
     assert read.verify([PUBLIC], 1) == {ID: PUBLIC}
     assert (read.payload, read.payload_type) == (PAYLOAD, "application/vnd.in-toto+json")
 
 
-def test_another_key_does_not(made):
+def test_another_key_does_not_open_the_envelope(document):
     other = SSlibKey.from_crypto(Ed25519PrivateKey.generate().public_key(), keyid=ID)
     with pytest.raises(VerificationError):
-        Envelope.from_dict(made).verify([other], 1)
+        Envelope.from_dict(document).verify([other], 1)
 
 
 @pytest.mark.parametrize("field", ["payload", "sig", "payloadType"])
-def test_each_changed_byte_is_noticed(made, field):
-    holder = made["signatures"][0] if field == "sig" else made
+def test_each_changed_byte_is_noticed(document, field):
+    holder = document["signatures"][0] if field == "sig" else document
     content = holder[field].encode() if field == "payloadType" else base64.b64decode(holder[field])
     for at in range(len(content)):
         changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
         text = changed.decode() if field == "payloadType" else base64.b64encode(changed).decode()
-        other = json.loads(json.dumps(made))
+        other = json.loads(json.dumps(document))
         (other["signatures"][0] if field == "sig" else other)[field] = text
         with pytest.raises(VerificationError):
             Envelope.from_dict(other).verify([PUBLIC], 1)
 
 
 def test_the_spec_s_own_example_signs_these_bytes():
-    made = json.loads(envelope(b"hello world", PrivateKey(KEY)))
-    signature = base64.b64decode(made["signatures"][0]["sig"])
+    document = json.loads(envelope(b"hello world", PrivateKey(KEY)))
+    signature = base64.b64decode(document["signatures"][0]["sig"])
     KEY.public_key().verify(signature, b"DSSEv1 28 application/vnd.in-toto+json 11 hello world")  # or it raises
-    assert made["payload"] == base64.b64encode(b"hello world").decode()
+    assert document["payload"] == base64.b64encode(b"hello world").decode()

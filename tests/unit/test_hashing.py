@@ -15,7 +15,7 @@ RUNNER = Path(__file__).resolve().parents[2] / "runner"
 
 
 @pytest.mark.parametrize("size", [0, 1, 64, LITTLE, 3 * LITTLE])
-def test_it_is_sha_256_of_little_and_of_much(size):
+def test_digests_are_sha_256_for_little_and_for_much_content(size):
     content = b"x" * size
     assert sha256_of(content) == hashlib.sha256(content).hexdigest()
     digest = hasher(b"a", more=size)
@@ -38,8 +38,8 @@ def test_it_is_sha_256_of_little_and_of_much(size):
 )
 def test_openssl_is_loaded_once_there_is_much_to_hash(code, loads):
     program = f"import sys\nfrom runner.hashing import *\n{code}\nprint('_hashlib' in sys.modules, sha256_of(b''))"
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said.split() == [str(loads), hashlib.sha256(b"").hexdigest()]
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output.split() == [str(loads), hashlib.sha256(b"").hexdigest()]
 
 
 def test_no_other_module_loads_openssl():

@@ -44,8 +44,8 @@ class Overtaken(Launcher):
         self.further.unlink()
 
 
-class Hears:
-    """From which line each attempt starts."""
+class LineNotes:
+    """Notes from which line each attempt starts."""
 
     def __init__(self, root):
         self.further = root / "further"
@@ -64,13 +64,13 @@ class Hears:
 
 def test_a_hook_sees_the_checkpoint_before_the_attempt_moves_it(bench):
     bench.define(shell("a", CHECKPOINTS, retry=TWICE))
-    hears = Hears(bench.root)
-    assert run(str(bench.spec), Options(), plugins=(hears,)).exit_code == 0
-    assert hears.lines == [None, 10]
+    notes = LineNotes(bench.root)
+    assert run(str(bench.spec), Options(), plugins=(notes,)).exit_code == 0
+    assert notes.lines == [None, 10]
 
 
 class Refuses:
-    """Raises when this attempt starts."""
+    """Raises when attempt number `attempt` starts."""
 
     def __init__(self, attempt):
         self.attempt = attempt
@@ -107,4 +107,4 @@ def test_a_plugin_that_raises_after_a_stage_has_succeeded_ends_the_run(bench):
     with pytest.raises(UsageError, match="does not want this"):
         run(str(bench.spec), Options(), plugins=(RefusesEnd(),))
     assert "failed" not in bench.run("status").stdout.partition("\nlast run")[2].partition("pending")[2]
-    assert "a: started" not in bench.succeed().stderr, "it is up to date"
+    assert "a: started" not in bench.succeed().stderr, "the stage is up to date"

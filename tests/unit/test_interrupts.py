@@ -12,7 +12,7 @@ from runner.interrupts import SIGNALS, Interrupts
 
 
 @pytest.fixture(autouse=True)
-def _as_before():
+def _restored_handlers():
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():

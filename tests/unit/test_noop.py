@@ -39,23 +39,23 @@ PATHS = StatePaths("/state", "/locks")
 
 @pytest.fixture
 def dependencies(tmp_path, monkeypatch):
-    monkeypatch.chdir("/")  # where the relative paths of a record for /state begin
+    monkeypatch.chdir("/")  # the relative paths of a record for /state start here
     for name in ("file", "entry", "tree/one", "way/x"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    found = Dependencies()
-    found.files.update(str(tmp_path / name) for name in ("file", "gone", "nowhere"))
-    found.entries.add(str(tmp_path / "entry"))
-    found.trees.add(str(tmp_path / "tree"))
-    found.kinds.add(str(tmp_path / "way"))
-    return found
+    result = Dependencies()
+    result.files.update(str(tmp_path / name) for name in ("file", "gone", "nowhere"))
+    result.entries.add(str(tmp_path / "entry"))
+    result.trees.add(str(tmp_path / "tree"))
+    result.kinds.add(str(tmp_path / "way"))
+    return result
 
 
 def later():
     return time.time_ns() + 2 * COARSE_NS
 
 
-def made(dependencies, began=None):
+def new_record(dependencies, began=None):
     spec = SimpleNamespace(paths=PATHS, name="p", stages=range(3))
     return record_of(dependencies, spec, DIGEST, "run", began or later())
 
@@ -64,24 +64,24 @@ def made(dependencies, began=None):
 def test_no_record_is_made_once_a_file_that_the_plan_has_read_is_gone(dependencies, tmp_path, gone):
     source = tmp_path / "in/a.txt"
     dependencies.files.add(str(source))
-    assert made(dependencies), "the plan has found it absent"
+    assert new_record(dependencies), "the plan found the file absent"
     source.parent.mkdir()
     source.touch()
     began = max(path.stat().st_ctime_ns for path in (tmp_path, *tmp_path.rglob("*"))) + 2 * TICK_NS
-    assert made(dependencies, began)
+    assert new_record(dependencies, began)
     while time.time_ns() < began:
         time.sleep(0.001)
     (shutil.rmtree if gone == "in" else os.unlink)(tmp_path / gone)
-    assert made(dependencies, began) is None
+    assert new_record(dependencies, began) is None
 
 
 def test_a_record_is_read_as_it_was_written_and_current_until_something_changes(dependencies, tmp_path):
-    found = decode(made(dependencies).encode(CONDITIONS), CONDITIONS)
-    assert (found.paths.state_dir, found.paths.locks_dir) == ("/state", "/locks")
-    assert (found.pipeline, found.stages, found.spec_sha256, found.spec_run) == ("p", 3, DIGEST, "run")
-    assert found.is_current()
+    record = decode(new_record(dependencies).encode(CONDITIONS), CONDITIONS)
+    assert (record.paths.state_dir, record.paths.locks_dir) == ("/state", "/locks")
+    assert (record.pipeline, record.stages, record.spec_sha256, record.spec_run) == ("p", 3, DIGEST, "run")
+    assert record.is_current()
     (tmp_path / "way/y").write_text("x")
-    assert found.is_current(), "of a way only the kind counts"
+    assert record.is_current(), "of `way` only the kind of file counts"
 
 
 @pytest.mark.parametrize(
@@ -101,42 +101,42 @@ def test_a_record_is_read_as_it_was_written_and_current_until_something_changes(
     ],
 )
 def test_every_change_shows(dependencies, tmp_path, change):
-    found = made(dependencies)
+    record = new_record(dependencies)
     change(tmp_path)
-    assert not found.is_current()
+    assert not record.is_current()
 
 
 def test_a_change_since_the_plan_or_just_before_prevents_the_record(dependencies, tmp_path):
     newest = max((tmp_path / name).stat().st_ctime_ns for name in ("file", "entry", "tree", "tree/one"))
-    assert made(dependencies, began=newest) is None
-    assert made(dependencies, began=newest + TICK_NS // 2) is None
-    assert made(dependencies) is not None
+    assert new_record(dependencies, began=newest) is None
+    assert new_record(dependencies, began=newest + TICK_NS // 2) is None
+    assert new_record(dependencies) is not None
 
 
 def test_a_file_that_appeared_or_vanished_since_the_plan_prevents_the_record(dependencies, tmp_path):
     before = max((tmp_path / name).stat().st_ctime_ns for name in ("file", "entry", "tree", "tree/one")) + 2 * TICK_NS
     while time.time_ns() < before + 2 * TICK_NS:
         pass
-    assert made(dependencies, began=before) is not None
+    assert new_record(dependencies, began=before) is not None
     (tmp_path / "gone").write_text("y")
-    assert made(dependencies, began=before) is None
+    assert new_record(dependencies, began=before) is None
     (tmp_path / "gone").unlink()
     (tmp_path / "entry").unlink()
-    assert made(dependencies, began=before) is None
+    assert new_record(dependencies, began=before) is None
 
 
 def test_file_names_may_have_any_bytes(dependencies, tmp_path):
     for name in (b"\xff\n", "\u00e4 b".encode()):
         (tmp_path / os.fsdecode(name)).write_text("x")
         dependencies.entries.add(str(tmp_path / os.fsdecode(name)))
-    found = decode(made(dependencies).encode(CONDITIONS), CONDITIONS)
-    assert found.is_current()
+    record = decode(new_record(dependencies).encode(CONDITIONS), CONDITIONS)
+    assert record.is_current()
     (tmp_path / os.fsdecode(b"\xff\n")).write_text("y")
-    assert not found.is_current()
+    assert not record.is_current()
 
 
 def test_a_damaged_record_is_not_used(dependencies):
-    content = made(dependencies).encode(CONDITIONS)
+    content = new_record(dependencies).encode(CONDITIONS)
     for at in range(0, len(content), 7):
         assert decode(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], CONDITIONS) is None
     for length in range(0, len(content), 11):
@@ -155,19 +155,19 @@ def test_a_damaged_record_is_not_used(dependencies):
     ids="-".join,
 )  # fmt: skip
 def test_a_forged_record_with_a_field_that_no_run_writes_is_not_used(dependencies, field):
-    """A forger computes the checksum, too."""
-    found = made(dependencies)
+    """The checksum fits: a forger can compute it."""
+    record = new_record(dependencies)
     for name, value in field.items():
-        setattr(found, name, value)
+        setattr(record, name, value)
     try:
-        read = decode(found.encode(CONDITIONS), CONDITIONS)
+        decoded = decode(record.encode(CONDITIONS), CONDITIONS)
     except ValueError:
-        read = None
-    assert read is None
+        decoded = None
+    assert decoded is None
 
 
 def test_a_record_of_another_release_or_interpreter_is_no_damage(dependencies):
-    content = made(dependencies).encode(CONDITIONS)
+    content = new_record(dependencies).encode(CONDITIONS)
     assert not is_damaged(content)
     assert is_damaged(content[:-1]) and is_damaged(b"")
     other = content.replace(MAGIC, b"offpipe noop 3\n")

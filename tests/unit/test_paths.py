@@ -10,15 +10,15 @@ PATHS = StatePaths("/s", "/l")
 NAMES = ["a", "a.1", "a.1.json", "ledger", "stage_a", "1", "a-b", "a_b", "tmp"]
 
 
-def test_no_two_files_of_stages_and_runs_meet():
+def test_no_two_files_of_stages_and_runs_have_the_same_path():
     runs = [name for name in NAMES if name != "ledger"]  # no run may have this name
-    found = [PATHS.ledger, PATHS.digest_cache, PATHS.temporary, PATHS.pipeline_lock]
-    found += [make(name) for make in (PATHS.marker, PATHS.progress, PATHS.stage_lock) for name in NAMES]
-    found += [make(run) for make in (PATHS.audit, PATHS.metrics) for run in runs]
+    paths = [PATHS.ledger, PATHS.digest_cache, PATHS.temporary, PATHS.pipeline_lock]
+    paths += [make(name) for make in (PATHS.marker, PATHS.progress, PATHS.stage_lock) for name in NAMES]
+    paths += [make(run) for make in (PATHS.audit, PATHS.metrics) for run in runs]
     for run, stage, attempt in itertools.product(runs, NAMES, (1, 2, 11)):
-        found.append(PATHS.log(run, stage, attempt))
-    found += [f"{PATHS.run_temporary(run)}/{number}" for run in runs for number in (1, 2, 11)]
-    assert len(found) == len(set(found))
+        paths.append(PATHS.log(run, stage, attempt))
+    paths += [f"{PATHS.run_temporary(run)}/{number}" for run in runs for number in (1, 2, 11)]
+    assert len(paths) == len(set(paths))
 
 
 def test_a_partial_lies_beside_its_output_and_ends_in_its_whole_name():
@@ -33,7 +33,7 @@ def test_the_output_of_a_partial_is_known_from_its_path():
 
 def test_each_attempt_of_each_run_at_each_key_has_its_tag():
     runs, keys = ("r1", "r2", "20260801T013000Z-0001"), ("0" * 64, "1" * 64)
-    tags = {partial_tag(*of) for of in itertools.product(runs, keys, range(1, 30))}
+    tags = {partial_tag(*fields) for fields in itertools.product(runs, keys, range(1, 30))}
     assert len(tags) == 3 * 2 * 29
     assert all(is_partial(f".partial-{tag}.x") for tag in tags)
 

@@ -1,4 +1,4 @@
-"""The scan: which imports are held against a stage, and how that is told. Nothing here is run."""
+"""The scan: which imports of a stage are faults, and how they are reported. No scanned code is run here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Code:
-    """Files below a root, and what the scan says of programs among them."""
+    """Files below a root, and the faults that the scan finds in programs among them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -39,15 +39,15 @@ class Code:
         return self
 
     def walk(self, starts, banned=(), allowed=(), pythonpath=""):
-        """What is held against a program: faults, and for banned imports lines like `p.py:1: import socket`."""
+        """Return the faults of a program; for a banned import, `what` begins like `p.py:1: import socket`."""
         bans = BanList(banned, allowed)
         sources = Sources(str(self.root), self.cache)
         code = Closures(sources, self.interpreter, bans).of(tuple(starts), pythonpath)
-        found = list(code.faults)
+        results = list(code.faults)
         for (path, line, statement), names in code.banned.items():
             chain = [f"{sources.shown(file)}:{at}" for file, at in code.chain(path, line)]
-            found.append(BannedImport("s", statement, chain, bans.hint(names)))
-        return found
+            results.append(BannedImport("s", statement, chain, bans.hint(names)))
+        return results
 
     def faults(self, processor="p.py", **options):
         start = processor_start(str(self.root / processor))
@@ -56,8 +56,8 @@ class Code:
     def of_command(self, *words, **options):
         return self.walk(python_files_of_command(words, str(self.root)), **options)
 
-    def found(self, text: str | bytes, **options) -> list[str]:
-        """The first lines of what is held against a program of this text, without place and stage's name."""
+    def findings(self, text: str | bytes, **options) -> list[str]:
+        """Return the first lines of the faults of a program with this text, without place and stage name."""
         self.write_all({"p.py": text})
         return [first_line(fault).partition(": ")[2] for fault in self.faults(**options)]
 
@@ -75,7 +75,7 @@ def code(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "statement"),
     [
         ("import socket", ""),
         ("import socket as s", "import socket"),
@@ -89,8 +89,8 @@ def code(tmp_path):
         ('__import__("urllib", fromlist=["request"])', "from urllib import request"),
     ],
 )
-def test_finds_every_way_to_write_it(code, line, told):
-    assert code.found(f"import os\n{line}\n") == [told or line]
+def test_finds_every_form_of_import(code, line, statement):
+    assert code.findings(f"import os\n{line}\n") == [statement or line]
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_finds_every_way_to_write_it(code, line, told):
     ],
 )
 def test_finds_modules_loaded_by_a_literal_name(code, before, call):
-    assert code.found(f"{before}\n{call}\n") == ["import socket"]
+    assert code.findings(f"{before}\n{call}\n") == ["import socket"]
 
 
 def test_a_module_loaded_by_a_relative_name_is_that_of_its_package(code):
-    assert code.found("from importlib import import_module\nimport_module('.request', package='urllib')\n") == [
+    assert code.findings("from importlib import import_module\nimport_module('.request', package='urllib')\n") == [
         "import urllib.request"
     ]
 
@@ -127,14 +127,14 @@ def test_a_file_that_is_run_by_a_literal_path_is_read(code):
         "class A:\n    def f(self):\n        if self:\n            import socket\n",
         "try:\n    import socket\nexcept ImportError:\n    socket = None\n",
         "if False:\n    import socket\n",
-        "import \u017focket\n",  # which Python reads as an s
+        "import \u017focket\n",  # Python reads this letter as an s
     ],
 )
-def test_finds_it_wherever_it_stands(code, text):
-    assert len(code.found(text)) == 1
+def test_finds_an_import_wherever_it_stands(code, text):
+    assert len(code.findings(text)) == 1
 
 
-def test_tells_file_line_and_chain(code):
+def test_names_file_line_and_chain(code):
     code.write_all(
         {
             "stages/upper.py": "import os\nimport helper\n",
@@ -157,8 +157,8 @@ def test_a_star_import_of_a_local_module_leads_to_what_that_imports(code):
     assert fault.what == "helper.py:1: import socket\n  imported by p.py:1 -> helper.py:1"
 
 
-def test_each_statement_is_told_once_and_all_are_told(code):
-    assert code.found("import socket, ssl\nimport os, http\nimport socket\n") == [
+def test_each_statement_is_reported_once_and_none_is_left_out(code):
+    assert code.findings("import socket, ssl\nimport os, http\nimport socket\n") == [
         "import socket, ssl", "import os, http", "import socket",
     ]  # fmt: skip
     assert '["socket", "ssl"]' in code.faults()[0].hint
@@ -179,7 +179,7 @@ def test_each_statement_is_told_once_and_all_are_told(code):
     ],
 )
 def test_reads_bytes_as_python_does(code, content, line):
-    assert code.found(content) == ["import socket"]
+    assert code.findings(content) == ["import socket"]
     assert first_line(code.faults()[0]).startswith(f"p.py:{line}: ")
 
 
@@ -213,7 +213,7 @@ def test_refuses_what_cannot_be_read(code, content):
         '"""import socket"""\n',
         "socket = None\nsocket.create(1)\nself.socket = import_module\n",
         "import sockets, socket_tools, mysocket, httpd, urllib4\n",
-        "import_module('socket')\n",  # of nobody knows where
+        "import_module('socket')\n",  # from an unknown module
         "__import__(name)\n",
         "import re\nre.compile('import socket')\n",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import socket\n    from http import client\n",
@@ -226,8 +226,8 @@ def test_refuses_what_cannot_be_read(code, content):
         "import runpy\nrunpy.run_path('socket.py')\nrunpy.run_path('socket')\n",
     ],
 )
-def test_holds_nothing_against(code, text):
-    assert code.found(text) == []
+def test_accepts_what_is_no_banned_import(code, text):
+    assert code.findings(text) == []
 
 
 @pytest.mark.parametrize(
@@ -238,8 +238,8 @@ def test_holds_nothing_against(code, text):
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING or x:\n    import socket\n",
     ],
 )
-def test_what_runs_beside_a_guard_counts(code, text):
-    assert code.found(text)[-1:] == ["import socket"]
+def test_imports_that_a_type_checking_guard_does_not_cover_count(code, text):
+    assert code.findings(text)[-1:] == ["import socket"]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_what_runs_beside_a_guard_counts(code, text):
         {"p.py": "from redis import part", "redis/part.py": ""},
     ],
 )
-def test_a_local_module_may_be_called_what_it_likes(code, files):
+def test_a_local_module_may_have_the_name_of_a_banned_one(code, files):
     assert code.write_all(files).faults() == []
 
 
@@ -285,8 +285,8 @@ def test_a_file_that_does_not_shadow_excuses_nothing(code, files, name):
 def test_what_pythonpath_makes_local_is_scanned_too(code):
     code.write_all({"p.py": "import a, ssl", "lib/a.py": "import socket", "lib/ssl.py": "", "lib/usercustomize.py": "",
                     "lib/sitecustomize.py": "import http"})  # fmt: skip
-    found = [first_line(fault) for fault in code.faults(pythonpath="lib")]
-    assert sorted(found) == ["lib/a.py:1: import socket", "lib/sitecustomize.py:1: import http"]
+    lines = [first_line(fault) for fault in code.faults(pythonpath="lib")]
+    assert sorted(lines) == ["lib/a.py:1: import socket", "lib/sitecustomize.py:1: import http"]
     (fault,) = code.write_all({"lib.zip": b"", "p.py": ""}).faults(pythonpath="lib.zip")
     assert fault.where == "lib.zip" and "imports cannot be known" in fault.what
 
@@ -355,7 +355,7 @@ def test_what_is_no_source_is_refused(code, name, content, words):
     assert fault.where == name and fault.what.endswith("whose imports cannot be known") and fault.hint
 
 
-def test_an_archive_that_is_only_data_is_none_of_our_business(code):
+def test_an_archive_that_is_only_data_is_no_fault(code):
     code.write_all({"data.zip": EMPTY_ZIP, "p.py": ""})
     assert code.of_command("python3", "p.py", "data.zip") == code.of_command("unzip", "data.zip") == []
 
@@ -391,12 +391,12 @@ def test_the_most_specific_name_counts_and_the_spec_before_the_list(banned, allo
 
 
 def test_the_spec_may_relax_and_extend(code):
-    assert code.found("from http import client, server\n", allowed=["http.client"]) == [
+    assert code.findings("from http import client, server\n", allowed=["http.client"]) == [
         "from http import client, server"
     ]
     assert code.faults(allowed=["http.client"])[0].hint.endswith('{"allowImports": ["http.server"]}')
-    assert code.found("from http import client\nimport http.client\n", allowed=["http.client"]) == []
-    assert code.found("import json.decoder\n", banned=["json"]) == ["import json.decoder"]
+    assert code.findings("from http import client\nimport http.client\n", allowed=["http.client"]) == []
+    assert code.findings("import json.decoder\n", banned=["json"]) == ["import json.decoder"]
     assert code.faults(banned=["json"])[0].hint == (
         'drop the import, or take "json" out of "offline": {"bannedImports": [...]}'
     )
@@ -408,9 +408,9 @@ def test_the_spec_may_ban_a_local_module_and_the_list_does_not(code):
     assert [first_line(fault) for fault in code.faults(banned=["legacy.net"])] == ["p.py:1: from legacy import net"]
 
 
-def test_our_own_modules_are_never_held_against_a_stage(code):
-    code.interpreter = code.interpreter._replace(site=())  # where another release may lie
-    assert code.found("import runner.sdk\nfrom runner import sdk\n", banned=["runner", "runner.sdk"]) == []
+def test_our_own_modules_are_never_a_fault(code):
+    code.interpreter = code.interpreter._replace(site=())  # where another release may be installed
+    assert code.findings("import runner.sdk\nfrom runner import sdk\n", banned=["runner", "runner.sdk"]) == []
 
 
 @pytest.mark.parametrize(
@@ -425,9 +425,9 @@ def test_our_own_modules_are_never_held_against_a_stage(code):
     ],
 )
 def test_following_the_hint_helps(code, line, allow):
-    code.found(line)
+    code.findings(line)
     assert f'["{allow}"]' in code.faults()[0].hint
-    assert code.found(line, allowed=[allow]) == []
+    assert code.findings(line, allowed=[allow]) == []
 
 
 # ---- many stages -----------------------------------------------------------------------------------------------------
@@ -437,7 +437,7 @@ def fault_of(stage, place="h.py:1"):
     return BannedImport(stage, "import socket", [f"{stage}.py:1", place], "drop it")
 
 
-def test_what_stages_share_is_one_block():
+def test_a_finding_that_stages_share_is_one_block():
     other = Fault("a.py:1", "invalid syntax")
     faults = [
         fault_of("a"),
@@ -462,14 +462,14 @@ def test_a_finding_survives_pickling():
     assert again == fault_of("a") and again.statement == "h.py:1: import socket"
 
 
-# ---- ourselves, and what is written about it -------------------------------------------------------------------------
+# ---- our own code, and the documentation ----------------------------------------------------------------------------
 
 
 @pytest.mark.full
 def test_the_core_and_the_ready_made_stages_pass():
     code = Code(REPOSITORY)
-    found = [path for folder in ("runner", "stages") for path in (REPOSITORY / folder).rglob("*.py")]
-    paths = [path for path in found if path.parent.name != "cluster"]  # which is there to connect
+    files = [path for folder in ("runner", "stages") for path in (REPOSITORY / folder).rglob("*.py")]
+    paths = [path for path in files if path.parent.name != "cluster"]  # whose purpose is to connect
     assert len(paths) > 80
     starts = [processor_start(str(path)) for path in paths]
     assert code.walk(starts) == []
@@ -484,7 +484,7 @@ def test_the_documented_table_is_the_list():
     assert all(f"`{name}`" in section for name in ALLOWED)
 
 
-def test_the_list_says_nothing_twice():
+def test_the_list_names_nothing_twice():
     names = [name for group in BANNED.values() for name in group]
     assert len(names) == len(set(names))
     assert not [name for name in names if name.rpartition(".")[0] in names]

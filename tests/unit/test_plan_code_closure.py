@@ -13,7 +13,7 @@ from runner.plan.digests import DigestCache, Signature
 
 
 class Project:
-    """A root with files, and the walk over it."""
+    """A root with files, and the closures of programs among them."""
 
     def __init__(self, root):
         self.root = str(root)
@@ -35,7 +35,7 @@ class Project:
         begin = [*(script_start(os.path.join(self.root, name)) for name in names), *starts]
         return self.closures().of(tuple(begin), pythonpath)
 
-    def found(self, *names, **options):
+    def paths(self, *names, **options):
         return {os.path.relpath(path, self.root) for path in self.walk(*names, **options).files}
 
 
@@ -75,14 +75,14 @@ def test_conditional_and_deferred_imports_are_followed(project):
             **dict.fromkeys(("a.py", "b.py", "c.py", "d.py"), ""),
         }
     )
-    assert project.found("p.py") == {"p.py", "a.py", "b.py", "c.py", "d.py"}
+    assert project.paths("p.py") == {"p.py", "a.py", "b.py", "c.py", "d.py"}
 
 
 def test_dotted_import_loads_every_parent(project):
     project.write_all(
         {"p.py": "import a.b.c", "a/__init__.py": "", "a/b/__init__.py": "", "a/b/c.py": "", "a/d.py": ""}
     )
-    assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b/__init__.py", "a/b/c.py"}
+    assert project.paths("p.py") == {"p.py", "a/__init__.py", "a/b/__init__.py", "a/b/c.py"}
 
 
 def test_relative_imports_are_relative_to_their_package(project):
@@ -112,13 +112,13 @@ def test_script_has_no_parent_package(project):
 
 def test_names_of_a_package_may_be_submodules(project):
     project.write_all({"p.py": "from a import b, c", "a/__init__.py": "c = 1", "a/b.py": "import d", "d.py": ""})
-    assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b.py", "d.py"}
+    assert project.paths("p.py") == {"p.py", "a/__init__.py", "a/b.py", "d.py"}
     assert project.walk("p.py").absent == {}
 
 
 def test_star_import_goes_by_a_literal_all(project):
     project.write_all({"p.py": "from a import *", "a/__init__.py": "__all__ = ['b', 'x']", "a/b.py": "", "a/c.py": ""})
-    assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b.py"}
+    assert project.paths("p.py") == {"p.py", "a/__init__.py", "a/b.py"}
 
 
 def test_namespace_package_spans_path_entries(project):
@@ -140,7 +140,7 @@ def test_modules_loaded_by_literal_names_are_followed(project):
             **dict.fromkeys(("a/__init__.py", "a/b.py", "a/d.py", "c.py"), ""),
         }
     )
-    assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b.py", "a/d.py", "c.py"}
+    assert project.paths("p.py") == {"p.py", "a/__init__.py", "a/b.py", "a/d.py", "c.py"}
 
 
 def test_pythonpath_is_relative_to_root_and_what_lies_outside_is_not_local(project, tmp_path):
@@ -153,10 +153,10 @@ def test_pythonpath_is_relative_to_root_and_what_lies_outside_is_not_local(proje
 
 
 def test_editable_src_layout_is_local(project):
-    """An editable install puts the project's src on `sys.path` by a .pth file, behind the standard library."""
+    """An editable install adds the project's src to `sys.path` with a .pth file, after the standard library."""
     project.write_all({"stages/p.py": "from pkg import core", "src/pkg/__init__.py": "", "src/pkg/core.py": ""})
     project.interpreter = project.interpreter._replace(site=(*project.interpreter.site, f"{project.root}/src"))
-    assert project.found("stages/p.py") == {"stages/p.py", "src/pkg/__init__.py", "src/pkg/core.py"}
+    assert project.paths("stages/p.py") == {"stages/p.py", "src/pkg/__init__.py", "src/pkg/core.py"}
 
 
 def test_installed_packages_enter_by_name_and_version(project):
@@ -170,7 +170,7 @@ def test_installed_packages_enter_by_name_and_version(project):
     assert set(code.absent) == {"nowhere"}
 
 
-def test_what_is_needed_and_found_nowhere_is_told_with_its_place(project):
+def test_a_needed_module_that_is_found_nowhere_is_named_with_its_place(project):
     project.write_all({
         "p.py": "import a, json\ntry:\n    import fast\nexcept ImportError:\n    fast = None",
         "a.py": "import json\n\nfrom lib import x\nfrom . import y\ndef f():\n    import late\nimport lib",
@@ -181,7 +181,7 @@ def test_what_is_needed_and_found_nowhere_is_told_with_its_place(project):
 
 
 def test_our_own_packages_and_the_standard_library_stay_out(project):
-    project.interpreter = project.interpreter._replace(site=())  # where another release may lie
+    project.interpreter = project.interpreter._replace(site=())  # where another release may be installed
     project.write_all({"p.py": "from runner import sdk\nimport os.path, json\nfrom concurrent import futures"})
     code = project.walk("p.py")
     assert set(code.files) == {f"{project.root}/p.py"}
@@ -191,25 +191,25 @@ def test_our_own_packages_and_the_standard_library_stay_out(project):
 
 def test_new_file_that_shadows_another_is_seen_by_the_next_plan(project):
     project.write_all({"bin/p.py": "import a", "lib/a.py": ""})
-    assert project.found("bin/p.py", pythonpath="lib") == {"bin/p.py", "lib/a.py"}
+    assert project.paths("bin/p.py", pythonpath="lib") == {"bin/p.py", "lib/a.py"}
     project.write_all({"bin/a.py": ""})
-    assert project.found("bin/p.py", pythonpath="lib") == {"bin/p.py", "bin/a.py"}
+    assert project.paths("bin/p.py", pythonpath="lib") == {"bin/p.py", "bin/a.py"}
     project.write_all({"bin/a/__init__.py": ""})
-    assert project.found("bin/p.py", pythonpath="lib") == {"bin/p.py", "bin/a/__init__.py"}
+    assert project.paths("bin/p.py", pythonpath="lib") == {"bin/p.py", "bin/a/__init__.py"}
 
 
 def test_file_that_shadows_a_standard_module_is_seen(project):
     project.write_all({"p.py": "import json, os"})
-    assert project.found("p.py") == {"p.py"}
+    assert project.paths("p.py") == {"p.py"}
     project.write_all({"json.py": "import mine", "mine.py": "", "os.py": ""})
-    assert project.found("p.py") == {"p.py", "json.py", "mine.py"}
+    assert project.paths("p.py") == {"p.py", "json.py", "mine.py"}
 
 
 def test_file_that_shadows_what_a_standard_module_imports_is_seen(project):
     project.write_all({"p.py": "import tempfile", "random.py": "import mine", "mine.py": "", "smtplib.py": ""})
     code = project.walk("p.py")
     assert {os.path.relpath(path, project.root) for path in code.files} == {"p.py", "random.py", "mine.py"}
-    assert code.standard == set() and code.absent == {}  # which it would not be in an interpreter of others
+    assert code.standard == set() and code.absent == {}  # tempfile imports this stage's random, so it is not preloaded
     assert [os.path.basename(path) for path, _ in code.chain(f"{project.root}/mine.py")] == [
         "p.py", "tempfile.py", "random.py", "mine.py",
     ]  # fmt: skip
@@ -240,7 +240,7 @@ def test_syntax_errors_are_all_reported_with_their_places(project):
     assert [fault.where.partition(":")[0] for fault in faults] == ["a.py", "b.py", "c.py"]
     assert str(faults[0]).startswith("error: a.py:2: invalid syntax: unmatched ')'\nhint: it must parse with cpython")
     project.write_all({"a.py": "", "b.py": "", "c.py": ""})
-    assert project.found("p.py") == {"p.py", "a.py", "b.py", "c.py"}
+    assert project.paths("p.py") == {"p.py", "a.py", "b.py", "c.py"}
 
 
 def test_link_to_itself_is_absent(project):
@@ -255,13 +255,13 @@ def test_missing_start_is_absent(project):
 
 def test_module_start_loads_its_parents_and_a_packages_main(project):
     project.write_all({"a/__init__.py": "import c", "a/__main__.py": "from . import b", "a/b.py": "", "c.py": ""})
-    assert project.found(starts=[Start(MODULE, "a", project.root)]) == {
+    assert project.paths(starts=[Start(MODULE, "a", project.root)]) == {
         "a/__init__.py",
         "a/__main__.py",
         "a/b.py",
         "c.py",
     }
-    assert project.found(starts=[Start(MODULE, "a.b", project.root)]) == {"a/__init__.py", "a/b.py", "c.py"}
+    assert project.paths(starts=[Start(MODULE, "a.b", project.root)]) == {"a/__init__.py", "a/b.py", "c.py"}
     assert project.walk(starts=[Start(MODULE, "json.tool", project.root)]).standard == {"json.tool"}
     assert project.walk(starts=[Start(MODULE, "nothing", project.root)]).absent == {"nothing": ("", 0)}
 
@@ -277,7 +277,7 @@ def test_text_start_is_parsed_too(project):
 def test_script_without_suffix_is_parsed_and_an_archive_is_refused(project):
     project.write_all({"run": "#!/usr/bin/env python3\nimport a", "a.py": "", "app.pyz": b"PK\x05\x06\0\0"})
     assert processor_start(f"{project.root}/run") is not None
-    assert project.found("run") == {"run", "a.py"}
+    assert project.paths("run") == {"run", "a.py"}
     assert [fault.where for fault in project.walk("run", "app.pyz").faults] == ["app.pyz"]
 
 

@@ -1,4 +1,4 @@
-"""The real interpreter is the judge: what it loads from a tree must be in the walk."""
+"""The real interpreter is the judge: every file that it loads from a tree must be in the closure."""
 
 import os
 import subprocess
@@ -105,10 +105,10 @@ def test_every_local_module_the_real_interpreter_loads_is_found_for_a_script(roo
     with open(f"{root}/bin/p.py", "a") as script:
         script.write(DUMP)
     loaded = really_loaded(["bin/p.py"], root, f"{root}/lib")
-    found = walked(root, script_start(f"{root}/bin/p.py"), "lib")
+    files = walked(root, script_start(f"{root}/bin/p.py"), "lib")
     assert len(loaded) > 20 and {"bin/statistics.py", "bin/bisect.py", "lib/space/two.py"} & loaded
-    assert loaded <= found
-    assert "bin/not_loaded.py" not in found
+    assert loaded <= files
+    assert "bin/not_loaded.py" not in files
 
 
 def test_every_local_module_the_real_interpreter_loads_is_found_for_a_module(root):

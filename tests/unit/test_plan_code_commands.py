@@ -95,14 +95,14 @@ def test_every_other_python_file_counts(root):
         (b"\x7fELF python", False),
     ],
 )
-def test_shebang_tells_python(tmp_path, first, expected):
+def test_a_python_program_is_recognised_by_its_shebang(tmp_path, first, expected):
     path = tmp_path / "program"
     path.write_bytes(first)
     assert has_python_shebang(str(path)) is expected
     assert (processor_start(str(path)) is not None) is expected
 
 
-def test_the_interpreter_is_the_first_word_behind_the_sign(tmp_path):
+def test_the_interpreter_is_the_first_word_of_a_shebang(tmp_path):
     for content, words in {"#! /usr/bin/env -S perl\n": ["/usr/bin/env", "-S", "perl"], "#!\n": [], "x": []}.items():
         (tmp_path / "program").write_text(content)
         assert shebang(str(tmp_path / "program")) == words

@@ -74,7 +74,7 @@ def test_a_touched_processor_counts_only_where_its_time_is_its_identity(bench, i
     python(bench, identity)
     bench.complete()
     os.utime(bench.root / "stages/p.py", (1, 1))
-    os.utime(bench.root / "stages/helper.py", (1, 1))  # never: only the processor's
+    os.utime(bench.root / "stages/helper.py", (1, 1))  # never counts: only the processor's time can
     assert [reason.what for reason in bench.reasons()] == expected
 
 
@@ -96,7 +96,7 @@ def test_a_file_under_root_that_a_command_names_is_code(bench, word):
 
 
 @pytest.mark.parametrize("word", ["/etc/hostname", "../outside", "in.txt", "out.txt", "stages", "none"])
-def test_what_lies_outside_or_is_declared_or_is_no_file_is_not(bench, word):
+def test_a_word_that_is_outside_root_declared_or_no_file_is_not_code(bench, word):
     bench.write("in.txt", "")
     bench.write("out.txt", "")
     (bench.root.parent / "outside").write_text("")
@@ -104,7 +104,7 @@ def test_what_lies_outside_or_is_declared_or_is_no_file_is_not(bench, word):
     assert code(bench)["files"] == {}
 
 
-def test_what_several_stages_share_is_read_once_and_afresh_at_each_look(bench):
+def test_shared_code_is_the_same_for_all_stages_until_a_new_examiner_reads_it(bench):
     bench.define(*({"name": name, "processor": "stages/p.py", "outputs": [f"{name}.txt"]} for name in "ab"))
     session = bench.session()
     examiner = session.new_examiner()
@@ -124,9 +124,9 @@ def test_code_that_cannot_be_parsed_is_refused_by_its_line(bench):
 def test_a_module_that_changes_while_the_stage_runs_is_seen(bench):
     python(bench, "content")
     session = bench.session()
-    seen = session.new_examiner().examine(session.stages[0])
+    before = session.new_examiner().examine(session.stages[0])
     bench.write("stages/deeper.py", "X = 3\n")
-    changed = session.new_examiner().changed_since(seen)
+    changed = session.new_examiner().changed_since(before)
     assert os.path.relpath(str(changed), bench.root) == "stages/deeper.py"
 
 

@@ -30,7 +30,7 @@ SHOW = "import json; from runner.plan.code.modules import *; print(json.dumps(ru
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """Make files by name below a root, and look modules up with a small interpreter of this test's own."""
+    """Return a function that makes files and looks a module up, with a small interpreter of its own."""
     root = tmp_path / "root"
     root.mkdir()
 
@@ -167,7 +167,7 @@ def test_stages_are_given_the_sdk_on_their_path_where_only_this_process_has_it(m
     standard = [entry for entry in sys.path if "python3" in entry and "site-packages" not in entry]
     monkeypatch.setattr(sys, "path", [CHECKOUT, *standard, "/venv/site-packages"])
     assert sdk_path() == CHECKOUT
-    monkeypatch.setattr(sys, "path", ["/cwd", *standard, "/venv/site-packages", CHECKOUT])  # by a .pth file
+    monkeypatch.setattr(sys, "path", ["/cwd", *standard, "/venv/site-packages", CHECKOUT])  # added by a .pth file
     assert sdk_path() is None
 
 
@@ -185,7 +185,7 @@ def test_installed_modules_have_the_name_and_version_of_their_distribution():
 
     sources = Sources("/", DigestCache())
     assert distribution(sources, "pluggy", pluggy.__file__) == f"pluggy {pluggy.__version__}"
-    assert distribution(sources, "_pytest", "") == f"pytest {pytest.__version__}"  # by reading what all of them hold
+    assert distribution(sources, "_pytest", "") == f"pytest {pytest.__version__}"  # looked up in all distributions
     assert distribution(sources, "no_such_module", "") == ""
 
 

@@ -94,7 +94,7 @@ def test_finds_modules_loaded_by_a_literal_name(text, expected):
 @pytest.mark.parametrize(
     "text", ["__import__(name)", "import_module('a')", "x.__import__('a')", "'import a'  # import b"]
 )
-def test_asks_for_nothing_that_is_not_literal(text):
+def test_a_name_that_is_not_literal_is_not_requested(text):
     assert requests(text) == []
 
 

@@ -24,7 +24,7 @@ def sha(content):
 
 
 def faked(path, *, mtime, ctime):
-    """The status of a file as another file system would stamp it."""
+    """Return the status of a file with the time stamps of another file system."""
     real = os.stat(path)
     return SimpleNamespace(
         st_mode=real.st_mode, st_size=real.st_size, st_mtime_ns=mtime, st_ctime_ns=ctime, st_ino=real.st_ino
@@ -32,7 +32,7 @@ def faked(path, *, mtime, ctime):
 
 
 def holding(entries, **options):
-    """A cache with these entries."""
+    """Return a cache with these entries."""
     cache = DigestCache(**options)
     cache._entries = dict(entries)
     return cache
@@ -63,7 +63,7 @@ def test_ticks_count_every_byte_and_may_interrupt(tmp_path):
         raise KeyboardInterrupt
 
     descriptors = len(os.listdir("/proc/self/fd"))
-    cache = DigestCache()  # on a slow machine the first has settled
+    cache = DigestCache()  # on a slow machine, the first cache may know the file
     cache.tick = interrupt
     with pytest.raises(KeyboardInterrupt):
         cache.file(str(path))

@@ -20,14 +20,14 @@ def make_tree(base):
 
 
 def test_equal_trees_have_equal_digests_wherever_they_lie(tmp_path):
-    one, two = make_tree(tmp_path / "one"), make_tree(tmp_path / "two")
+    first, second = make_tree(tmp_path / "one"), make_tree(tmp_path / "two")
     cache = DigestCache()
-    digest = digest_tree(str(one), cache)
-    assert digest.sha256 == digest_tree(f"{two}/", cache).sha256
+    digest = digest_tree(str(first), cache)
+    assert digest.sha256 == digest_tree(f"{second}/", cache).sha256
     assert digest.size == 3
 
 
-def test_a_file_in_a_directory_without_read_permission_is_found_unread(tmp_path, monkeypatch):
+def test_an_unreadable_file_in_a_directory_is_found_without_reading(tmp_path, monkeypatch):
     base, really_open, ticks = make_tree(tmp_path / "tree"), os.open, []
 
     def opens(path, *how):
@@ -45,8 +45,8 @@ def test_a_file_in_a_directory_without_read_permission_is_found_unread(tmp_path,
     assert ticks == [] and not cache.dirty
 
 
-def test_what_lies_in_a_partial_is_not_kept(tmp_path):
-    """It gets another name with the next step, and each attempt has another partial."""
+def test_digests_of_files_in_a_partial_are_not_cached(tmp_path):
+    """The next step renames the partial, and each attempt has another one."""
     base = make_tree(tmp_path / ".partial-0123ab.tree")
     cache = DigestCache(clock=lambda: time.time_ns() + 3600 * 10**9)
     digest_tree(f"{base}/", cache)
@@ -117,7 +117,7 @@ def test_links_in_a_tree_are_not_followed(tmp_path):
     assert digest_tree(str(base), DigestCache()).size == 3
 
 
-def test_names_that_are_no_utf8_are_welcome_in_a_tree(tmp_path):
+def test_names_in_a_tree_need_not_be_utf8(tmp_path):
     base = make_tree(tmp_path / "tree")
     digests = set()
     for name in (b"\xff", b"\xfe", b"\\udcff", b"new\nline"):
@@ -143,11 +143,11 @@ def test_fifo_or_socket_inside_a_tree_is_refused_by_name(tmp_path):
 @pytest.mark.full
 def test_deep_tree_needs_no_recursion(tmp_path):
     base = str(tmp_path / "deep")
-    made = [base + "/d" * depth for depth in range(1500)]
-    for path in made:
+    directories = [base + "/d" * depth for depth in range(1500)]
+    for path in directories:
         os.mkdir(path)
     try:
         assert digest_tree(base, DigestCache()).size == 0
-    finally:  # what removes the temporary directory later does recurse
-        for path in reversed(made):
+    finally:  # pytest removes the temporary directory with recursion
+        for path in reversed(directories):
             os.rmdir(path)

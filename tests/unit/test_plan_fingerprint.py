@@ -1,4 +1,4 @@
-"""Keys: what they hold, that they do not depend on where or when, and that a change under way is seen."""
+"""Keys: what they hold, that place and time do not matter, and that a change before publishing is seen."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def bench(tmp_path):
 
 
 def test_the_key_is_the_digest_of_its_named_components(bench):
-    found = bench.fingerprint()
-    assert found.key == digest(found.components)
-    assert set(found.components) == {"inputs", "code", "params", "command", "env", "outputs"}
+    examined = bench.fingerprint()
+    assert examined.key == digest(examined.components)
+    assert set(examined.components) == {"inputs", "code", "params", "command", "env", "outputs"}
 
 
 def test_the_interpreter_is_a_component_of_python_stages_only(bench):
@@ -74,24 +74,24 @@ def fifo_in_tree(bench):
 
 
 @pytest.mark.parametrize("change", [lengthen, same_size, deep, more, gone, tree_gone, fifo_in_tree])
-def test_what_changes_after_keying_is_seen_before_publishing(bench, change):
+def test_a_change_after_keying_is_seen_before_publishing(bench, change):
     session = bench.session()
-    seen = session.new_examiner().examine(session.stages[0])
-    assert session.new_examiner().changed_since(seen) is None
+    before = session.new_examiner().examine(session.stages[0])
+    assert session.new_examiner().changed_since(before) is None
     change(bench)
-    changed = session.new_examiner().changed_since(seen)
+    changed = session.new_examiner().changed_since(before)
     assert changed is not None
     assert os.path.relpath(changed, bench.root) in {"in.txt", "tree"}
 
 
 def test_a_touch_or_the_same_bytes_written_anew_are_no_change(bench):
     session = bench.session()
-    seen = session.new_examiner().examine(session.stages[0])
+    before = session.new_examiner().examine(session.stages[0])
     os.utime(bench.root / "in.txt", (1, 1))
     os.unlink(bench.root / "tree/sub/x")
     bench.write("tree/sub/x", "x")
-    assert session.new_examiner().changed_since(seen) is None
-    assert session.new_examiner().examine(session.stages[0]).key == seen.key
+    assert session.new_examiner().changed_since(before) is None
+    assert session.new_examiner().examine(session.stages[0]).key == before.key
 
 
 def test_published_outputs_are_not_hashed_again_by_their_readers(bench):
@@ -108,7 +108,7 @@ def test_published_outputs_are_not_hashed_again_by_their_readers(bench):
 
 
 def test_a_same_size_rewrite_within_one_tick_is_never_hidden_by_the_cache(bench):
-    """git's racily clean entries: the stamps of both states are equal, so the cache may not vouch for the first."""
+    """Like git's racily clean entries: both states have equal stamps, so the cache may not vouch for the first."""
     path = bench.root / "in.txt"
     now = time.time_ns()
     os.utime(path, ns=(now, now))

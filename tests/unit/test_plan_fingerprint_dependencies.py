@@ -1,4 +1,4 @@
-"""Which paths a plan depends on, by how each has to be looked at."""
+"""Which paths a plan depends on, grouped by how each must be checked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_file_or_directory_that_is_not_there_is_absent(dependencies, tmp_path)
     assert names(dependencies, tmp_path) == [{"file", "directory"}, set(), set(), {"gone", "nowhere"}]
 
 
-def test_a_tree_is_all_that_lies_below_it_and_no_link_is_followed(dependencies, tmp_path):
+def test_a_tree_includes_everything_below_it_and_no_link_is_followed(dependencies, tmp_path):
     (tmp_path / "tree/below").mkdir(parents=True)
     (tmp_path / "tree/below/one").write_text("x")
     (tmp_path / "tree/link").symlink_to("below")

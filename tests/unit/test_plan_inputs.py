@@ -1,4 +1,4 @@
-"""Which files an input means, and which it can never be."""
+"""Which files an input means, and which can never be an input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reading(pattern):
     return shell("a", "true", inputs={"in": pattern}, outputs={"out": "a.out"})
 
 
-def found(bench, pattern, **options):
+def matches(bench, pattern, **options):
     bench.define(reading(pattern))
     return bench.inputs(**options)["in"]
 
@@ -59,10 +59,10 @@ GLOBS = {
 def test_a_glob_means_what_it_matches_in_the_order_of_paths(bench, pattern):
     for path in FILES:
         bench.write(path, path)
-    assert found(bench, pattern) == GLOBS[pattern]
+    assert matches(bench, pattern) == GLOBS[pattern]
 
 
-def test_a_new_match_is_found_by_the_next_look_and_named(bench):
+def test_a_new_match_is_named_by_the_next_plan(bench):
     bench.write("d/a.txt", "a")
     bench.define(reading("d/*.txt"))
     bench.complete()
@@ -79,20 +79,20 @@ def test_a_new_match_is_found_by_the_next_look_and_named(bench):
 def test_a_file_literally_named_like_the_pattern_wins(bench):
     for name in ("d/[ab].txt", "d/a.txt"):
         bench.write(name, name)
-    assert found(bench, "d/[ab].txt") == ["d/[ab].txt"]
+    assert matches(bench, "d/[ab].txt") == ["d/[ab].txt"]
 
 
 def test_what_runs_write_is_never_matched(bench):
     bench.write("x.json", "{}")
     for path in ("state/stage_b.json", "state/logs/r/b.1.log", "locks/b.json"):
         bench.write(path, "{}")
-    assert found(bench, "**/*.json") == ["spec.json", "x.json"]
+    assert matches(bench, "**/*.json") == ["spec.json", "x.json"]
     bench.write("data/x", "")
-    assert found(bench, "*/") == ["data/"]
+    assert matches(bench, "*/") == ["data/"]
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.txt", b"a\nb.txt", b"a\x7fb.txt", "a\x85b.txt".encode()])
-def test_a_match_that_cannot_be_told_to_a_stage_is_refused_with_its_name_escaped(bench, name):
+def test_a_match_that_cannot_be_passed_to_a_stage_is_refused_with_its_name_escaped(bench, name):
     bench.write("d/ok.txt", "")
     with open(os.fsencode(bench.root / "d") + b"/" + name, "wb"):
         pass
@@ -126,21 +126,21 @@ STRANGE = {
 
 @pytest.mark.parametrize("what", STRANGE)
 def test_what_no_stage_could_read_is_refused_unopened(bench, what, monkeypatch):
-    """A FIFO nobody writes to would block whoever opens it: that this ends is the proof."""
+    """Opening a FIFO without a writer would block, so the test ends only if nothing is opened."""
     monkeypatch.chdir(bench.root)
-    make, said = STRANGE[what]
+    make, message = STRANGE[what]
     os.mkdir(bench.root / "d")
     make(bench.root / "d/x")
-    assert said in refused(bench, "d/x").what
+    assert message in refused(bench, "d/x").what
 
 
 @pytest.mark.parametrize("what", ["a FIFO", "a socket", "a link to a device", "a link that leads nowhere"])
-def test_neither_is_it_as_one_match_of_many(bench, what, monkeypatch):
+def test_what_no_stage_could_read_is_refused_as_one_match_of_many(bench, what, monkeypatch):
     monkeypatch.chdir(bench.root)
-    make, said = STRANGE[what]
+    make, message = STRANGE[what]
     bench.write("d/a", "")
     make(bench.root / "d/x")
-    assert said in refused(bench, "d/*").what
+    assert message in refused(bench, "d/*").what
 
 
 def test_a_link_to_a_file_is_read_and_a_circle_of_directories_is_not_walked(bench):
@@ -148,7 +148,7 @@ def test_a_link_to_a_file_is_read_and_a_circle_of_directories_is_not_walked(benc
     os.mkdir(bench.root / "d")
     os.symlink("../far/f.txt", bench.root / "d/l.txt")
     os.symlink("..", bench.root / "d/up")
-    assert found(bench, "d/**") == ["d/l.txt"]
+    assert matches(bench, "d/**") == ["d/l.txt"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_an_input_without_read_permission_has_a_place_and_a_hint():
     assert "readable" in fault.hint
 
 
-def test_all_faults_of_all_inputs_are_told_at_once(bench):
+def test_all_faults_of_all_inputs_are_reported_at_once(bench):
     bench.define(shell("a", "true", inputs={"x": "none", "y": "*.none"}), shell("b", "true", inputs={"z": "gone"}))
     plan = bench.session().plan()
     assert [fault.where.rpartition("#")[2] for fault in plan.faults] == [
@@ -207,7 +207,7 @@ class TestWithAWorkspace:
 def test_a_list_keeps_its_order_and_names_each_file_once(bench):
     for path in FILES:
         bench.write(path, path)
-    assert found(bench, ["d/readme.md", "d/*.txt", "d/sub/", "d/**/*.txt", "./d/b.txt"]) == [
+    assert matches(bench, ["d/readme.md", "d/*.txt", "d/sub/", "d/**/*.txt", "./d/b.txt"]) == [
         "d/readme.md", "d/a.txt", "d/b.txt", "d/sub/", "d/sub/c.txt", "d/sub/deep/e.txt",
     ]  # fmt: skip
 
@@ -220,7 +220,7 @@ def test_a_list_takes_outputs_from_the_workspace_and_the_rest_from_root(bench):
     assert [os.path.relpath(file.absolute, bench.root) for file in files] == ["ws/out/made.txt", "d/source.txt"]
 
 
-def test_a_glob_without_a_file_tells_of_the_directory_that_is_not_there(bench):
+def test_the_hint_for_a_glob_without_a_match_names_the_missing_directory(bench):
     bench.write("d/a", "")
     hint = "hidden files and orphans are never matched"
     assert refused(bench, "d/*.none").hint == refused(bench, "*.none").hint == hint

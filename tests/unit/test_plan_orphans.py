@@ -1,4 +1,4 @@
-"""Which outputs of earlier specs are still there, and whose they are."""
+"""Orphans: outputs of earlier specs that are still there, and the stages that made them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.record.markers import read_marker, write_marker
 
 @pytest.fixture
 def bench(tmp_path):
-    """The stages `a` and `b` are complete, and neither is declared any more."""
+    """The stages `a` and `b` are complete, and the spec no longer declares them."""
     bench = PlanBench(tmp_path)
     bench.define(shell("a", "true"), shell("b", "true"))
     bench.complete()
@@ -32,7 +32,7 @@ def states(bench, **options):
     return {former.path: former.state for former in orphans(bench, **options).former}
 
 
-def test_each_is_known_with_its_stage_and_its_run(bench):
+def test_an_orphan_is_known_with_its_stage_and_its_run(bench):
     assert states(bench) == {"out/a.txt": REMOVABLE, "out/b.txt": REMOVABLE}
     former = orphans(bench).former[0]
     assert (former.stage, former.run) == ("a", "run")
@@ -40,30 +40,30 @@ def test_each_is_known_with_its_stage_and_its_run(bench):
     assert former.warning("here").what == f'"out/a.txt" {former.remark()}'
 
 
-def test_one_that_is_gone_is_absent(bench):
+def test_an_orphan_that_is_gone_is_absent(bench):
     os.unlink(bench.root / "out/a.txt")
     assert orphans(bench).absent == {str(bench.root / "out/a.txt"): "out/a.txt"}
     assert states(bench) == {"out/b.txt": REMOVABLE}
 
 
-def test_one_that_is_declared_again_is_none(bench):
+def test_an_output_that_is_declared_again_is_no_orphan(bench):
     bench.define(shell("c", "true", outputs={"x": "out/a.txt"}))
     assert states(bench) == {"out/b.txt": REMOVABLE}
 
 
-def test_one_in_or_around_a_declared_output_is_none(bench):
+def test_an_output_in_or_around_a_declared_one_is_no_orphan(bench):
     bench.define(shell("c", "true", outputs={"x": "out/"}))
     assert states(bench) == {}
 
 
 @pytest.mark.parametrize("pattern", ["out/a.txt", "./out/../out/a.txt", ["x.txt", "out/a.txt"]])
-def test_one_that_an_input_names_is_adopted(bench, pattern):
+def test_an_orphan_that_an_input_names_is_adopted(bench, pattern):
     bench.define(shell("c", "true", inputs={"x": pattern}))
     assert states(bench) == {"out/a.txt": ADOPTED, "out/b.txt": REMOVABLE}
     assert orphans(bench).removable() == [str(bench.root / "out/b.txt")]
 
 
-def test_one_that_only_a_glob_names_is_not_adopted(bench):
+def test_an_orphan_that_only_a_glob_matches_is_not_adopted(bench):
     bench.define(shell("c", "true", inputs={"x": "out/a.*"}))
     assert states(bench)["out/a.txt"] == REMOVABLE
 
@@ -90,8 +90,8 @@ def test_the_same_content_under_another_identity_is_unchanged(bench):
     assert states(bench)["out/a.txt"] == CHANGED
 
 
-def test_an_identity_that_fits_is_believed_unless_it_may_not_be(bench):
-    """Its marker has the change time, and yet the content is another: only a reader of the file finds out."""
+def test_an_identity_that_fits_is_trusted_unless_paranoid(bench):
+    """The marker has the file's change time but another digest: only reading the file shows that."""
     session = bench.session()
     marker = read_marker(session.spec.paths, "a").in_place(str(bench.root))
     lie = {name: output._replace(sha256="0" * 64) for name, output in marker.outputs.items()}
@@ -108,15 +108,15 @@ def test_a_file_in_the_place_of_a_former_directory_is_known_by_its_own_marker(be
     assert states(bench) == {"out/a.txt": REMOVABLE}
 
 
-def test_changed_ones_hide_nothing(bench):
+def test_a_changed_orphan_hides_nothing(bench):
     (bench.root / "out/a.txt").write_text("other")
-    found = orphans(bench)
-    assert not found.holds(str(bench.root / "out/a.txt")) and found.holds(str(bench.root / "out/b.txt"))
-    assert found.holds(str(bench.root / "w/../out/b.txt"))
-    assert found.below(str(bench.root / "out")).path == "out/b.txt" and found.below(str(bench.root / "ou")) is None
+    result = orphans(bench)
+    assert not result.holds(str(bench.root / "out/a.txt")) and result.holds(str(bench.root / "out/b.txt"))
+    assert result.holds(str(bench.root / "w/../out/b.txt"))
+    assert result.below(str(bench.root / "out")).path == "out/b.txt" and result.below(str(bench.root / "ou")) is None
 
 
-def test_places_are_outputs_and_all_in_and_above_them():
+def test_places_are_outputs_and_everything_in_and_above_them():
     places = Places(["out/d/", "w/x/y"])
     assert all(path in places for path in ("out/d", "out/d/e", "out/", "w", "w/x/y/z"))
     assert all(path not in places for path in ("out/e", "w/z", "ou"))

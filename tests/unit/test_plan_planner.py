@@ -23,7 +23,7 @@ def stage(name="a", source="in.txt", **fields):
 
 
 def chain(bench, *, middle=None):
-    """a -> b -> c, and d beside them, all complete."""
+    """Define a -> b -> c, and d beside them. `middle`: more fields of b."""
     bench.define(
         stage("a"), stage("b", "out/a.txt", **(middle or {})), stage("c", "out/b.txt"), shell("d", "true")
     )  # fmt: skip
@@ -36,21 +36,21 @@ def kinds(decisions):
 # ---- up to date, or not ----
 
 
-def test_never_run_is_a_reason_and_all_below_depend_on_nothing_but_run_too(bench):
+def test_stages_that_never_ran_all_run(bench):
     chain(bench)
     decisions = bench.decisions()
     assert set(kinds(decisions).values()) == {"Run"}
     assert bench.reasons()[0][:2] == ("marker", "no completed run")
 
 
-def test_complete_is_skipped_with_its_key(bench):
+def test_a_complete_stage_is_skipped_with_its_key(bench):
     chain(bench)
     bench.complete()
     assert bench.session().plan().is_noop
     assert bench.decisions()["a"] == Skip(bench.fingerprint().key)
 
 
-def test_one_that_runs_makes_those_below_depend_and_leaves_the_rest(bench):
+def test_a_stage_that_runs_makes_those_below_depend_and_leaves_the_rest(bench):
     chain(bench)
     bench.complete()
     bench.write("in.txt", "other input")
@@ -59,7 +59,7 @@ def test_one_that_runs_makes_those_below_depend_and_leaves_the_rest(bench):
     assert (decisions["b"], decisions["c"]) == (Depends(("a",)), Depends(("b",)))
 
 
-def test_the_same_content_from_upstream_cuts_the_rest_off(bench):
+def test_stages_below_are_skipped_if_upstream_made_the_same_content(bench):
     chain(bench)
     bench.complete()
     bench.write("in.txt", "other input")
@@ -67,7 +67,7 @@ def test_the_same_content_from_upstream_cuts_the_rest_off(bench):
     assert bench.session().plan().is_noop
 
 
-def test_what_is_out_of_date_anyway_runs_even_if_upstream_may_change_nothing(bench):
+def test_a_stage_that_is_out_of_date_runs_whatever_upstream_changes(bench):
     chain(bench)
     bench.complete()
     bench.write("in.txt", "other input")
@@ -84,7 +84,7 @@ def test_without_its_input_a_stage_and_all_that_need_it_are_blocked(bench):
     assert isinstance(decisions["d"], Run)
 
 
-def test_an_input_that_is_made_by_a_stage_that_will_run_need_not_be_there(bench):
+def test_an_input_that_a_stage_will_make_need_not_be_there(bench):
     chain(bench)
     bench.complete()
     os.unlink(bench.root / "out/a.txt")
@@ -129,8 +129,8 @@ def test_a_change_is_named_with_old_and_new(bench, what):
     bench.complete()
     assert bench.reasons() == []
     bench.define(stage(**{**BASE, **fields}) | fields)
-    found = bench.reasons()
-    assert [(*one[:2], repr(one[2]), repr(one[3])) for one in found] == [
+    changes = bench.reasons()
+    assert [(*reason[:2], repr(reason[2]), repr(reason[3])) for reason in changes] == [
         (component, name, repr(old), repr(new)) for component, name, old, new in expected
     ]
 
@@ -209,7 +209,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("how", TAMPERED)
-def test_an_output_that_was_touched_by_others_is_made_again(bench, how):
+def test_an_output_that_was_tampered_with_is_made_again(bench, how):
     bench.define(stage())
     bench.complete()
     TAMPERED[how](bench.root / "out/a.txt")
@@ -227,7 +227,7 @@ def test_what_stands_in_an_outputs_place_is_never_opened(bench):
 
 
 @pytest.mark.parametrize("how", ["touched", "copied"])
-def test_the_same_bytes_in_an_outputs_place_will_do(bench, how):
+def test_the_same_bytes_in_an_outputs_place_are_no_change(bench, how):
     bench.define(stage())
     bench.complete()
     path = bench.root / "out/a.txt"

@@ -1,4 +1,4 @@
-"""Everything that keeps a run from starting is told at once."""
+"""Everything that keeps a run from starting is reported at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.engine.query import plan
 from runner.errors import EXIT_OFFLINE, OfflineError
 
 
-def test_code_that_is_no_python_hides_no_missing_input_and_is_told_once(tmp_path):
+def test_code_that_is_no_python_is_reported_once_and_hides_no_missing_input(tmp_path):
     bench = PipelineBench(tmp_path)
     bench.write("broken.py", "def\n")
     bench.define(

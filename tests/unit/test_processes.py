@@ -1,4 +1,4 @@
-"""Number and start identify a process."""
+"""A process is identified by its number and its start time."""
 
 import os
 import subprocess
@@ -14,8 +14,8 @@ LONG = 60.0
 
 
 def test_identity_stays_while_the_process_lives():
-    mine = process_identity(os.getpid())
-    assert mine is not None and mine == process_identity(os.getpid()) and is_alive(os.getpid(), mine)
+    identity = process_identity(os.getpid())
+    assert identity is not None and identity == process_identity(os.getpid()) and is_alive(os.getpid(), identity)
 
 
 def test_same_number_with_another_start_is_another_process():
@@ -34,21 +34,21 @@ def test_gone_and_zombie_processes_are_not_alive():
 def test_a_process_whose_first_thread_has_ended_lives_as_long_as_the_others():
     code = "import ctypes, threading; threading.Thread(target=input).start(); ctypes.CDLL(None).pthread_exit(None)"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
-        mine = process_identity(child.pid)
+        identity = process_identity(child.pid)
         deadline = time.monotonic() + LONG
         while b") Z " not in Path(f"/proc/{child.pid}/stat").read_bytes():
             assert time.monotonic() < deadline
-        assert is_alive(child.pid, mine)
+        assert is_alive(child.pid, identity)
         child.kill()
 
 
 def test_waits_for_the_end_of_a_process_within_a_limit():
     with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as child:
-        mine = process_identity(child.pid)
-        await_end(child.pid, mine, 0.01)
-        assert is_alive(child.pid, mine)
+        identity = process_identity(child.pid)
+        await_end(child.pid, identity, 0.01)
+        assert is_alive(child.pid, identity)
         child.kill()
-        await_end(child.pid, mine, LONG)
-        assert not is_alive(child.pid, mine)
-    await_end(child.pid, mine, LONG)
+        await_end(child.pid, identity, LONG)
+        assert not is_alive(child.pid, identity)
+    await_end(child.pid, identity, LONG)
     await_end(child.pid, None, LONG)

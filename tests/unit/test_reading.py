@@ -1,4 +1,4 @@
-"""A file is read whole, or refused with a reason, and nothing else than a file is opened."""
+"""A file is read whole or refused with a reason, and only regular files are opened."""
 
 import os
 import socket
@@ -16,10 +16,10 @@ def path(tmp_path):
 
 
 def read(path, most=100):
-    told = {}
-    content = read_usable(path, most, told.__setitem__)
-    assert set(told) <= {path}
-    return content, told.get(path)
+    notes = {}
+    content = read_usable(path, most, notes.__setitem__)
+    assert set(notes) <= {path}
+    return content, notes.get(path)
 
 
 def put(path, content):

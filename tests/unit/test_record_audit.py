@@ -1,4 +1,4 @@
-"""The chain of records: appended records are read back, a torn line is cut, nothing is chained to a damaged one."""
+"""The audit log: appended records are read back, a torn line is cut, nothing is chained to a damaged record."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_each_record_is_canonical_and_holds_the_hash_of_the_one_before(path, log
 @pytest.mark.parametrize(
     "value", [1 << 53, -(1 << 53), 10**4000, 0.5, [{"deep": 1e300}]], ids=["2^53", "-2^53", "long", "half", "deep"]
 )
-def test_what_its_reader_would_call_damage_is_not_written(path, log, value):
+def test_refuses_to_write_a_number_that_readers_refuse(path, log, value):
     fill(log, 1)
     with pytest.raises(ValueError, match="whole numbers below 2"):
         log.append("e", {"n": value})
@@ -73,7 +73,7 @@ def test_what_its_reader_would_call_damage_is_not_written(path, log, value):
 
 
 @pytest.mark.parametrize("spelled", [b"9007199254740992", b"1.5", b"1e3"])
-def test_nor_is_it_read_however_well_it_is_hashed(spelled):
+def test_an_invalid_number_is_damage_even_if_the_hash_is_right(spelled):
     line, claimed = encode_record(0, "r", stamp(), "e", {"n": 12345}, GENESIS)
     changed = line.replace(b"12345", spelled)
     body = changed.replace(b'"hash":"%b",' % claimed.encode(), b"").rstrip(b"\n")
@@ -94,7 +94,7 @@ def test_a_log_goes_on_where_it_ended(path, log):
     assert [record["seq"] for record in read_records(path)] == [0, 1, 2]
 
 
-def test_what_json_cannot_say_is_refused_before_a_byte_is_written(log):
+def test_refuses_nan_before_it_writes_a_byte(log):
     with pytest.raises(ValueError, match="whole numbers"):
         log.append("e", {"x": float("nan")})
     assert log.last.seq == -1
@@ -130,7 +130,7 @@ def test_a_torn_line_is_passed_over_and_cut(path, log, torn):
     assert len(list(read_records(path))) == 3
 
 
-def test_nothing_but_a_torn_line_is_nothing(path):
+def test_a_log_with_only_a_torn_line_has_no_records(path):
     with open(path, "wb") as file:
         file.write(b"half of the first reco")
     assert last_record(path) is None
@@ -166,7 +166,7 @@ for read in (last_record, cut_torn_line):
 
 @pytest.mark.full
 @pytest.mark.parametrize("whole", [0, 2])
-def test_what_no_run_wrote_is_not_read_to_its_end(path, log, whole):
+def test_an_overlong_last_line_is_refused_without_reading_it_whole(path, log, whole):
     for number in range(whole):
         log.append("event", {"number": number})
     os.truncate(path, 3 << 30)
@@ -227,7 +227,7 @@ print("last", log.last.seq)
 """
 
 
-def test_what_does_not_fit_is_taken_back_whole(path):
+def test_an_append_that_does_not_fit_is_undone(path):
     """A file size limit stands for a full disk: the first bytes are written, the rest is refused."""
     done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True)
     assert "cannot append to: EFBIG" in done.stdout

@@ -1,4 +1,4 @@
-"""An attempt that ended leaves the bytes that its checkpoint vouches for, cut to their length."""
+"""When an attempt ends, its partials are cut to the bytes that its checkpoint vouches for; all others go."""
 
 import hashlib
 import json
@@ -61,16 +61,16 @@ def sha(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def test_what_is_vouched_for_is_cut_and_renamed_for_the_new_attempt(place):
+def test_partials_are_cut_and_renamed_for_the_new_attempt(place):
     place.checkpoint({"one": {"length": 4}, "two": {"length": 10}}, lineOffset=7, byteOffset=70)
     progress = adopt(place.progress, KEY, place.outputs, NEW, TAGS)
     assert (progress.line_offset, progress.byte_offset) == (7, 70)
     assert place.left() == sorted([".partial-0000bb.one.txt", ".partial-0000bb.two.txt", "progress_a.json"])
-    found = [(place.root / os.path.basename(place.partial(name, NEW))).read_bytes() for name in ("one", "two")]
-    assert found == [b"kept", b"kept, junk"]
+    contents = [(place.root / os.path.basename(place.partial(name, NEW))).read_bytes() for name in ("one", "two")]
+    assert contents == [b"kept", b"kept, junk"]
 
 
-def test_a_partial_that_is_not_mentioned_goes(place):
+def test_a_partial_that_the_checkpoint_does_not_name_is_removed(place):
     place.checkpoint({"one": {"length": 4}})
     assert adopt(place.progress, KEY, place.outputs, NEW, TAGS)
     assert place.left() == [".partial-0000bb.one.txt", "progress_a.json"]
@@ -97,11 +97,11 @@ def test_an_empty_prefix_of_an_empty_file_is_kept(place):
     assert adopt(place.progress, KEY, place.outputs, NEW, TAGS)
 
 
-# ---- of an attempt on a cluster, which may go on after it was given up ----
+# ---- attempts on a cluster, which may go on after they were given up ----
 
 
-def test_what_is_collected_is_copied_so_that_the_old_attempt_can_spoil_nothing(place):
-    """Whether it goes on through its descriptor, by the path of its partial, or by that of its progress file."""
+def test_collected_partials_are_copied_so_that_the_old_attempt_cannot_change_them(place):
+    """The old attempt may still write through its descriptor, to its partial, or to its progress file."""
     place.put(place.partial("one"), b"kept")
     reported, new = (str(place.root / f"progress_a~{tag}.json") for tag in (OLD, NEW))
     outputs = {"one": {"length": 4, "sha256": sha(b"kept"), "inode": os.stat(place.partial("one")).st_ino}}
@@ -110,9 +110,9 @@ def test_what_is_collected_is_copied_so_that_the_old_attempt_can_spoil_nothing(p
     with open(place.partial("one"), "ab", buffering=0) as still_open:
         checkpoints.collect(reported, place.progress, OLD)
         assert not os.path.exists(reported)
-        found = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
-        assert found
-        checkpoints.adopt(found, place.outputs, NEW, place.progress, new)
+        collected = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
+        assert collected
+        checkpoints.adopt(collected, place.outputs, NEW, place.progress, new)
         still_open.write(b", late")
         place.put(place.partial("one"), b"late")
         place.put(reported, b"late")
@@ -125,17 +125,17 @@ def test_what_is_collected_is_copied_so_that_the_old_attempt_can_spoil_nothing(p
 
 @pytest.mark.parametrize("stop", ["copy_start", "replace", "discard"])
 def test_a_kill_while_a_collected_checkpoint_is_handed_over_costs_nothing(place, monkeypatch, stop):
-    """Before each of its steps there is one checkpoint: that of the old attempt, or that of the new one."""
+    """Before each step there is one checkpoint: the old attempt's or the new one's."""
     place.put(place.partial("one"), b"kept")
     reported, new = (str(place.root / f"progress_a~{tag}.json") for tag in (OLD, NEW))
     place.checkpoint({"one": {"length": 4}})
     os.rename(place.progress, reported)
     checkpoints.collect(reported, place.progress, OLD)
-    found = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
+    collected = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints.files, stop, lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            checkpoints.adopt(found, place.outputs, NEW, place.progress, new)
+            checkpoints.adopt(collected, place.outputs, NEW, place.progress, new)
     checkpoints.collect(new, place.progress, NEW)
     kept = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
     assert kept and list(kept.partials) == ["one"]
@@ -146,30 +146,30 @@ def test_a_copy_has_the_mode_of_its_partial_and_nothing_behind_the_checkpoint(pl
     place.put(place.partial("one"), b"kept, late")
     os.chmod(place.partial("one"), 0o750)
     place.checkpoint({"one": {"length": 4}}, tag=OLD)
-    found = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
+    collected = keep_checkpoint(place.progress, KEY, place.outputs, TAGS)
     written = []
     write = checkpoints.files.write
     monkeypatch.setattr(checkpoints.files, "write", lambda *words: (written.append(words[1]), write(*words)))
-    checkpoints.adopt(found, place.outputs, NEW, place.progress, str(place.root / "new.json"))
+    checkpoints.adopt(collected, place.outputs, NEW, place.progress, str(place.root / "new.json"))
     assert written[0] == b"kept"
     assert os.stat(place.partial("one", NEW)).st_mode & 0o7777 == 0o750
 
 
 def test_a_report_that_is_rewritten_meanwhile_is_read_once(place, monkeypatch):
-    """An attempt that was given up may replace it, or write it in place, between two looks."""
-    reported, read, looks = str(place.root / "progress_a~0000aa.json"), checkpoints.read_usable, []
+    """An attempt that was given up may replace the report, or write to it, between two reads."""
+    reported, read, paths_read = str(place.root / "progress_a~0000aa.json"), checkpoints.read_usable, []
     place.checkpoint({"one": {"length": 4}})
     os.rename(place.progress, reported)
 
-    def look(path, *words):
-        looks.append(path)
+    def read_then_empty(path, *words):
+        paths_read.append(path)
         content = read(path, *words)
         place.put(path, b"")
         return content
 
-    monkeypatch.setattr(checkpoints, "read_usable", look)
+    monkeypatch.setattr(checkpoints, "read_usable", read_then_empty)
     checkpoints.collect(reported, place.progress, OLD)
-    assert looks == [reported]
+    assert paths_read == [reported]
     assert json.loads(Path(place.progress).read_bytes())["tag"] == OLD
 
 
@@ -214,7 +214,7 @@ def test_so_it_does_when_the_attempt_ends(place, lie):
 
 
 @pytest.mark.parametrize("what", BYTES)
-def test_so_does_one_that_is_damaged(place, what):
+def test_a_damaged_progress_file_takes_all_partials_with_it(place, what):
     place.put(place.progress, BYTES[what])
     assert read_progress(place.progress) is None
     assert keep_checkpoint(place.progress, None, place.outputs, TAGS) is None
@@ -222,7 +222,7 @@ def test_so_does_one_that_is_damaged(place, what):
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)])
-def test_so_does_one_that_is_no_file(place, make):
+def test_a_progress_file_that_is_no_regular_file_takes_all_partials_with_it(place, make):
     make(place.progress)
     assert keep_checkpoint(place.progress, None, place.outputs, TAGS) is None
     assert place.left() == []
@@ -273,8 +273,8 @@ print(keep_checkpoint(path, key, outputs, {"0000aa": key}))
 
 
 @pytest.mark.parametrize("mode", [0, 0o400, 0o200])
-def test_one_that_may_not_be_gone_on_with_is_no_reason_to_stop(place, mode):
-    """Root may do everything, so another user checks this."""
+def test_a_partial_that_may_not_be_read_and_written_is_removed(place, mode):
+    """Modes do not bind root, so the check runs without the capabilities that override them."""
     place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
     os.chmod(place.partial("one"), mode)
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
@@ -293,7 +293,7 @@ def test_of_several_partials_the_one_that_fits_is_chosen(place):
 
 
 @pytest.mark.parametrize("tags", [{}, {NEW: KEY}, {OLD: "another key"}], ids=["none", "of others", "at another key"])
-def test_only_that_of_an_attempt_at_this_key_that_is_on_record_is_taken(place, tags):
+def test_only_a_partial_of_a_recorded_attempt_with_this_key_is_kept(place, tags):
     """A state directory that was moved away, or restored from a copy, leaves partials that it has no record of."""
     place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
     assert keep_checkpoint(place.progress, KEY, place.outputs, tags) is None
@@ -304,7 +304,7 @@ def test_only_that_of_an_attempt_at_this_key_that_is_on_record_is_taken(place, t
     assert place.left() == []
 
 
-def test_of_two_that_would_do_neither_is_taken(place):
+def test_of_two_matching_partials_neither_is_kept(place):
     place.put(place.partial("one", NEW), b"kept, too")
     place.checkpoint(GOOD)
     assert adopt(place.progress, KEY, place.outputs, "0000cc", TAGS) is None
@@ -312,7 +312,7 @@ def test_of_two_that_would_do_neither_is_taken(place):
 
 
 @pytest.mark.parametrize("by", [0, 1])
-def test_where_it_says_the_inode_only_that_very_file_is_taken(place, by):
+def test_a_partial_must_have_the_inode_that_the_checkpoint_names(place, by):
     inode = os.stat(place.partial("one")).st_ino
     place.checkpoint({"one": {"length": 4, "inode": inode + by}})
     assert (adopt(place.progress, KEY, place.outputs, NEW, TAGS) is None) == bool(by)
@@ -320,19 +320,19 @@ def test_where_it_says_the_inode_only_that_very_file_is_taken(place, by):
 
 def test_a_partial_with_another_name_is_not_cut(place):
     """A stage may have linked its input there instead of copying it."""
-    users = place.root / "input"
-    users.hardlink_to(place.partial("one"))
+    input_file = place.root / "input"
+    input_file.hardlink_to(place.partial("one"))
     place.checkpoint(GOOD)
     assert adopt(place.progress, KEY, place.outputs, NEW, TAGS) is None
-    assert users.read_bytes() == b"kept, junk"
+    assert input_file.read_bytes() == b"kept, junk"
     assert place.left() == ["input"]
 
 
 def test_partials_are_found_by_whole_names_only(place):
     for name in (".partial-0000aa.xone.txt", ".partial-0000a.one.txt", "partial-0000aa.one.txt", ".partial-0000aa.one"):
         place.put(str(place.root / name), b"")
-    found = find_partials({"one": place.outputs["one"], "gone": str(place.root / "none/x")})
-    assert found == {"one": [place.partial("one")], "gone": []}
+    partials = find_partials({"one": place.outputs["one"], "gone": str(place.root / "none/x")})
+    assert partials == {"one": [place.partial("one")], "gone": []}
 
 
 def test_a_directory_that_recovery_removes_meanwhile_has_no_progress_files(tmp_path):

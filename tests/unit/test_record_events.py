@@ -32,13 +32,13 @@ ATTEMPT = {"stage": "a", "attempt": 1, "outputs": {"out": "out/a.txt"}}
 OUTPUT = {"path": "out/a.txt", "size": 1, "sha256": "0", "inode": "2", "mtimeNs": "3"}
 COMMIT = {"stage": "a", "key": "k", "keyVersion": 1, "components": "{}", "tag": "0000aa", "reasons": [],
           "outputs": {"out": OUTPUT}}  # fmt: skip
-ASKED = {"stage": "a", "program": "curl", "family": "AF_INET", "count": 1, "action": "fail"}
+NETWORK = {"stage": "a", "program": "curl", "family": "AF_INET", "count": 1, "action": "fail"}
 SOUND = {
     "opened": HEAD,
     "run.start": OPENING,
     "attempt.started": ATTEMPT,
     "stage.commit": COMMIT,
-    "offline.attempt": ASKED,
+    "offline.attempt": NETWORK,
     "stage.finished": {"stage": "a", "status": "failed", "why": "exit 1"},
 }
 NOT_NEEDED = {"run.start": {"stages"}, "opened": {"logSeq", "logHash", "keyId"}}  # by readers that act on the event
@@ -92,7 +92,7 @@ def test_an_event_of_another_release_is_none():
 
 
 @pytest.mark.parametrize("event", SOUND)
-def test_what_runs_write_fits_and_nothing_may_be_missing_or_of_another_kind(event):
+def test_an_event_fits_only_if_every_field_is_there_and_of_its_kind(event):
     sound = SOUND[event]
     assert fits(event, sound)
     for name in sound.keys() - NOT_NEEDED.get(event, set()):
@@ -101,7 +101,7 @@ def test_what_runs_write_fits_and_nothing_may_be_missing_or_of_another_kind(even
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_what_becomes_part_of_a_path_is_a_name(name):
+def test_a_name_that_becomes_part_of_a_path_is_checked(name):
     assert not fits("closed", {**HEAD, "open": [name]})
     assert not fits("attempt.started", {**ATTEMPT, "stage": name})
     assert not fits("attempt.finished", {"stage": name})
@@ -112,7 +112,7 @@ def test_what_becomes_part_of_a_path_is_a_name(name):
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_the_stages_that_a_run_was_asked_for_are_any_text_since_they_become_no_part_of_a_path(name):
+def test_selected_stages_may_be_any_text_because_no_path_has_them(name):
     assert fits("run.resumed", {"stages": [name]}) == isinstance(name, str)
 
 
@@ -137,14 +137,14 @@ def test_a_tag_is_six_hex_digits(tag):
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *ASKED]), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *NETWORK]), inner),
     max_leaves=8,
 )
 
 
 @settings(deadline=None, max_examples=40)
-@given(value=st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *ASKED]), values), event=st.sampled_from([*SOUND]))
-def test_nothing_else_fits_or_stops_the_question(value, event):
+@given(value=st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *NETWORK]), values), event=st.sampled_from([*SOUND]))
+def test_random_data_fits_only_with_every_needed_field_and_never_crashes(value, event):
     assert not fits(event, value) or SOUND[event].keys() - NOT_NEEDED.get(event, set()) <= value.keys()
 
 

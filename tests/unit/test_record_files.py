@@ -28,7 +28,7 @@ def test_replace_puts_the_content_whole_and_leaves_no_temporary_file(tmp_path):
         assert names(tmp_path) == ["x"]
 
 
-def test_replace_that_fails_leaves_what_was(tmp_path):
+def test_a_replace_that_fails_changes_nothing(tmp_path):
     path = tree(tmp_path / "x", "inside")
     with pytest.raises(StateError, match="EISDIR") as caught:
         files.replace(str(path), b"new", temporary=str(tmp_path / "t"))

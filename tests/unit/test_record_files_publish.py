@@ -20,16 +20,16 @@ def immovable():
     """Make a path a mount point, which the kernel refuses to rename (EBUSY)."""
     if not MOUNTS:
         pytest.skip("needs root, to make a mount point that cannot be renamed")
-    made = []
+    mounted = []
 
     def mount(path):
         done = subprocess.run(["mount", "--bind", path, path], capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"cannot mount: {done.stderr.strip()}")
-        made.append(path)
+        mounted.append(path)
 
     yield mount
-    for path in made:
+    for path in mounted:
         subprocess.run(["umount", "-l", path], check=True)
 
 

@@ -44,7 +44,7 @@ except StateError as error:
 """
 
 
-def test_where_no_thread_can_be_started_it_is_done_one_after_the_other(tmp_path):
+def test_syncs_one_file_after_the_other_where_no_thread_can_start(tmp_path):
     paths = [str(tmp_path / f"{number}.txt") for number in range(3)]
     for path in paths[:-1]:
         open(path, "wb").close()
@@ -81,24 +81,24 @@ def test_a_file_is_written_over_with_what_it_holds(tmp_path, monkeypatch, size, 
     before, written = path.stat(), []
     pwrite = os.pwrite
 
-    def noted(descriptor, data, at):
+    def short_pwrite(descriptor, data, at):
         written.append((at, pwrite(descriptor, data[: 1 << 19], at)))  # a system may write less than it is given
         return written[-1][1]
 
-    monkeypatch.setattr(files.os, "pwrite", noted)
+    monkeypatch.setattr(files.os, "pwrite", short_pwrite)
     write_again(str(path), start)
     assert (path.read_bytes(), path.stat().st_ino) == (content, before.st_ino)
     assert [at for at, _ in written] == list(range(start, size, 1 << 19))
     assert sum(count for _, count in written) == max(0, size - start)
 
 
-def test_it_is_on_disk_then(tmp_path, monkeypatch):
-    path, done = tmp_path / "log", []
+def test_sync_again_writes_the_file_again_and_then_syncs_it(tmp_path, monkeypatch):
+    path, calls = tmp_path / "log", []
     path.write_bytes(b"x")
-    monkeypatch.setattr(files, "write_again", lambda path: done.append(f"write {path}"))
-    monkeypatch.setattr(files, "sync_file", lambda path: done.append(f"sync {path}"))
+    monkeypatch.setattr(files, "write_again", lambda path: calls.append(f"write {path}"))
+    monkeypatch.setattr(files, "sync_file", lambda path: calls.append(f"sync {path}"))
     sync_again(str(path))
-    assert done == [f"write {path}", f"sync {path}"]
+    assert calls == [f"write {path}", f"sync {path}"]
 
 
 def test_a_refusal_names_errno_and_path(tmp_path):

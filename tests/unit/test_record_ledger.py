@@ -56,9 +56,9 @@ def test_a_run_that_is_not_open_is_not_closed(ledger):
 def test_each_line_holds_the_end_of_its_runs_log_and_chains_to_the_one_before(ledger):
     first = ledger.append(OPENED, "a", END, sync=False)
     ledger.append(CLOSED, "a", Position(9, "9" * 64), sync=False)
-    one, two = read_records(ledger.path)
-    assert (one["data"]["logSeq"], two["data"]["logHash"]) == (5, "9" * 64)
-    assert (two["prev"], read_head(ledger.path).position.hash) == (first, two["hash"])
+    opened, closed = read_records(ledger.path)
+    assert (opened["data"]["logSeq"], closed["data"]["logHash"]) == (5, "9" * 64)
+    assert (closed["prev"], read_head(ledger.path).position.hash) == (first, closed["hash"])
 
 
 def test_a_torn_line_is_cut_by_the_next_append(ledger):

@@ -79,9 +79,9 @@ def start(paths):
 
 
 def taken(paths):
-    made = PipelineLock(paths)
-    made.take(0, print)
-    return made
+    held = PipelineLock(paths)
+    held.take(0, print)
+    return held
 
 
 # ---- one holder ------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_an_error_names_the_holder_and_since_when(paths, start):
     assert read_holder(paths.pipeline_lock)["run"] == "r"  # the process that failed did not empty the file
 
 
-def test_it_ends_with_its_holder_however_that_ends(paths, start):
+def test_a_lock_ends_when_its_holder_is_killed(paths, start):
     holder = start(HOLD)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -128,8 +128,8 @@ def test_two_locks_of_one_state_directory_are_one(paths, start, tmp_path, impati
 def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_anew(paths, monkeypatch):
     real, replaced = locks.lock, []
 
-    def take(path, **how):
-        descriptor = real(path, **how)
+    def take(path, **options):
+        descriptor = real(path, **options)
         if not replaced:
             replaced.append(os.unlink(path))
         return descriptor
@@ -140,9 +140,9 @@ def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_anew(paths, mon
 
 
 def test_a_lock_that_was_given_back_is_free_though_a_fork_still_has_its_files(paths):
-    made = taken(paths)
-    copies = [os.dup(descriptor) for descriptor in made._descriptors]  # as a forked process has them
-    made.release()
+    held = taken(paths)
+    copies = [os.dup(descriptor) for descriptor in held._descriptors]  # as a forked process has them
+    held.release()
     taken(paths).release()
     for descriptor in copies:
         os.close(descriptor)
@@ -175,14 +175,14 @@ def test_a_waiting_run_is_notified_once_and_gets_the_lock(paths, start):
     holder = start(HOLD)
     runs = []
 
-    def on_wait(given):
-        runs.append(given["run"])
+    def on_wait(fields):
+        runs.append(fields["run"])
         holder.kill()
 
-    made = PipelineLock(paths)
-    made.take(60, on_wait)
+    waiter = PipelineLock(paths)
+    waiter.take(60, on_wait)
     assert (runs, is_held(paths)) == (["r"], True)
-    made.release()
+    waiter.release()
     assert not is_held(paths)
 
 
@@ -195,10 +195,10 @@ def test_waiting_goes_on_for_as_long_as_it_takes(paths, start):
         if len(checks) == 3:
             holder.kill()
 
-    made = PipelineLock(paths)
-    made.take(60, lambda holder: None, check)
+    waiter = PipelineLock(paths)
+    waiter.take(60, lambda holder: None, check)
     assert len(checks) >= 3
-    made.release()
+    waiter.release()
 
 
 def test_waiting_can_be_ended(paths, start):
@@ -213,7 +213,7 @@ def test_waiting_can_be_ended(paths, start):
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
 def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended, impatient):
-    """A holder writes its name right after it locks: until then the file names another."""
+    """A holder writes its name right after it locks. Until then, the file names an earlier holder."""
     earlier = taken(paths)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -227,13 +227,13 @@ def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended, impati
 
 
 def test_a_run_waits_a_moment_for_the_name_of_the_holder(paths, start):
-    speaking = start(SILENT)
+    nameless = start(SILENT)
     checks = []
 
     def check():
         if not checks:
-            speaking.stdin.write(b"speak\n")
-            speaking.stdin.flush()
+            nameless.stdin.write(b"speak\n")
+            nameless.stdin.flush()
         checks.append(1)
 
     with pytest.raises(LockHeldError, match="pid 1 on h, since s"):
@@ -243,12 +243,12 @@ def test_a_run_waits_a_moment_for_the_name_of_the_holder(paths, start):
 # ---- what the file says ----------------------------------------------------------------------------------------------
 
 
-def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(paths, monkeypatch):
-    made, path = taken(paths), paths.pipeline_lock
-    made.update_holder(run="a-long-name-of-a-run", launcher=5)
+def test_a_holder_replaces_the_content_of_the_file_in_one_write(paths, monkeypatch):
+    held, path = taken(paths), paths.pipeline_lock
+    held.update_holder(run="a-long-name-of-a-run", launcher=5)
     status, cuts, real = os.stat(path), [], os.open
-    monkeypatch.setattr(os, "open", lambda *given: cuts.append(given[1] & os.O_TRUNC) or real(*given))
-    made.update_holder(run=None, launcher=None)
+    monkeypatch.setattr(os, "open", lambda *arguments: cuts.append(arguments[1] & os.O_TRUNC) or real(*arguments))
+    held.update_holder(run=None, launcher=None)
     holder = read_holder(path)
     assert holder.pop("since").startswith("20")
     assert holder == {
@@ -258,7 +258,7 @@ def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(paths,
     assert os.stat(path).st_ino == status.st_ino
     assert os.stat(path).st_size == status.st_size  # so that a kill in between leaves no mixture of two texts
     assert not any(cuts)  # a kill after a cut would leave an empty file
-    made.release()
+    held.release()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"launcher": "5"}', b"{" * 100_000])
@@ -275,19 +275,19 @@ def test_the_last_holder_is_known_once_the_lock_is_free(paths):
         assert last_holder(paths) is None
     last = last_holder(paths)
     assert last["pid"] == os.getpid()
-    with taken(paths) as made:
-        assert made.previous == last
+    with taken(paths) as held:
+        assert held.previous == last
 
 
 # ---- launchers that outlive their run --------------------------------------------------------------------------------
 
 
 def leave_launcher(paths, **fields):
-    """A holder that was killed while its launcher ran."""
-    made = taken(paths)
-    made.update_holder(launcher=5, launcherStarted=7, **fields)
-    made._holder = {}
-    made.release()
+    """Leave the lock file of a holder that was killed while its launcher ran."""
+    held = taken(paths)
+    held.update_holder(launcher=5, launcherStarted=7, **fields)
+    held._holder = {}
+    held.release()
 
 
 def launcher_lives(monkeypatch, answers):
@@ -315,8 +315,8 @@ def test_a_launcher_that_does_not_end_is_named_and_stays_on_record(paths, monkey
 
 
 def test_no_run_waits_for_the_launcher_of_a_run_that_ended(paths, monkeypatch):
-    with taken(paths) as made:
-        made.update_holder(launcher=5, launcherStarted=7)
+    with taken(paths) as held:
+        held.update_holder(launcher=5, launcherStarted=7)
     checks = launcher_lives(monkeypatch, iter(()))
     taken(paths).release()
     assert checks == []
@@ -329,7 +329,7 @@ def test_no_run_waits_for_a_launcher_named_in_a_copied_lock_file(paths, monkeypa
     assert checks == []
 
 
-# ---- what is no lock -------------------------------------------------------------------------------------------------
+# ---- what is not a lock ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF])
@@ -350,12 +350,12 @@ def test_locks_that_exclude_nobody_are_refused(paths, monkeypatch):
 
 
 def make_socket(path):
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(os.path.relpath(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(path))
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, make_socket, lambda path: os.symlink("elsewhere", path)])
-def test_what_is_no_file_is_no_lock_file(paths, make):
+def test_a_lock_path_that_is_no_regular_file_is_refused(paths, make):
     os.mkdir(paths.locks_dir)
     make(paths.pipeline_lock)
     with pytest.raises(StateError, match="where a lock file is to be\nhint: move it away"):
@@ -367,7 +367,7 @@ def test_what_is_no_file_is_no_lock_file(paths, make):
 
 
 def test_a_stage_lock_keeps_another_out_until_it_is_closed(paths):
-    path = paths.stage_lock("a")  # whose directory is made, too
+    path = paths.stage_lock("a")  # `lock` makes its directory, too
     descriptor = lock(path)
     assert (descriptor is None, lock(path)) == (False, None)
     os.close(descriptor)

@@ -11,17 +11,17 @@ MARKER = Marker("a", "k" * 64, 1, {"params": {"x": 1.5, "n": "\udce9"}, "inputs"
                 [["marker", "no completed run", None, None]])  # fmt: skip
 
 
-def test_it_reads_back_as_it_was_written():
+def test_a_marker_reads_back_as_it_was_written():
     assert Marker.decode(MARKER.encode()) == MARKER
 
 
-def test_it_keeps_since_when_its_outputs_are_visible():
+def test_a_marker_keeps_the_ctimes_of_its_outputs():
     marker = MARKER.with_ctime(1_796_000_000_123_456_789)
     assert Marker.decode(marker.encode()) == marker != MARKER
     assert without_ctimes(marker.encode()) == without_ctimes(MARKER.encode()) == MARKER.encode()
 
 
-def test_it_keeps_former_outputs_with_the_run_that_made_each():
+def test_a_marker_keeps_former_outputs_with_the_run_that_made_each():
     former = (
         IDENTITY._replace(path="old.txt", run="first"),
         IDENTITY._replace(path="d/", content="1" * 64, run="second"),
@@ -32,13 +32,13 @@ def test_it_keeps_former_outputs_with_the_run_that_made_each():
     assert [output.run for output in marker.all_outputs()] == ["run", "first", "second"]
 
 
-def test_without_former_outputs_its_bytes_are_those_of_earlier_releases():
+def test_a_marker_without_former_outputs_has_the_fields_of_earlier_releases():
     assert set(json.loads(MARKER.encode())) == {
         "auditSeq", "checksum", "components", "key", "keyVersion", "outputs", "reasons", "run", "stage", "v",
     }  # fmt: skip
 
 
-def test_it_is_one_json_object_on_one_line():
+def test_a_marker_is_one_json_object_on_one_line():
     content = MARKER.encode()
     assert json.loads(content)["v"] == 1
     assert content.count(b"\n") == 1 and content.endswith(b"}\n")
@@ -52,7 +52,7 @@ def test_a_flipped_bit_anywhere_is_noticed():
             assert Marker.decode(damaged) is None, (at, bit)
 
 
-def test_a_part_of_it_is_none():
+def test_a_part_of_a_marker_is_no_marker():
     content = MARKER.encode()
     assert [at for at in range(len(content)) if Marker.decode(content[:at]) is not None] == []
     assert Marker.decode(content + b"\n") is None
@@ -60,7 +60,7 @@ def test_a_part_of_it_is_none():
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\x00" * 500, b"[" * 100_000, b'{"v":1}\n'])
-def test_nor_is_anything_else(content):
+def test_other_content_is_no_marker(content):
     assert Marker.decode(content) is None
 
 

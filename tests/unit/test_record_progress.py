@@ -37,18 +37,18 @@ def test_the_runner_and_the_next_attempt_read_what_the_sdk_wrote(tmp_path, path,
     writer.save(2, 10, 100, done=done)
     writer.close()
     assert read_progress(str(path)) == Progress("k", 10, 100, {"o": Kept(5, None, output.inode)}, 2)
-    _, found = checkpoints(tmp_path, path).begin(keeps=True)
-    assert (found["job"], found["lineOffset"], found["byteOffset"]) == (2, 10, 100)
-    assert found["outputs"] == {"o": {"length": 5, "inode": output.inode}}
-    assert found.get("done", False) == done
+    _, progress = checkpoints(tmp_path, path).begin(keeps=True)
+    assert (progress["job"], progress["lineOffset"], progress["byteOffset"]) == (2, 10, 100)
+    assert progress["outputs"] == {"o": {"length": 5, "inode": output.inode}}
+    assert progress.get("done", False) == done
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["o", "progress.json"]
 
 
 def test_a_longer_output_is_cut(tmp_path, path):
     path.write_text(json.dumps(SEALED))
     (tmp_path / "o").write_bytes(b"1234567")
-    _, found = checkpoints(tmp_path, path).begin(keeps=True)
-    assert found["outputs"]["o"]["length"] == 5
+    _, progress = checkpoints(tmp_path, path).begin(keeps=True)
+    assert progress["outputs"]["o"]["length"] == 5
     assert (tmp_path / "o").read_bytes() == b"12345"
 
 
@@ -108,7 +108,7 @@ def test_the_offsets_of_the_sdk_must_be_plausible(path, odd):
     assert read_progress(str(path)) is None
 
 
-def test_what_is_no_file_is_no_checkpoint(tmp_path):
+def test_a_path_that_is_no_regular_file_is_no_checkpoint(tmp_path):
     (tmp_path / "directory").mkdir()
     (tmp_path / "nowhere").symlink_to("elsewhere")
     assert [read_progress(str(tmp_path / name)) for name in ("directory", "nowhere", "missing")] == [None] * 3

@@ -1,4 +1,4 @@
-"""Recovery from a run that died between any two steps: commits are finished, everything else is removed."""
+"""Recovery from a run that died between any two steps finishes its commits and removes everything else."""
 
 import hashlib
 import json
@@ -52,7 +52,8 @@ class DeadRun:
             identities[name] = OutputIdentity(path, status.st_size, sha256, status.st_ino, status.st_mtime_ns)
         data = {
             "stage": stage, "key": key, "keyVersion": 1, "components": canonical({"x": 1.5}).decode(), "tag": TAG,
-            "program": "/p", "outputs": {name: one.as_record() for name, one in identities.items()}, "reasons": [],
+            "program": "/p", "outputs": {name: identity.as_record() for name, identity in identities.items()},
+            "reasons": [],
         }  # fmt: skip
         self.log.append("stage.commit", data)
 
@@ -84,7 +85,7 @@ def dead(tmp_path):
 
 
 def committed(dead, *, old):
-    """Publishing has written its commit; with `old`, earlier outputs are at the real paths."""
+    """Stop the run right after its commit is written; with `old`, earlier outputs are at the real paths."""
     if old:
         for path in OUTPUTS.values():
             dead.write(path, "old")
@@ -111,7 +112,7 @@ def test_a_commit_is_carried_to_its_end_from_every_point_between_the_renames(dea
 
 
 @pytest.mark.parametrize("step", ["exchanged", "aside", "placed"])
-def test_a_directory_is_replaced_from_every_step_of_its_own(dead, step):
+def test_recovery_finishes_the_replacement_of_a_directory_from_every_step(dead, step):
     committed(dead, old=True)
     real = dead.real("tree/")
     partial = partial_path(real, TAG)
@@ -146,9 +147,9 @@ def test_the_last_commit_of_a_stage_counts(dead):
     for path in OUTPUTS.values():
         dead.write(path, "newer")
     dead.commit(key="key2")
-    (found,) = dead.recover()
+    (open_run,) = dead.recover()
     assert [dead.content(path) for path in OUTPUTS.values()] == ["newer"] * 3
-    assert (read_marker(dead.paths, "a").key, found.attempts) == ("key2", {"a": 2})
+    assert (read_marker(dead.paths, "a").key, open_run.attempts) == ("key2", {"a": 2})
 
 
 def test_an_output_that_is_in_neither_place_leaves_the_stage_out_of_date(dead):
@@ -183,7 +184,7 @@ def test_a_stage_that_is_no_longer_declared_is_carried_to_its_end_too(dead):
     assert dead.left() == []
 
 
-def test_what_no_checkpoint_vouches_for_goes(dead):
+def test_partials_without_a_checkpoint_are_removed(dead):
     dead.start()
     for path in OUTPUTS.values():
         dead.write(path, "half")
@@ -191,7 +192,7 @@ def test_what_no_checkpoint_vouches_for_goes(dead):
     assert dead.left() == []
 
 
-def test_what_a_checkpoint_vouches_for_stays(dead):
+def test_a_partial_that_a_checkpoint_vouches_for_stays(dead):
     dead.start()
     dead.write("two.txt", "half")
     dead.write("out/one.txt", "half")
@@ -201,7 +202,7 @@ def test_what_a_checkpoint_vouches_for_stays(dead):
 
 
 @pytest.mark.parametrize("declared", [{}, {"b": {"x": "other.txt"}}, {"a": {"two": "other.txt"}}])
-def test_but_not_of_an_output_that_is_no_longer_declared(dead, declared):
+def test_a_partial_of_an_output_that_is_no_longer_declared_is_removed(dead, declared):
     dead.start()
     dead.write("two.txt", "half")
     dead.checkpoint("a", ["two"], 4)
@@ -237,8 +238,8 @@ def test_a_torn_line_is_cut_and_counted_and_the_log_goes_on_behind_it(dead):
     dead.start()
     with open(dead.paths.audit("r"), "ab") as file:
         file.write(b'{"data":{"stage"')
-    (found,) = dead.recover()
-    assert (found.torn_bytes, found.last) == (16, dead.log.last)
+    (open_run,) = dead.recover()
+    assert (open_run.torn_bytes, open_run.last) == (16, dead.log.last)
 
 
 @pytest.mark.parametrize("line", [0, 1, 2])
@@ -247,7 +248,7 @@ def test_a_damaged_log_is_refused_and_named_with_its_line(dead, line):
         dead.start()
     with open(dead.paths.audit("r"), "rb+") as file:
         whole = file.read().splitlines(keepends=True)
-        file.seek(sum(len(one) for one in whole[:line]) + 30)
+        file.seek(sum(len(record) for record in whole[:line]) + 30)
         file.write(b"#")
     with pytest.raises(StateError, match="damaged") as caught:
         dead.recover()
@@ -257,11 +258,14 @@ def test_a_damaged_log_is_refused_and_named_with_its_line(dead, line):
 
 def test_runs_are_recovered_oldest_first_and_one_that_wrote_nothing_is_new(dead):
     committed(dead, old=False)
-    found = dead.recover(runs=("r", "fresh"))
-    assert [(one.run, one.last is None, one.attempts) for one in found] == [("r", False, {"a": 1}), ("fresh", True, {})]
+    recovered = dead.recover(runs=("r", "fresh"))
+    assert [(open_run.run, open_run.last is None, open_run.attempts) for open_run in recovered] == [
+        ("r", False, {"a": 1}),
+        ("fresh", True, {}),
+    ]
 
 
-def test_scratch_of_whatever_run_goes(dead):
+def test_scratch_of_every_run_is_removed(dead):
     os.makedirs(f"{dead.paths.run_temporary('r')}/1")
     os.makedirs(f"{dead.paths.run_temporary('older')}/1")
     dead.recover()
@@ -315,16 +319,16 @@ def test_a_sealed_log_is_never_cut(dead):
 @pytest.mark.parametrize(("parts", "expected"), [
     (["a"], ("a",)), ([""], ()), (["", "a"], ()), (["a", ""], ()), (["a", "b a"], ("a", "b")), (["a", "a"], ("a",)),
 ])  # fmt: skip
-def test_an_open_run_is_of_all_stages_that_were_named_in_any_part(dead, parts, expected):
+def test_an_open_run_selects_the_stages_of_all_its_parts(dead, parts, expected):
     for number, part in enumerate(parts):
         dead.log.append("run.resumed" if number else "run.start", {"stages": part.split()})
-    (found,) = dead.recover()
-    assert found.selected == expected
-    assert found.selected_with(("a",)) == (expected and tuple(dict.fromkeys((*expected, "a"))))
+    (open_run,) = dead.recover()
+    assert open_run.selected == expected
+    assert open_run.selected_with(("a",)) == (expected and tuple(dict.fromkeys((*expected, "a"))))
     assert OpenRun("new").selected_with(("a",)) == ("a",)
 
 
 def test_open_runs_know_the_attempts_of_each_other(dead):
     dead.start()
-    found, new = dead.recover(runs=("r", "new"))
-    assert found.tags == new.tags == {"a": {TAG: "k"}}
+    old, new = dead.recover(runs=("r", "new"))
+    assert old.tags == new.tags == {"a": {TAG: "k"}}

@@ -27,7 +27,7 @@ def deep(path, levels, name="d"):
 
 @pytest.fixture(autouse=True)
 def removed(tmp_path):
-    """In a program of its own: pytest is recursive for each level."""
+    """Clean up in a process of its own, because pytest recurses once per level."""
     yield
     subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
 
@@ -61,7 +61,7 @@ def test_no_link_is_followed(tmp_path):
         (place / "to_nothing").symlink_to("nothing")
     remove_tree(str(top))
     assert (kept / "file").read_text() == "kept" and (kept / "inner").is_dir()
-    assert [one.name for one in tmp_path.iterdir()] == ["kept"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 
 CLOSED = """
@@ -91,7 +91,7 @@ def test_modes_that_shut_out_the_owner_do_not_save_a_tree(tmp_path, mode):
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_what_others_do_meanwhile_is_waited_out(tmp_path, monkeypatch):
+def test_a_file_that_appears_during_the_removal_is_removed_too(tmp_path, monkeypatch):
     top, rmdir, times = tmp_path / "top", os.rmdir, iter(range(3))
 
     def adds_first(path, **fields):
@@ -106,7 +106,7 @@ def test_what_others_do_meanwhile_is_waited_out(tmp_path, monkeypatch):
     remove_tree(str(top))  # as if another process had removed it
 
 
-def test_what_a_link_leads_to_keeps_its_mode(tmp_path):
+def test_the_target_of_a_link_keeps_its_mode(tmp_path):
     kept = tmp_path / "kept"
     kept.mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(kept)

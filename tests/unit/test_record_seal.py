@@ -107,7 +107,7 @@ def test_a_name_that_only_begins_like_the_workspace_is_outside(key_file, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "device"])
-def test_what_is_no_file_is_refused_without_waiting(tmp_path, kind):
+def test_a_key_path_that_is_no_file_is_refused_without_waiting(tmp_path, kind):
     path = tmp_path / "key"
     if kind == "directory":
         path.mkdir()
@@ -180,7 +180,7 @@ def test_a_changed_record_of_a_keyed_log_is_noticed_with_the_key_and_in_form_wit
 
 
 def ledger(tmp_path, *seals):
-    """A ledger with a record under each of the seals, chained as a process without the key can chain them."""
+    """Write a ledger with one record per seal, chained as a process without the key can."""
     path, prev = str(tmp_path / "ledger"), GENESIS
     with open(path, "wb") as file:
         for seq, seal in enumerate(seals):
@@ -200,7 +200,7 @@ def test_once_keyed_a_ledger_stays_keyed(tmp_path, seals, seal):
         read_head(path, seal)
 
 
-def test_with_the_key_that_is_noticed_however_many_follow(tmp_path):
+def test_the_key_shows_the_first_unkeyed_record_however_many_follow(tmp_path):
     path = ledger(tmp_path, PLAIN, KEY, PLAIN, PLAIN, PLAIN)
     with pytest.raises(StateError, match="the record is not keyed") as caught:
         read_head(path, KEY)

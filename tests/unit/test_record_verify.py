@@ -8,7 +8,7 @@ import shutil
 from itertools import product
 
 import pytest
-from audit_bench import LEDGER, State, tell_story
+from audit_bench import LEDGER, State, make_runs
 from pipeline_bench import PipelineBench
 from suites import full_but
 
@@ -25,7 +25,7 @@ FIRST, RESUMED, THIRD, IDLE = (f"audit_{run}.jsonl" for run in ("first", "resume
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
     bench = PipelineBench(tmp_path_factory.mktemp("story"))
-    tell_story(bench)
+    make_runs(bench)
     yield bench
     bench.close()
 
@@ -39,13 +39,13 @@ def state(story, tmp_path):
 
 
 def test_nothing_is_found_where_nothing_was_changed(state):
-    found = state.verify()
-    assert (found.damage, found.incomplete, found.notes) == ([], [], [])
-    assert (found.runs, found.pipeline, found.head) == (6, "bench", state.records(LEDGER)[-1]["hash"])
-    assert found.records == sum(len(state.lines(path.name)) for path in state.path.glob("audit_*"))
+    result = state.verify()
+    assert (result.damage, result.incomplete, result.notes) == ([], [], [])
+    assert (result.runs, result.pipeline, result.head) == (6, "bench", state.records(LEDGER)[-1]["hash"])
+    assert result.records == sum(len(state.lines(path.name)) for path in state.path.glob("audit_*"))
 
 
-def test_what_is_no_record_is_of_no_concern(state):
+def test_missing_markers_and_files_without_a_record_are_no_damage(state):
     for name in ("files.json", "logs", "tmp"):
         path = state.file(name)
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -73,7 +73,7 @@ def flip(line, old, new):
 
 
 def respelled(line, **changes):
-    """The record with other values and its old hash."""
+    """Return the line of a record with other values and its old hash."""
     return canonical({**json.loads(line), **changes}) + b"\n"
 
 
@@ -119,9 +119,9 @@ def test_a_changed_line_is_named_with_its_field(state, name, where, edit):
     change, field = LINE_EDITS[edit]
     lines[at] = change(lines[at])
     state.put(name, lines)
-    found = state.damage()
-    assert (name, at + 1, field) in found
-    assert {fault[1] for fault in found if fault[0] == name} <= {0, at + 1, len(lines)}
+    faults = state.damage()
+    assert (name, at + 1, field) in faults
+    assert {fault[1] for fault in faults if fault[0] == name} <= {0, at + 1, len(lines)}
 
 
 def test_only_the_changed_line_is_reported(state):
@@ -159,15 +159,15 @@ def test_lines_that_were_moved_are_named(state, name, arrangement):
     count = len(state.lines(name))
     state.edit(name, change)
     place = place or (count + 1, "seq")
-    found = state.damage()
-    assert (name, *place) in found
-    assert len(found) <= 4 or arrangement in {"reversed", "all twice"}
+    faults = state.damage()
+    assert (name, *place) in faults
+    assert len(faults) <= 4 or arrangement in {"reversed", "all twice"}
 
 
 def test_a_line_of_another_log_is_named(state):
     state.edit(FIRST, lambda lines: [*lines[:2], state.lines(THIRD)[2], *lines[3:]])
-    found = state.damage()
-    assert {(FIRST, 3, "run"), (FIRST, 3, "prev")} <= set(found)
+    faults = state.damage()
+    assert {(FIRST, 3, "run"), (FIRST, 3, "prev")} <= set(faults)
 
 
 @pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE])
@@ -189,8 +189,8 @@ def test_a_tail_cut_by_bytes_is_named(state, name, count):
 def test_the_ledgers_last_line_cut_off_is_incomplete_and_more_is_damage(state):
     lines = state.lines(LEDGER)
     state.put(LEDGER, lines[:-1])
-    found = state.verify()
-    assert (found.damage, [remark.file for remark in found.incomplete]) == ([], [IDLE])
+    result = state.verify()
+    assert (result.damage, [remark.file for remark in result.incomplete]) == ([], [IDLE])
     for count in range(2, len(lines)):
         state.put(LEDGER, lines[:-count])
         assert state.damage(), count
@@ -279,9 +279,9 @@ def rewritten(field, value):
 @pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE])
 def test_a_consistent_rewrite_of_one_log_does_not_fit_the_ledger(state, name):
     state.rewrite(name, rewritten("user", "nobody"))
-    found = state.damage()
-    assert {(name, len(state.lines(name)), "hash")} <= set(found)
-    assert {fault[0] for fault in found} == {name}
+    faults = state.damage()
+    assert {(name, len(state.lines(name)), "hash")} <= set(faults)
+    assert {fault[0] for fault in faults} == {name}
 
 
 def test_a_consistent_rewrite_of_a_logs_end_does_not_fit_the_ledger(state):
@@ -310,15 +310,15 @@ def test_what_a_log_says_of_itself_must_be_true_even_if_the_ledger_was_rewritten
     state.rewrite(IDLE, rewritten(field, SEALED[field]))
     refit(state, IDLE)
     name = "metrics_idle2.json" if field == "metricsSha256" else IDLE
-    found = state.damage()
-    assert [fault[0] for fault in found] == [name]
-    assert found[0][2] == ("" if field == "metricsSha256" else f"data.{field}")
+    faults = state.damage()
+    assert [fault[0] for fault in faults] == [name]
+    assert faults[0][2] == ("" if field == "metricsSha256" else f"data.{field}")
 
 
 @pytest.mark.parametrize(
     ("holder", "is_right"), [("moved", True), ("first", False), ("idle2", False), ("nobody", False), (3, False)]
 )  # the first had another spec
-def test_a_spec_that_a_log_does_not_hold_is_in_the_one_that_it_names(state, holder, is_right):
+def test_a_log_without_its_spec_must_name_a_log_that_has_it(state, holder, is_right):
     def leave_out(records):
         del records[0]["data"]["spec"]
         records[0]["data"]["specIn"] = holder
@@ -400,9 +400,9 @@ def test_a_run_that_is_called_like_a_path_is_not_followed(state):
 
 def test_another_pipelines_records_are_named(state):
     Ledger(str(state.file(LEDGER)), "other", lambda: "T").append(OPENED, "x", Position(0, GENESIS), sync=False)
-    found = state.damage()
-    assert (LEDGER, len(state.lines(LEDGER)), "data.pipeline") in found
-    assert ("audit_x.jsonl", 0, "") in found
+    faults = state.damage()
+    assert (LEDGER, len(state.lines(LEDGER)), "data.pipeline") in faults
+    assert ("audit_x.jsonl", 0, "") in faults
 
 
 def test_nothing_is_written_and_nothing_but_reading_is_needed(state):

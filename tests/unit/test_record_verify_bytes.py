@@ -1,6 +1,6 @@
 """Every sealed byte counts: any change of any byte is damage.
 
-One byte of two is changed, with a key one of four; with OFFPIPE_SWEEP=all and no key, each.
+Half of the bytes are changed, with a key or signatures a quarter; with OFFPIPE_SWEEP=all and neither, all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEY = Seal(b"a key of some length")
 
 @pytest.fixture(scope="module", params=["plain", "keyed", "signed"])
 def sealed(request, tmp_path_factory):
-    """A small state directory (a stage and an instance, a run with work and one without), its key, and the step."""
+    """A small state directory (a stage and an instance, a run with work and one without), its seal, and the step."""
     base = tmp_path_factory.mktemp("bytes")
     bench = PipelineBench(base / "work")
     bench.root.mkdir()
@@ -55,7 +55,9 @@ def test_every_flipped_byte_is_noticed(sealed, tmp_path, turn):
     for name in names:
         content = state.file(name).read_bytes()
         for at in range(turn, len(content), 4 * step):
-            other = next(one for one in (OTHERS[at % len(OTHERS)], content[at] ^ (1 << at % 8)) if one != content[at])
+            other = next(
+                byte for byte in (OTHERS[at % len(OTHERS)], content[at] ^ (1 << at % 8)) if byte != content[at]
+            )
             state.file(name).write_bytes(content[:at] + bytes([other]) + content[at + 1 :])
             if not state.damage(seal=seal):
                 unnoticed.append((name, at, other))

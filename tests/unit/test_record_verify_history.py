@@ -1,4 +1,4 @@
-"""Every change of a line that says what became of an invocation is found: each field, each cut, each swap."""
+"""Every change to the ledger is found, for each kind of line: each field, each cut, each swap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
-from audit_bench import LEDGER, State, chained, tell_history
+from audit_bench import LEDGER, State, chained, make_history
 from pipeline_bench import ROOT, PipelineBench
 from suites import full_but
 
@@ -37,7 +37,7 @@ def history(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         if request.param:
             patch.setenv(KEY_VARIABLE, str(base / "key"))
-        tell_history(bench)
+        make_history(bench)
     bench.close()
     return base, Seal(KEY) if request.param else PLAIN
 
@@ -57,7 +57,7 @@ def kinds(records) -> list[str]:
 
 
 def one_of_each(records) -> dict[int, dict[str, object]]:
-    """The last record, and the last of each kind before it, by their places."""
+    """Return the last record, and the last of each kind before it, by position."""
     places = {kind: at for at, kind in enumerate(kinds(records[:-1]))}
     return {at: records[at] for at in (*places.values(), len(records) - 1)}
 
@@ -85,13 +85,13 @@ def changed(value: object) -> Iterator[tuple[str, object]]:
 
 
 def test_the_story_has_each_kind_of_line_and_is_intact(state, seal):
-    found = state.verify(seal=seal)
-    assert (found.damage, found.incomplete, found.notes, found.missing_key) == ([], [], [], None)
+    result = state.verify(seal=seal)
+    assert (result.damage, result.incomplete, result.notes, result.missing_key) == ([], [], [], None)
     assert set(kinds(state.records(LEDGER))) == {
         "opened", "ended", "ended without a log", "superseded", "closed", "noop", "pruned without a log",
     }  # fmt: skip
     (pruned,) = (record["data"] for record in state.records(LEDGER) if record["ev"] == "pruned")
-    assert pruned["runs"] and pruned["commits"] and found.pruned == len(pruned["runs"])
+    assert pruned["runs"] and pruned["commits"] and result.pruned == len(pruned["runs"])
 
 
 def test_each_changed_field_is_found_in_its_line(state, seal):
@@ -101,11 +101,11 @@ def test_each_changed_field_is_found_in_its_line(state, seal):
         for place, forged in changed(record):
             state.put(LEDGER, [*lines[:at], canonical(forged) + b"\n", *lines[at + 1 :]])
             tried += 1
-            found, is_last = state.verify(seal=seal), at + 1 == len(lines)
+            result, is_last = state.verify(seal=seal), at + 1 == len(lines)
             if seal.id is None and place == ".data.keyId":
-                is_found = found.exit_code == (EXIT_INVALID if is_last else EXIT_DAMAGED)
+                is_found = result.exit_code == (EXIT_INVALID if is_last else EXIT_DAMAGED)
             else:
-                is_found = any((one.file, one.line) == (LEDGER, at + 1) for one in found.damage)
+                is_found = any((fault.file, fault.line) == (LEDGER, at + 1) for fault in result.damage)
             if not is_found:
                 unnoticed.append((at + 1, record["ev"], place))
     assert unnoticed == []
@@ -114,7 +114,7 @@ def test_each_changed_field_is_found_in_its_line(state, seal):
 
 @pytest.mark.full
 def test_each_changed_field_is_found_although_its_line_has_the_right_hash(state, seal):
-    """The next line names another hash, or, after the last line, the head that was printed is another one."""
+    """The next line names the old hash. For the last line, the printed head does."""
     records, lines, unnoticed = state.records(LEDGER), state.lines(LEDGER), []
     head = records[-1]["hash"]
     for at, record in one_of_each(records).items():
@@ -128,7 +128,7 @@ def test_each_changed_field_is_found_although_its_line_has_the_right_hash(state,
 
 @pytest.mark.parametrize("step", full_but([4, 1], [4]))
 def test_a_line_of_another_shape_is_left_out_of_every_answer(state, step):
-    """Its author may have given it the right hash; only the head shows that."""
+    """A forger may give it the right hash. Then only the head shows the change."""
     records, lines = state.records(LEDGER), state.lines(LEDGER)
 
     def misshapen(value: object) -> Iterator[object]:
@@ -166,15 +166,15 @@ def test_lines_that_are_not_where_they_were_are_found(state, seal, how):
     assert unnoticed == []
 
 
-def test_a_cut_tail_is_damage_or_incomplete_or_else_not_the_head_that_is_expected(state, seal):
+def test_a_cut_tail_is_damage_or_incomplete_and_never_has_the_expected_head(state, seal):
     lines, records = state.lines(LEDGER), state.records(LEDGER)
     head = records[-1]["hash"]
     for kept in range(1, len(lines)):
         state.put(LEDGER, lines[:kept])
         assert state.damage(seal=seal, expect_head=head), kept
-        found = state.verify(seal=seal)
+        result = state.verify(seal=seal)
         if any("logHash" in record["data"] for record in records[kept + 1 :]):
-            assert found.damage, kept
+            assert result.damage, kept
         state.put(LEDGER, [*lines[:kept], lines[kept][:-30]])
         torn = state.verify(seal=seal)
         assert torn.damage or any(remark.file == LEDGER for remark in torn.incomplete), kept

@@ -30,7 +30,7 @@ def stamp():
 
 
 def make_run(directory, run="r", events=3, size=0):
-    """A run with so many records between its first and its last, as the runner writes it."""
+    """Write a run as the runner does, with `events` records between its first and its last."""
     paths = StatePaths(str(directory), str(directory / "locks"))
     (directory / "tmp").mkdir(parents=True, exist_ok=True)
     ledger = Ledger(paths.ledger, "p", stamp)
@@ -84,9 +84,9 @@ LINES = {
 @pytest.mark.parametrize("kind", LINES)
 def test_a_hostile_line_is_named_and_no_more(state, name, kind):
     state.edit(name, lambda lines: [lines[0], LINES[kind] + b"\n", *lines[1:]])
-    found = state.damage()
-    assert (name, 2, "") in found or any(one[:2] == (name, 2) for one in found)
-    assert len([one for one in found if one[0] == name]) <= 2
+    faults = state.damage()
+    assert (name, 2, "") in faults or any(fault[:2] == (name, 2) for fault in faults)
+    assert len([fault for fault in faults if fault[0] == name]) <= 2
 
 
 @pytest.mark.parametrize("kind", LINES)
@@ -109,8 +109,8 @@ def test_a_commit_that_makes_no_sense_is_named_however_well_it_is_chained(state,
         records[1].update(ev="stage.commit", data=value)
 
     state.rewrite(LOG, forge)
-    found = state.damage()
-    assert {fault[0] for fault in found} <= {LOG, MARKER} and (LOG, 5, "hash") in found
+    faults = state.damage()
+    assert {fault[0] for fault in faults} <= {LOG, MARKER} and (LOG, 5, "hash") in faults
 
 
 @pytest.mark.parametrize("value", [
@@ -121,7 +121,7 @@ def test_a_commit_that_makes_no_sense_is_named_however_well_it_is_chained(state,
 def test_ledger_records_that_make_no_sense_are_named_however_well_they_are_chained(state, value, event):
     record = {"data": value, "ev": event, "run": "r", "ts": "T", "v": 1}
     state.put(LEDGER, [*state.lines(LEDGER), *chained([record], state.records(LEDGER))])
-    assert any(one[:2] == (LEDGER, 3) for one in state.damage())
+    assert any(fault[:2] == (LEDGER, 3) for fault in state.damage())
 
 
 KINDS = {
@@ -150,7 +150,7 @@ def test_a_fifo_in_the_place_of_an_unknown_log_is_reported(state):
     assert state.damage() == [("audit_x.jsonl", 0, "")]
 
 
-def test_what_a_hostile_file_holds_cannot_play_with_the_terminal(state):
+def test_control_characters_of_a_hostile_file_do_not_reach_the_terminal(state):
     state.edit(LOG, lambda lines: [*lines[:2], lines[2].replace(b'"r"', b'"\x1b[2J"'), *lines[3:]])
     state.edit(LEDGER, lambda lines: [*lines, b'{"\\u001b[2J\\u202e":1}\n'])
     shown = offpipe_verify(state.path)

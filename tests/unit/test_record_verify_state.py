@@ -23,12 +23,12 @@ def judged(tmp_path, content, *, closed=False):
 
 
 @pytest.mark.parametrize("length", [0, 1, 4096, len(WHOLE) - 1])
-def test_one_that_was_cut_off_is_incomplete_while_its_run_is_open(tmp_path, length):
+def test_a_marker_that_was_cut_off_is_incomplete_while_its_run_is_open(tmp_path, length):
     assert judged(tmp_path, WHOLE[:length]) == (0, 1)
     assert judged(tmp_path, WHOLE[:length], closed=True) == (1, 0)
 
 
-def test_so_is_one_of_which_a_block_was_never_written(tmp_path):
+def test_a_marker_with_a_block_that_was_never_written_is_incomplete(tmp_path):
     assert judged(tmp_path, b"\0" * 4096 + WHOLE[4096:]) == (0, 1)
     assert judged(tmp_path, WHOLE[:4096] + b"\0" * 4096 + WHOLE[8192:]) == (0, 1)
 
@@ -38,12 +38,12 @@ def test_anything_else_is_damage(tmp_path, content):
     assert judged(tmp_path, content) == (1, 0)
 
 
-def test_a_whole_one_is_fine(tmp_path):
+def test_a_whole_marker_is_fine(tmp_path):
     assert judged(tmp_path, WHOLE) == (0, 0)
     assert judged(tmp_path, STAMPED) == (0, 0)
 
 
-def test_the_ctimes_that_only_the_file_has_do_not_make_a_torn_one_damage(tmp_path):
+def test_a_marker_torn_in_its_ctimes_is_incomplete(tmp_path):
     at = STAMPED.index(b"visibleNs")
     for length in range(at - 5, len(STAMPED)):
         assert judged(tmp_path, STAMPED[:length]) == (0, 1)
@@ -51,6 +51,6 @@ def test_the_ctimes_that_only_the_file_has_do_not_make_a_torn_one_damage(tmp_pat
 
 
 @pytest.mark.parametrize("what", [b"visibleNs", b'"f":1', b'"key":"k"'])
-def test_nor_do_they_hide_any(tmp_path, what):
+def test_ctimes_hide_no_damage(tmp_path, what):
     assert what in STAMPED
     assert judged(tmp_path, STAMPED[:-1].replace(what, b"X" * len(what))) == (1, 0)

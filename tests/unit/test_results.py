@@ -24,9 +24,9 @@ ENDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("said", ENDS)
-def test_an_end_is_described_in_a_few_words(said):
-    assert ATTEMPT._replace(**ENDS[said]).describe() == said
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_is_described_in_a_few_words(end):
+    assert ATTEMPT._replace(**ENDS[end]).describe() == end
 
 
 def test_metrics_have_seconds_and_records_have_no_floats():
@@ -58,7 +58,7 @@ def test_signals_have_names_and_real_time_ones_numbers():
 
 
 def test_of_many_networks_the_first_are_named():
-    asked = [NetworkCalls("scan", f"AF_{number}", number, False) for number in range(1, 82)]
-    assert network_text(asked[:2]) == "scan (AF_1), scan (AF_2, 2 times)"
-    assert network_text(asked[:6]).endswith("scan (AF_6, 6 times)")
-    assert network_text(asked).endswith("scan (AF_6, 6 times) and 75 more") and len(network_text(asked)) < 200
+    calls = [NetworkCalls("scan", f"AF_{number}", number, False) for number in range(1, 82)]
+    assert network_text(calls[:2]) == "scan (AF_1), scan (AF_2, 2 times)"
+    assert network_text(calls[:6]).endswith("scan (AF_6, 6 times)")
+    assert network_text(calls).endswith("scan (AF_6, 6 times) and 75 more") and len(network_text(calls)) < 200

@@ -1,4 +1,4 @@
-"""What ends a stage that has been forked, and does not run its program yet."""
+"""A signal ends a stage that has been forked but does not run its program yet."""
 
 import os
 import select
@@ -20,7 +20,7 @@ WAYS = {"forked": (FORK_ENV, True), "command": (None, False), "command beside fo
 
 @pytest.fixture
 def waiting(tmp_path):
-    """Start a stage that waits for its standard input, a FIFO; its launcher, and its process."""
+    """Return a function that starts a stage that waits for its standard input, a FIFO, and returns its pid."""
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "log").touch()
     (tmp_path / "script.py").write_text("print('has run')\n")
@@ -43,7 +43,7 @@ def waiting(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE])
 @pytest.mark.parametrize("level", full_but([KERNEL, SCAN], [KERNEL]))
 @pytest.mark.parametrize("way", WAYS)
-def test_a_signal_ends_it_and_is_what_it_ended_by(waiting, tmp_path, way, level, number):
+def test_a_signal_ends_the_stage_and_is_reported(waiting, tmp_path, way, level, number):
     fork_env, is_forked = WAYS[way]
     with Launcher.start(level, fork_env=fork_env) as launcher:
         os.kill(waiting(launcher, is_forked=is_forked), number)

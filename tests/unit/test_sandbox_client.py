@@ -29,7 +29,7 @@ def log(tmp_path):
 
 
 def receive_all(launcher):
-    """Exits until the launcher is found dead; then the error."""
+    """Return the exits until the launcher is found dead, and the error."""
     exits = []
     while True:
         select.select([launcher], [], [], 60)
@@ -57,7 +57,7 @@ def test_an_interpreter_that_is_not_there_is_an_error(tmp_path):
 
 @pytest.fixture
 def refused(tmp_path):
-    """A launcher that has told why it was refused its level, and is gone."""
+    """A launcher that has reported why its level was refused, and has ended."""
     report = START + message("refused", RefusedError("unshare(user)", errno.EPERM).args)
     program = tmp_path / "refused"
     program.write_text(f"#!{sys.executable}\nimport os\nos.write(1, {report!r})\n")
@@ -67,13 +67,13 @@ def refused(tmp_path):
         yield launcher
 
 
-def test_a_launcher_that_is_told_what_to_load_after_it_was_refused_still_tells_why(refused):
+def test_a_refused_launcher_still_reports_why_after_a_request_to_load(refused):
     refused.load({"json"})
     refused.await_ready()
     assert "unshare(user) failed: EPERM" in str(refused.refusal)
 
 
-def test_what_is_started_instead_of_a_refused_launcher_loads_what_that_was_told_to(refused, log, tmp_path):
+def test_the_launcher_started_instead_of_a_refused_one_loads_the_same_modules(refused, log, tmp_path):
     refused.load({"json"})
     script = tmp_path / "script.py"
     script.write_text("import sys\nprint('json' in sys.modules)\n")
@@ -115,7 +115,7 @@ def test_exits_reported_before_a_death_are_not_lost(log):
     launcher.submit(launch(log, "/bin/true", number=42))
     select.select([launcher], [], [])
     os.kill(launcher.pid, signal.SIGKILL)
-    assert [one.launch for one in receive_all(launcher)[0]] == [42]
+    assert [ended.launch for ended in receive_all(launcher)[0]] == [42]
     launcher.close()
 
 
@@ -131,7 +131,7 @@ def test_a_crash_of_the_launcher_brings_its_traceback_and_leaves_no_process(log,
     launcher.close()
 
 
-def test_what_an_interpreter_says_when_it_cannot_start_is_shown(tmp_path):
+def test_the_output_of_an_interpreter_that_cannot_start_is_shown(tmp_path):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho no library >&2\nexit 3\n")
     broken.chmod(0o755)
@@ -176,12 +176,12 @@ def test_reports_that_nobody_reads_do_not_stop_the_launcher(log, tmp_path):
         while len(exits) < 1501:
             select.select([launcher], [], [], 60)
             exits += launcher.receive()
-    assert {one.launch for one in exits} == {-1, *range(1500)}
+    assert {ended.launch for ended in exits} == {-1, *range(1500)}
 
 
 def test_signals_with_handlers_in_between_lose_nothing(log):
-    seen = []
-    previous = signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+    alarms = []
+    previous = signal.signal(signal.SIGALRM, lambda *_: alarms.append(1))
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     try:
         with Launcher.start() as launcher:
@@ -194,4 +194,4 @@ def test_signals_with_handlers_in_between_lose_nothing(log):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert seen and all(one.code == 0 for one in exits)
+    assert alarms and all(ended.code == 0 for ended in exits)

@@ -61,21 +61,21 @@ def test_nothing_but_what_is_promised_is_in_the_environment():
     }
 
 
-def test_home_is_the_scratch_directory_where_there_is_none():
+def test_home_is_the_scratch_directory_if_the_runner_has_none():
     assert environment(outer_home=None)["HOME"] == environment(outer_home="")["HOME"] == "/w/state/tmp/r/s.1"
 
 
 def test_the_specs_env_wins():
     wanted = {"PATH": "/opt", "LANG": "C", "TZ": "CET", "HOME": "/h", "OMP_NUM_THREADS": "7", "X": ""}
-    found = environment(spec_env=wanted, cpus=2)
-    assert found.items() >= wanted.items() and found["MKL_NUM_THREADS"] == "2"
+    env = environment(spec_env=wanted, cpus=2)
+    assert env.items() >= wanted.items() and env["MKL_NUM_THREADS"] == "2"
 
 
 @pytest.mark.parametrize(("cpus", "threads"), [(0.25, "1"), (1, "1"), (1.5, "2"), (4.0, "4")])
 def test_thread_counts_follow_cpus(cpus, threads):
-    found = environment(cpus=cpus)
+    env = environment(cpus=cpus)
     names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
-    assert [found[f"{name}_NUM_THREADS"] for name in names] == [threads] * 4
+    assert [env[f"{name}_NUM_THREADS"] for name in names] == [threads] * 4
 
 
 def test_pythonpath_of_the_spec_comes_before_ours():
@@ -86,7 +86,7 @@ def test_pythonpath_of_the_spec_comes_before_ours():
 
 
 def test_contract_names_everything_by_variable_and_as_json():
-    found = contract(
+    env = contract(
         params={"a": [1, None]},
         inputs={"text": ["/r/a", "/r/b"], "word-list": ["/r/w"]},
         outputs={"out": "/w/.partial-000000.o"},
@@ -94,13 +94,13 @@ def test_contract_names_everything_by_variable_and_as_json():
         memory_mib=512,
         io_concurrency=2,
     )
-    assert found["PIPELINE_INPUT_TEXT"] == "/r/a\n/r/b" and found["PIPELINE_INPUT_WORD_LIST"] == "/r/w"
-    assert found["PIPELINE_OUTPUT_OUT"] == "/w/.partial-000000.o"
-    assert json.loads(found["PIPELINE_PARAMS"]) == {"a": [1, None]}
-    assert json.loads(found["PIPELINE_INPUTS"]) == {"text": ["/r/a", "/r/b"], "word-list": ["/r/w"]}
-    assert json.loads(found["PIPELINE_OUTPUTS"]) == {"out": "/w/.partial-000000.o"}
-    assert (found["PIPELINE_ATTEMPT"], found["PIPELINE_OFFLINE"], found["PIPELINE_KEY"]) == ("2", "none", "ab" * 32)
-    hints = [found[f"PIPELINE_{name}"] for name in ("CPUS", "MEMORY_MIB", "IO_CONCURRENCY")]
+    assert env["PIPELINE_INPUT_TEXT"] == "/r/a\n/r/b" and env["PIPELINE_INPUT_WORD_LIST"] == "/r/w"
+    assert env["PIPELINE_OUTPUT_OUT"] == "/w/.partial-000000.o"
+    assert json.loads(env["PIPELINE_PARAMS"]) == {"a": [1, None]}
+    assert json.loads(env["PIPELINE_INPUTS"]) == {"text": ["/r/a", "/r/b"], "word-list": ["/r/w"]}
+    assert json.loads(env["PIPELINE_OUTPUTS"]) == {"out": "/w/.partial-000000.o"}
+    assert (env["PIPELINE_ATTEMPT"], env["PIPELINE_OFFLINE"], env["PIPELINE_KEY"]) == ("2", "none", "ab" * 32)
+    hints = [env[f"PIPELINE_{name}"] for name in ("CPUS", "MEMORY_MIB", "IO_CONCURRENCY")]
     assert hints == ["1.5", "512", "2"]
 
 
@@ -110,20 +110,20 @@ def test_hints_that_were_not_given_are_not_there():
 
 def test_a_value_over_64_kib_is_left_out_alone():
     fits, too_long = "x" * LARGEST_VALUE, "\u00fc" * (LARGEST_VALUE // 2 + 1)
-    found = contract(inputs={"fits": [fits], "long": [too_long]})
-    assert found["PIPELINE_INPUT_FITS"] == fits and "PIPELINE_INPUT_LONG" not in found
-    assert "PIPELINE_INPUTS" not in found and found["PIPELINE_STAGE_FILE"]
+    env = contract(inputs={"fits": [fits], "long": [too_long]})
+    assert env["PIPELINE_INPUT_FITS"] == fits and "PIPELINE_INPUT_LONG" not in env
+    assert "PIPELINE_INPUTS" not in env and env["PIPELINE_STAGE_FILE"]
 
 
 @given(st.lists(st.integers(0, LARGEST_VALUE + 10), max_size=30))
 def test_all_together_stay_within_512_kib_and_the_largest_go_first(sizes):
     inputs = {f"i{number}": ["x" * size] for number, size in enumerate(sizes)}
-    found = contract(inputs=inputs)
-    assert sum(len(name) + len(value) + 2 for name, value in found.items()) <= LARGEST_TOGETHER
-    assert "PIPELINE_STAGE_FILE" in found
+    env = contract(inputs=inputs)
+    assert sum(len(name) + len(value) + 2 for name, value in env.items()) <= LARGEST_TOGETHER
+    assert "PIPELINE_STAGE_FILE" in env
     values = {f"PIPELINE_INPUT_I{number}": size for number, size in enumerate(sizes) if size <= LARGEST_VALUE}
-    left_out = [size for name, size in values.items() if name not in found]
-    kept = [size for name, size in values.items() if name in found]
+    left_out = [size for name, size in values.items() if name not in env]
+    kept = [size for name, size in values.items() if name in env]
     assert not left_out or min(left_out) >= max(kept, default=0)
 
 

@@ -15,7 +15,7 @@ SHOWS = "import sys\nprint(open('/proc/self/cmdline').read().split('\\0')[2].rpa
 
 @pytest.fixture
 def start(tmp_path):
-    """Run a script by a warm launcher; how it ended, and what it printed."""
+    """Return a function that runs a script in a warm launcher and returns how it ended and what it printed."""
     (tmp_path / "script.py").write_text(SHOWS)
 
     def started(
@@ -47,8 +47,8 @@ def start(tmp_path):
 
 
 def test_a_script_runs_in_a_fork_of_the_launcher(start):
-    ended, said = start()
-    assert (ended.code, said) == (0, "program.py ['word']\n")
+    ended, output = start()
+    assert (ended.code, output) == (0, "program.py ['word']\n")
 
 
 @pytest.mark.parametrize(
@@ -60,36 +60,36 @@ def test_a_script_runs_in_a_fork_of_the_launcher(start):
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
 def test_another_environment_gets_another_interpreter(start, changed):
-    _, said = start(env={**FORK_ENV, **changed})
-    assert said == "script.py ['word']\n"
+    _, output = start(env={**FORK_ENV, **changed})
+    assert output == "script.py ['word']\n"
 
 
 def test_another_program_is_started_as_it_is(start):
-    _, said = start(program="/bin/echo")
-    assert said.startswith("-B ")
+    _, output = start(program="/bin/echo")
+    assert output.startswith("-B ")
 
 
 def test_a_cold_launcher_forks_no_stage(start):
-    _, said = start(fork_env=None)
-    assert said == "script.py ['word']\n"
+    _, output = start(fork_env=None)
+    assert output == "script.py ['word']\n"
 
 
-def test_a_script_that_is_gone_is_told_as_the_interpreter_tells_it(start, tmp_path):
-    ended, said = start(script="gone.py")
+def test_a_missing_script_fails_with_the_interpreters_own_message(start, tmp_path):
+    ended, output = start(script="gone.py")
     alone = subprocess.run(
         [sys.executable, "-B", str(tmp_path / "gone.py")], capture_output=True, text=True, check=False
     )
-    assert (ended.code, said) == (alone.returncode, alone.stderr)
+    assert (ended.code, output) == (alone.returncode, alone.stderr)
 
 
 def test_where_a_pth_file_starts_threads_the_launcher_starts_cold(start, tmp_path):
-    """It could enter no namespace with them."""
+    """With threads, it could enter no namespace."""
     venv.create(tmp_path / "venv", symlinks=True)
     packages = next((tmp_path / "venv/lib").glob("python*/site-packages"))
     line = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
     (packages / "threads.pth").write_text(line)
-    ended, said = start(interpreter=str(tmp_path / "venv/bin/python"))
-    assert (ended.code, said) == (0, "script.py ['word']\n")
+    ended, output = start(interpreter=str(tmp_path / "venv/bin/python"))
+    assert (ended.code, output) == (0, "script.py ['word']\n")
 
 
 def test_collections_pass_over_what_was_loaded_before_a_stage(start, tmp_path):
@@ -97,8 +97,8 @@ def test_collections_pass_over_what_was_loaded_before_a_stage(start, tmp_path):
         "def main():\n    import gc\n    cycle = []\n    cycle.append(cycle)\n    del cycle\n"
         "    print(gc.get_freeze_count() > 1000, gc.collect() > 0, gc.isenabled())\nmain()\n"
     )
-    ended, said = start(script="asks.py")
-    assert (ended.code, said) == (0, "True True True\n")
+    ended, output = start(script="asks.py")
+    assert (ended.code, output) == (0, "True True True\n")
 
 
 SHOWS_MODULE = SHOWS + "import string\nprint(string.__file__.rpartition('/')[2], hasattr(string, 'mine'))\n"
@@ -106,7 +106,7 @@ SHOWS_MODULE = SHOWS + "import string\nprint(string.__file__.rpartition('/')[2],
 
 @pytest.mark.parametrize("name", ["string.py", "string/__init__.py"])
 def test_a_module_beside_the_program_is_not_hidden_by_what_was_loaded(start, tmp_path, name):
-    """So this one gets a new interpreter; a file of that name that cannot be imported is no reason."""
+    """Such a stage gets a new interpreter. A file of that name that cannot be imported does not matter."""
     (tmp_path / "shows.py").write_text(SHOWS_MODULE)
     (tmp_path / "string.txt").touch()
     assert start(script="shows.py", preload=("string",))[1].startswith("program.py ['word']\nstring.py False")

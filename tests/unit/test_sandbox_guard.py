@@ -15,7 +15,7 @@ CLOSED = RefusedError("seccomp", errno.EINVAL)
 
 
 class Machine:
-    """Where launchers are started: each level is there, or refused, or makes its launcher die."""
+    """Starts launchers: each level is available, is refused, or makes its launcher die."""
 
     def __init__(self, **levels: RefusedError | OffpipeError | None) -> None:
         self.levels = levels
@@ -57,24 +57,24 @@ def machine(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
 
     def made(**levels: RefusedError | OffpipeError | None) -> Machine:
-        found = Machine(**levels)
-        monkeypatch.setattr(guard, "Launcher", found)
-        return found
+        fake = Machine(**levels)
+        monkeypatch.setattr(guard, "Launcher", fake)
+        return fake
 
     return made
 
 
-def test_the_best_level_that_can_be_had_is_taken(machine) -> None:
+def test_the_best_available_level_is_taken(machine) -> None:
     here = machine()
     assert settle(here.start("kernel"), strict=True).layers == {"level": "kernel"}
     assert len(here.started) == 1 and not here.started[0].closed
 
 
-def test_what_could_not_be_had_is_kept_for_the_record(machine) -> None:
+def test_a_refused_level_is_kept_for_the_record(machine) -> None:
     here = machine(kernel=DENIED)
     reached = settle(here.start("kernel"), strict=True)
     assert reached.layers["level"] == "filter" and "unshare(user) failed: EPERM" in reached.layers["kernel"]
-    assert [one.closed for one in here.started] == [True, False]
+    assert [launcher.closed for launcher in here.started] == [True, False]
 
 
 def test_less_than_filter_is_refused_naming_everything_that_failed(machine) -> None:
@@ -84,10 +84,10 @@ def test_less_than_filter_is_refused_naming_everything_that_failed(machine) -> N
     assert caught.value.exit_code == EXIT_OFFLINE
     assert "unshare(user) failed: EPERM" in str(caught.value) and "seccomp failed: EINVAL" in str(caught.value)
     assert "--offline best-effort" in str(caught.value)
-    assert all(one.closed for one in here.started)
+    assert all(launcher.closed for launcher in here.started)
 
 
-def test_less_than_filter_is_taken_by_whom_it_is_enough_for(machine) -> None:
+def test_less_than_filter_is_taken_if_not_strict(machine) -> None:
     here = machine(kernel=DENIED, filter=CLOSED)
     reached = settle(here.start("kernel"), strict=False)
     assert reached.layers["level"] == "scan" and {"kernel", "filter"} <= reached.layers.keys()
@@ -100,18 +100,18 @@ def test_a_plugins_launcher_that_does_not_isolate_is_refused_too(machine) -> Non
     assert here.started[0].closed
 
 
-def test_other_systems_have_nothing_better(machine, monkeypatch) -> None:
+def test_other_systems_have_no_better_level_than_scan(machine, monkeypatch) -> None:
     here = machine()
     monkeypatch.setattr(sys, "platform", "darwin")
     assert settle(here.start("scan"), strict=True).layers["level"] == "scan"
 
 
 @pytest.mark.parametrize("dying", ["kernel", "filter"])
-def test_no_launcher_is_left_by_one_that_dies(machine, dying) -> None:
+def test_after_a_launcher_has_died_none_is_left(machine, dying) -> None:
     here = machine(**{"kernel": DENIED, dying: OffpipeError()})
     with pytest.raises(OffpipeError):
         settle(here.start("kernel"), strict=True)
-    assert all(one.closed for one in here.started)
+    assert all(launcher.closed for launcher in here.started)
 
 
 KERNEL = {"level": "kernel", "netNamespace": "net:[1]", "seccomp": "filter", "attempts": "named"}

@@ -20,7 +20,7 @@ def landlock_or_skip() -> Landlock:
 
 
 def in_a_domain(program: str, cwd: Path) -> str:
-    """What a process prints that enters a domain as a stage does, then goes on with `program`."""
+    """Return what `program` prints in a process that has entered a domain as a stage does."""
     start = "import os, sys; sys.path.insert(0, sys.argv[1])\nfrom runner.sandbox import syscalls\n"
     start += "from runner.sandbox.landlock import Landlock\n"
     start += "syscalls.prctl('', syscalls.PR_SET_NO_NEW_PRIVS, 1); Landlock().enter()\n"
@@ -30,17 +30,17 @@ def in_a_domain(program: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_no_version_is_asked_for_what_it_does_not_know() -> None:
+def test_requests_no_rights_that_a_version_does_not_know() -> None:
     assert [len(handled(abi)) for abi in (2, 3, 4, 5, 6, 7, 99)] == [1, 1, 2, 2, 3, 3, 3]
     assert all(any(handled(abi)) for abi in range(2, 10))
 
 
 def test_old_versions_restrict_renames_only_to_allow_them_again() -> None:
     assert all(handled(abi)[0] & FS_REFER for abi in (2, 3))
-    assert all(handled(abi)[0] == 0 for abi in (4, 5, 6, 7)), "or nobody could mount"
+    assert all(handled(abi)[0] == 0 for abi in (4, 5, 6, 7)), "otherwise nobody could mount"
 
 
-def test_files_are_as_ever(tmp_path) -> None:
+def test_files_are_not_restricted(tmp_path) -> None:
     landlock_or_skip()
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

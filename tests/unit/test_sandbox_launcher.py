@@ -63,7 +63,7 @@ LEVELS = ["kernel", "tree"] if sys.platform.startswith("linux") else ["tree"]
 
 @pytest.fixture(params=full_but(LEVELS, LEVELS[:1]))
 def bench(request, tmp_path):
-    """Promises that hold on every system, and whichever way a program is started."""
+    """A bench for promises that hold on every system, however a program is started."""
     level = KERNEL if request.param == "kernel" else SCAN
     with Launcher.start(level) as launcher:
         launcher.await_ready()
@@ -74,7 +74,7 @@ def bench(request, tmp_path):
 
 @pytest.fixture
 def tree(tmp_path):
-    """Promises that need a subreaper."""
+    """A bench for promises that need a subreaper."""
     with Launcher.start() as launcher:
         yield Bench(launcher, tmp_path)
 
@@ -101,7 +101,7 @@ def test_reports_the_exit_code(bench):
     assert ended.failed_to_start is None and ended.left_behind == 0
 
 
-def test_a_word_that_no_program_can_be_given_starts_none(bench):
+def test_a_word_with_a_nul_starts_no_program(bench):
     ended = bench.run("/bin/echo", "a\0b", "c", env={**ENVIRONMENT, "X": "1"})
     assert ended.failed_to_start
     assert bench.log.read_bytes() == b""
@@ -270,7 +270,7 @@ def test_stage_is_leader_of_its_own_session(bench):
 
 
 @linux_only
-def test_limits_are_those_asked_for(tree):
+def test_sets_the_requested_limits(tree):
     code = """
         import os, resource
         print(sorted(os.sched_getaffinity(0)), resource.getrlimit(resource.RLIMIT_AS))
@@ -307,12 +307,12 @@ def test_terminate_lets_a_stage_end_in_its_own_way(bench):
 def test_terminate_right_after_submit_is_not_lost(bench):
     numbers = {bench.submit("/bin/sleep", "600", grace=600) for _ in range(20)}
     bench.launcher.terminate()
-    ended = bench.wait(20)
-    assert {one.launch for one in ended} == numbers and {one.signal for one in ended} == {signal.SIGTERM}
+    exits = bench.wait(20)
+    assert {ended.launch for ended in exits} == numbers and {ended.signal for ended in exits} == {signal.SIGTERM}
 
 
 @linux_only
-def test_the_machines_processes_are_looked_at_once_however_many_stages_end(tree):
+def test_terminate_lists_the_machines_processes_once_for_all_stages(tree):
     def reads():
         with open(f"/proc/{tree.launcher.pid}/io") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("syscr"))
@@ -439,7 +439,7 @@ def test_parallel_stages_are_not_harmed_by_the_sweep_of_another(tree):
 
 
 def test_a_group_left_behind_is_ended_on_every_system(bench):
-    """What is left holds an end of a pipe."""
+    """The process left behind holds one end of a pipe."""
     os.mkfifo(bench.directory / "fifo")
     reads = os.open(bench.directory / "fifo", os.O_RDONLY | os.O_NONBLOCK)
     ended = bench.run("/bin/sh", "-c", "exec 3> fifo; sleep 600 &")
@@ -453,9 +453,9 @@ def test_a_group_left_behind_is_ended_on_every_system(bench):
 @pytest.mark.full
 def test_a_hundred_launches_at_once(bench):
     numbers = {bench.submit("/bin/sh", "-c", f"exit {count}") for count in range(100)}
-    ended = bench.wait(100)
-    assert {one.launch for one in ended} == numbers
-    assert all(one.code == one.launch - 1 for one in ended)
+    exits = bench.wait(100)
+    assert {ended.launch for ended in exits} == numbers
+    assert all(ended.code == ended.launch - 1 for ended in exits)
 
 
 def test_an_exec_that_waits_does_not_hold_up_others(bench):
@@ -543,8 +543,8 @@ def test_everything_dies_with_a_killed_runner(tmp_path, copy):
 
 
 @linux_only
-def test_nothing_of_a_stage_lives_when_the_end_of_a_launcher_that_was_killed_is_told(tmp_path):
-    """What is killed is the process outside its namespace; that inside, and a large stage, take a while to follow."""
+def test_no_process_of_a_stage_lives_when_the_end_of_a_killed_launcher_is_reported(tmp_path):
+    """The kill hits the process outside the namespace. The one inside, and a large stage, end a while later."""
     with Launcher.start(KERNEL) as launcher:
         launcher.await_ready()
         if launcher.refusal is not None:

@@ -18,7 +18,7 @@ def call(pid: int = 0, family: int = INET, kind: int = STREAM | CLOEXEC) -> Call
 
 @pytest.fixture
 def names(monkeypatch):
-    """Each process number is a program of its own."""
+    """Give each process number a program of its own."""
     monkeypatch.setattr(network_log, "_program", lambda pid: f"p{pid}")
 
 
@@ -35,7 +35,7 @@ def test_calls_are_counted_by_program_and_family(names) -> None:
     assert tally.rest() == []
 
 
-def test_what_is_new_is_told_once_and_the_rest_at_the_end(names) -> None:
+def test_new_calls_are_reported_once_and_repeats_at_the_end(names) -> None:
     tally = Tally()
     tally.add(call(7))
     assert tally.due is not None
@@ -49,18 +49,18 @@ def test_what_is_new_is_told_once_and_the_rest_at_the_end(names) -> None:
 
 
 @pytest.mark.parametrize("early", [0, 1, 60, 99, 100, 150])
-def test_no_launch_is_told_of_more_than_a_hundred_times(names, early) -> None:
-    tally, told = Tally(), []
+def test_no_launch_is_reported_more_than_a_hundred_times(names, early) -> None:
+    tally, reports = Tally(), []
     for number in range(150):
         tally.add(call(1000 + number))
         if number < early:
-            told += tally.new()
+            reports += tally.new()
     for number in range(150):
         tally.add(call(1000 + number))
-    told += tally.rest()
-    assert len(told) <= MOST
-    assert sum(calls for _, _, calls, _ in told) == 300, "and none is lost"
-    assert OTHERS[0] in {program for program, *_ in told}
+    reports += tally.rest()
+    assert len(reports) <= MOST
+    assert sum(calls for _, _, calls, _ in reports) == 300, "no call is lost"
+    assert OTHERS[0] in {program for program, *_ in reports}
 
 
 @pytest.mark.parametrize("kind", [STREAM, STREAM | CLOEXEC, 2, 3])
@@ -72,12 +72,12 @@ def test_a_jvm_may_ask_for_the_internet_and_for_nothing_else(jvm, family, kind, 
     assert [(calls, jvms) for _, _, calls, jvms in tally.rest()] == [(5, is_let_pass)]
 
 
-def test_no_other_program_may() -> None:
+def test_a_program_that_is_no_jvm_may_not_ask_for_the_internet() -> None:
     tally = Tally()
     tally.add(call(kind=STREAM))
     assert [jvms for _, _, _, jvms in tally.rest()] == [False]
 
 
-def test_a_caller_is_told_by_the_file_that_it_executes() -> None:
+def test_a_caller_is_named_by_the_file_that_it_executes() -> None:
     assert _program(os.getpid()) == os.path.basename(os.path.realpath(sys.executable))
     assert _program(0x7FFFFFF0) == "?"

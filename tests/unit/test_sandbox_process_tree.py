@@ -1,4 +1,4 @@
-"""Processes are found below a main process whichever way the kernel tells."""
+"""The processes below a main process are found, whichever lists the kernel has."""
 
 import itertools
 import os
@@ -57,8 +57,8 @@ def test_without_proc_the_main_process_and_its_group_are_signalled(monkeypatch):
 def test_children_are_found_without_the_kernels_list_of_them(family):
     tree = ProcessTree()
     tree._list = "/proc/self/no-such-list"
-    found = tree._child_numbers()
-    assert family[0] in found and family[1] not in found
+    children = tree._child_numbers()
+    assert family[0] in children and family[1] not in children
 
 
 LEADERLESS = """
@@ -87,9 +87,9 @@ def test_a_process_whose_first_thread_has_ended_goes_on():
 
 
 def test_a_caller_belongs_to_the_main_process_above_it():
-    """A shell with a child in its session and one that left it; both wait for a line that never comes.
+    """A shell has a child in its session and one that left it; both wait for a line that never comes.
 
-    From the shell's own input: in the background it would be /dev/null, and they would end.
+    They read the shell's own input. In the background, theirs would be /dev/null, and they would end.
     """
     script = "exec 3<&0; cat <&3 & echo $!; setsid cat <&3 & echo $!; wait"
     with subprocess.Popen(
@@ -106,7 +106,7 @@ def test_a_caller_belongs_to_the_main_process_above_it():
         main.kill()
 
 
-def test_a_caller_that_is_gone_is_laid_to_nobody():
+def test_a_caller_that_has_ended_belongs_to_no_launch():
     done = subprocess.Popen(["true"])
     done.wait()
     assert ProcessTree().launch_of(done.pid, [done.pid + 1, os.getpid()]) is None

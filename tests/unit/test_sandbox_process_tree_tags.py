@@ -1,4 +1,4 @@
-"""A stage's processes are told by their tag, whatever they do; each test is a process of its own."""
+"""A stage's processes are known by their tag, whatever they do. Each test runs in its own process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def in_process(code):
     return done.stdout
 
 
-def test_a_process_its_children_and_threads_have_the_number_and_others_none():
+def test_a_process_its_children_and_its_threads_have_the_tag_and_others_none():
     code = """
         inner = "import threading as t; t.Thread(target=lambda: input(print(t.get_native_id(), flush=True))).start()"
         main = tagged("sh", "-c", 'exec 3<&0; "$@" <&3 & wait', "sh", sys.executable, "-c", inner)
@@ -53,7 +53,7 @@ def test_a_process_its_children_and_threads_have_the_number_and_others_none():
     in_process(code)
 
 
-def test_what_has_ended_has_it_until_somebody_waits_for_it():
+def test_a_process_that_has_ended_has_its_tag_until_it_is_waited_for():
     code = """
         main = tagged("true")
         os.waitid(os.P_PID, main.pid, os.WEXITED | os.WNOWAIT)
@@ -64,7 +64,7 @@ def test_what_has_ended_has_it_until_somebody_waits_for_it():
     in_process(code)
 
 
-def test_nobody_sets_another_one_and_everybody_sets_the_other_limits():
+def test_a_stage_can_set_all_limits_but_its_tag():
     code = """
         inner = '''if True:
             import ctypes, os, resource
@@ -87,7 +87,7 @@ def test_nobody_sets_another_one_and_everybody_sets_the_other_limits():
 @pytest.mark.parametrize(
     "flags", [0x8000, 0x8000 | 0x10000000, 0x40000000 | 0x10000000], ids=["sibling", "both", "user"]
 )
-def test_no_kind_of_clone_loses_it(flags):
+def test_no_kind_of_clone_loses_the_tag(flags):
     if platform.machine() != "x86_64":
         pytest.skip("the call is spelled for x86_64")
     code = f"""
@@ -109,14 +109,14 @@ def test_no_kind_of_clone_loses_it(flags):
         main.stdin.close()
         main.wait()
     """
-    said = in_process(code).strip()
-    if said == "lacks":
+    output = in_process(code).strip()
+    if output == "lacks":
         pytest.skip("this clone is refused here")
-    assert said == "7"
+    assert output == "7"
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="takes on other ids, which needs root")
-def test_it_is_read_of_a_process_with_other_ids_also_without_privileges():
+def test_reads_the_tag_of_a_process_with_other_ids_even_without_privileges():
     code = """
         main = tagged("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "sh", "-c", "echo $$; exec cat")
         pid = int(main.stdout.readline())
@@ -134,7 +134,7 @@ def test_it_is_read_of_a_process_with_other_ids_also_without_privileges():
     assert in_process(code) == "7\n"
 
 
-def test_there_are_none_where_the_limit_cannot_be_set():
+def test_there_are_no_tags_where_the_limit_cannot_be_set():
     code = """
         inner = "from runner.sandbox.process_tree import open_tags; layers = {}; print(open_tags(layers), layers)"
         main = tagged(sys.executable, "-c", inner)
@@ -144,5 +144,5 @@ def test_there_are_none_where_the_limit_cannot_be_set():
         print(open_tags(layers), layers)
     """
     inside, limited = in_process(code).strip().splitlines()
-    told = "None {'processes': 'by parents and sessions: RLIMIT_RTTIME "
-    assert (inside, limited) == (told + "cannot be set'}", f"{told}is at most {1 << 40} here'}}")
+    start = "None {'processes': 'by parents and sessions: RLIMIT_RTTIME "
+    assert (inside, limited) == (start + "cannot be set'}", f"{start}is at most {1 << 40} here'}}")

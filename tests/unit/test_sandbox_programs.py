@@ -1,4 +1,4 @@
-"""Where programs are found, what is said of one that is not there, and how the operator's own runs."""
+"""Where programs are found, how a missing one is reported, and how the operator's own runs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def test_programs_are_found_as_execvp_would(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("word", ["sort in > out", "a|b", "cat *.txt", "echo $HOME"])
-def test_a_whole_command_line_in_one_word_is_told_that_there_is_no_shell(word) -> None:
+def test_a_whole_command_line_in_one_word_gets_the_hint_that_no_shell_is_involved(word) -> None:
     fault = missing_program(word, "/bin", "/bin", "/", "p.json#/stages/0/command/0")
     assert "no shell is involved" in fault.hint and '["sh", "-c", ...]' in fault.hint
 
 
-def test_a_program_on_the_callers_path_is_told_with_the_line_to_add(tmp_path) -> None:
+def test_a_program_on_the_callers_path_is_reported_with_the_line_to_add(tmp_path) -> None:
     (tmp_path / "tool").write_text("#!/bin/sh\n")
     (tmp_path / "tool").chmod(0o755)
     fault = missing_program("tool", "/bin", str(tmp_path), "/", "here")
     assert fault.where == "here" and f'"env": {{"PATH": "{tmp_path}:/bin"}}' in fault.hint
 
 
-def test_other_missing_programs_are_told_with_where_they_were_looked_for() -> None:
+def test_other_missing_programs_are_reported_with_the_places_searched() -> None:
     assert missing_program("tool", "/bin", "/bin", "/", "").hint == "PATH is /bin"
     assert missing_program("bin/tool", "/bin", "/bin", "/", "").hint == "it is relative to root, and must be executable"
 

@@ -30,21 +30,21 @@ def wire(pipes, poll):
 
 def read_all(descriptor):
     os.set_blocking(descriptor, False)
-    found = b""
+    content = b""
     try:
         while part := os.read(descriptor, 1 << 16):
-            found += part
+            content += part
     except BlockingIOError:
         pass
-    return found
+    return content
 
 
-def test_a_request_that_comes_in_pieces_is_one_once_it_is_whole(wire, pipes):
+def test_a_request_is_received_once_all_its_pieces_have_come(wire, pipes):
     content = message("launch", {"id": 1}) + message("kill", None)
     for at in range(len(content) - 1):
         os.write(pipes["asking"], content[at : at + 1])
-        found = wire.receive()
-        assert found in ([], [("launch", {"id": 1})])
+        requests = wire.receive()
+        assert requests in ([], [("launch", {"id": 1})])
     os.write(pipes["asking"], content[-1:])
     assert wire.receive() == [("kill", None)]
     assert wire.receive() == []
@@ -56,11 +56,11 @@ def test_when_the_runner_is_gone_there_will_be_no_more_requests(wire, pipes):
     assert wire.receive() is None
 
 
-def test_what_it_says_first_is_that_it_started(wire, pipes):
+def test_the_first_report_follows_the_start_mark(wire, pipes):
     wire.report("ready", (None, {}))
-    told = read_all(pipes["hearing"])
-    assert told.startswith(START)
-    assert marshal.loads(told[len(START) + 4 :]) == ("ready", (None, {}))
+    sent = read_all(pipes["hearing"])
+    assert sent.startswith(START)
+    assert marshal.loads(sent[len(START) + 4 :]) == ("ready", (None, {}))
 
 
 def test_it_waits_for_room_by_poll_and_loses_nothing(wire, pipes, poll):
@@ -68,13 +68,13 @@ def test_it_waits_for_room_by_poll_and_loses_nothing(wire, pipes, poll):
     texts = [str(number) * 1000 for number in range(3 * room // 1000)]
     for text in texts:
         wire.report("crash", text)
-    told = b""
+    sent = b""
     while True:
-        told += read_all(pipes["hearing"])
+        sent += read_all(pipes["hearing"])
         if not dict(poll.poll(0)).get(pipes["replies"]):
             break
         wire.flush()
-    assert told == START + b"".join(message("crash", text) for text in texts)
+    assert sent == START + b"".join(message("crash", text) for text in texts)
 
 
 def test_drops_reports_when_the_runner_is_gone(wire, pipes, poll):

@@ -36,10 +36,10 @@ def ask(machine: str, name: str | int, *arguments: int, listener: bool = True, a
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("family", [*range(1, 47), 255, 2**31 - 1])
 def test_no_family_of_sockets_gets_through(machine, family) -> None:
-    heard = ask(machine, "socket", family, STREAM, 0)
-    alone = ask(machine, "socket", family, STREAM, 0, listener=False)
-    assert heard == (ERRNO | errno.EAFNOSUPPORT if family in (NETLINK, 38) else NOTIFY)
-    assert alone == ERRNO | (errno.ENETUNREACH if family in (INET, INET6) else errno.EAFNOSUPPORT)
+    with_listener = ask(machine, "socket", family, STREAM, 0)
+    without_listener = ask(machine, "socket", family, STREAM, 0, listener=False)
+    assert with_listener == (ERRNO | errno.EAFNOSUPPORT if family in (NETLINK, 38) else NOTIFY)
+    assert without_listener == ERRNO | (errno.ENETUNREACH if family in (INET, INET6) else errno.EAFNOSUPPORT)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -99,24 +99,24 @@ def test_io_uring_is_not_there(machine) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_nobody_types_into_another_terminal(machine) -> None:
+def test_no_stage_types_into_another_terminal(machine) -> None:
     assert ask(machine, "ioctl", 0, 0x5412) == ask(machine, "ioctl", 0, 0x541C) == ERRNO | errno.EPERM
     assert ask(machine, "ioctl", 0, 0x5413) == ALLOW
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_no_tunnel_of_the_users_is_attached_to(machine) -> None:
+def test_no_stage_attaches_to_a_tunnel(machine) -> None:
     assert ask(machine, "ioctl", 3, 0x400454CA) == ERRNO | errno.EPERM
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_nobody_listens_to_his_own_calls(machine) -> None:
+def test_no_stage_listens_to_its_own_calls(machine) -> None:
     assert ask(machine, "seccomp", 1, 1 << 3) == ask(machine, "seccomp", 1, 0x2F) == ERRNO | errno.EBUSY
     assert ask(machine, "seccomp", 1, 0) == ask(machine, "seccomp", 2, 0) == ask(machine, "seccomp", 1, 0x37) == ALLOW
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_only_the_own_limits_are_set(machine) -> None:
+def test_a_stage_sets_only_its_own_limits(machine) -> None:
     assert ask(machine, "prlimit64", 0, 7, 0x7FFF00001000, 0) == ALLOW
     assert ask(machine, "prlimit64", 123, 7, 0, 0x7FFF00001000) == ALLOW
     for pointer in (0x1000, 0x7FFF00000000, 1 << 63):
@@ -124,13 +124,13 @@ def test_only_the_own_limits_are_set(machine) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_stage_stays_the_one_that_its_orphans_come_to(machine) -> None:
+def test_a_stage_stays_the_subreaper_of_its_orphans(machine) -> None:
     assert ask(machine, "prctl", 36, 0) == ERRNO | errno.EPERM
     assert ask(machine, "prctl", 36, 1) == ask(machine, "prctl", 15, 0) == ALLOW
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_nobody_makes_a_sibling_or_enters_control_groups_of_his_own(machine) -> None:
+def test_no_stage_makes_a_sibling_or_a_namespace_of_control_groups(machine) -> None:
     thread, process, namespaces = 0x3D0F00, 0x1200011, 0x7C020011 & ~0x02000000
     for flags in (thread, process, namespaces, 0x4111 | 1 << 47):
         assert ask(machine, "clone", flags) == ask(machine, "unshare", flags & ~0xFF) == ALLOW
@@ -166,13 +166,13 @@ def test_everything_else_is_allowed(machine) -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("listener", [True, False])
 def test_every_path_ends_within_the_program(machine, listener) -> None:
-    """What the kernel checks too (bpf_check_classic): no jump beyond the end, a return there."""
+    """The kernel checks this, too (bpf_check_classic): no jump beyond the end, a return there."""
     lines = list(struct.iter_unpack("=HBBI", assemble(machine, listener=listener)))
     assert len(lines) <= 4096 and lines[-1][0] == 0x06
     assert all(at + 1 + max(line[1], line[2]) < len(lines) for at, line in enumerate(lines) if line[0] in (0x15, 0x35))
 
 
-def test_internet_programs_hear_of_an_unreachable_network() -> None:
+def test_internet_sockets_get_an_unreachable_network() -> None:
     assert refusal_errno(INET) == refusal_errno(INET6) == errno.ENETUNREACH
     assert refusal_errno(UNIX) == refusal_errno(40) == errno.EAFNOSUPPORT
 

@@ -70,7 +70,7 @@ def in_process(tmp_path):
     return run
 
 
-def test_a_program_is_of_its_launch_and_no_other(in_process) -> None:
+def test_a_program_belongs_to_its_launch_and_no_other(in_process) -> None:
     code = """
         pids = [spawn(b"/bin/sleep", b"60") for _ in range(3)]
         print([tags.of(pid) for pid in pids], [tree.launch_of(pid, {1, 3}) for pid in pids])
@@ -80,8 +80,8 @@ def test_a_program_is_of_its_launch_and_no_other(in_process) -> None:
     assert in_process(code) == "[1, 2, 3] [1, None, 3]\n-15 [0, 0]\n"
 
 
-def test_its_number_and_its_walls_are_its_own_to_keep(in_process) -> None:
-    """Each of two neither sets its number, nor signals the other or the launcher; the launcher may do all that."""
+def test_a_program_keeps_its_number_and_its_walls(in_process) -> None:
+    """A program can neither change its number nor signal another program or the launcher. The launcher can."""
     code = """
         script = b"for one in 1 $*; do kill -9 $one; done; ulimit -R 5; read line < fifo; exit 7"
         os.mkfifo("fifo")
@@ -96,9 +96,9 @@ def test_its_number_and_its_walls_are_its_own_to_keep(in_process) -> None:
     """
     if not Path("/bin/bash").exists():
         pytest.skip("no bash here")
-    ends, killed, *said = in_process(code).splitlines()
+    ends, killed, *log_lines = in_process(code).splitlines()
     assert (ends, killed) == ("7 0", "-9 3")
-    assert sum("Operation not permitted" in line for line in said) == 3, said
+    assert sum("Operation not permitted" in line for line in log_lines) == 3, log_lines
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_its_number_and_its_walls_are_its_own_to_keep(in_process) -> None:
         "stdin=b'fifo'", "stdout=b'fifo'", "log=b'fifo'", "stdin=b'.'", "env={b'A': b'x' * 200_000}",
     ],
 )  # fmt: skip
-def test_what_needs_code_of_ours_or_fails_or_might_wait_is_left_to_a_fork(in_process, fields) -> None:
+def test_a_start_that_needs_our_code_or_fails_or_might_wait_is_left_to_a_fork(in_process, fields) -> None:
     code = f"""
         os.mkfifo("fifo")
         print(spawn(b"/bin/true", {fields}))
@@ -125,7 +125,7 @@ def parent(pid):
 """
 
 
-def test_its_thread_outlives_the_program_which_may_ask_to_be_killed_with_its_parent(in_process) -> None:
+def test_a_thread_outlives_its_program_which_may_ask_to_be_killed_with_its_parent(in_process) -> None:
     code = """
         pids = [spawn(b"/bin/sleep", b"60") for _ in range(2)]
         threads = [parent(pid) for pid in pids]
@@ -139,8 +139,8 @@ def test_its_thread_outlives_the_program_which_may_ask_to_be_killed_with_its_par
     assert in_process(PARENTS + textwrap.dedent(code)) == "3\n3\n"
 
 
-def test_its_thread_is_for_another_launch_once_nothing_is_left_of_it(in_process) -> None:
-    """And not before: its domain would let the next one signal what is left, and look into that."""
+def test_a_thread_is_reused_once_no_process_of_its_launch_is_left(in_process) -> None:
+    """Not before: within one domain, the next launch could signal the remaining processes and look into them."""
     code = """
         pid = spawn(b"/bin/sleep", b"60")
         first = parent(pid)

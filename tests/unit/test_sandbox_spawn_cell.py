@@ -14,8 +14,8 @@ from runner.sandbox.spawn import WalledThread
 def test_it_enters_once_and_does_all_its_work_in_one_thread_that_is_not_ours() -> None:
     entered = []
     thread = WalledThread(lambda: entered.append(_thread.get_native_id()))
-    done = [thread.run(_thread.get_native_id) for _ in range(3)]
-    assert set(done) == set(entered) and len(entered) == 1
+    threads = [thread.run(_thread.get_native_id) for _ in range(3)]
+    assert set(threads) == set(entered) and len(entered) == 1
     assert entered != [_thread.get_native_id()]
 
 

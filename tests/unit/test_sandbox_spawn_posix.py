@@ -1,4 +1,4 @@
-"""posix_spawn by ctypes, each in a process of its own: what is ignored and has threads is the whole process."""
+"""posix_spawn by ctypes. Each test has its own process: ignored signals and threads belong to all of it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_started_is_an_error_with_its_number() -> None:
     assert in_process(code).split() == ["2", "13", "7", "22", "22"]
 
 
-def test_a_descriptor_that_is_none_starts_nothing() -> None:
+def test_an_invalid_descriptor_starts_nothing() -> None:
     code = """
         try:
             attributes.spawn(b"/bin/echo", [b"echo", b"started"], {}, [0, 999, 2])

@@ -127,7 +127,7 @@ def test_a_kill_from_outside_in_mid_work_loses_no_line(tmp_path):
     assert bench.output() == b"> line\n" * 100
 
 
-# ---- in this process: what an interrupted body leaves is what a kill leaves, but for unsaved bytes ---------
+# ---- in this process: an interrupted body leaves what a kill leaves, except for unsaved bytes ---------------
 
 
 class Killed(BaseException):
@@ -145,7 +145,7 @@ class Killed(BaseException):
 )
 def test_any_number_of_deaths_gives_the_same_bytes(tmp_path_factory, contents, every, deaths, size, mode):
     bench = StageBench(tmp_path_factory.mktemp("job"), {"text": contents}, every_lines=every)
-    bench.told["durability"] = "process"
+    bench.stage_fields["durability"] = "process"
     for death in [*deaths, None]:
         try:
             with sdk.Stage(bench.begin_attempt()) as stage:
@@ -189,32 +189,32 @@ def copy(stage, die_at=None, to="text"):
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"v": 9}', b"null"])
 def test_damaged_progress_starts_from_nothing(bench, damage):
     interrupted(bench, lambda stage: copy(stage, 5))
-    told = bench.begin_attempt()
+    content = bench.begin_attempt()
     bench.progress.write_bytes(damage)
-    with sdk.Stage(told) as stage:
+    with sdk.Stage(content) as stage:
         assert not copy(stage).resumed
     assert bench.output() == b"".join(b"%d\n" % n for n in range(10))
 
 
 def test_a_checkpoint_that_nothing_resumed_from_is_removed(bench):
     interrupted(bench, lambda stage: copy(stage, 5))
-    told = bench.begin_attempt()
+    content = bench.begin_attempt()
     os.truncate(bench.partial("text"), 1)
-    sdk.Stage(told)
+    sdk.Stage(content)
     assert not bench.progress.exists()
 
 
-def test_line_offset_counts_the_lines_behind(bench):
-    seen = []
+def test_line_offset_counts_the_lines_before_the_current_one(bench):
+    offsets = []
 
     def body(stage):
         with stage.lines("text", to="text") as job:
-            seen.append(job.line_offset)
-            seen.extend(job.line_offset for _ in job)
-            seen.append(job.line_offset)
+            offsets.append(job.line_offset)
+            offsets.extend(job.line_offset for _ in job)
+            offsets.append(job.line_offset)
 
     run(bench, body)
-    assert seen == [0, *range(10), 10]
+    assert offsets == [0, *range(10), 10]
 
 
 def test_header_and_footer_are_written_once(bench):
@@ -259,23 +259,23 @@ def test_jobs_that_were_over_are_not_repeated(bench):
 
 
 def test_what_is_only_read_is_read_again(bench):
-    seen = []
+    counts = []
 
     def body(stage, die_at=None):
         with stage.lines("text") as job:
-            seen.append(len(list(job)))
+            counts.append(len(list(job)))
         copy(stage, die_at)
 
     interrupted(bench, lambda stage: body(stage, 5))
     run(bench, body)
-    assert seen == [10, 10]
+    assert counts == [10, 10]
     assert bench.output() == b"".join(b"%d\n" % n for n in range(10))
 
 
 def test_a_stage_may_carry_on_without_an_unreadable_input(bench):
-    told = bench.begin_attempt()
-    os.unlink(told["inputs"]["b"][0])
-    with sdk.Stage(told) as stage:
+    content = bench.begin_attempt()
+    os.unlink(content["inputs"]["b"][0])
+    with sdk.Stage(content) as stage:
         with pytest.raises(InputError, match="No such file"):
             stage.lines("b", to="b").__enter__()
         copy(stage)
@@ -357,19 +357,19 @@ def test_never_more_lines_than_the_interval_between_checkpoints(tmp_path, mode):
 
 def test_slow_work_is_saved_by_the_clock(tmp_path):
     bench = StageBench(tmp_path, {"text": [b"x\n" * 5]}, every_seconds=0.001)
-    seen = []
+    offsets = []
 
     def body(stage):
         with stage.lines("text", to="text") as job:
             for line in job:
-                seen.append(bench.reached()["lineOffset"] if bench.progress.exists() else 0)
+                offsets.append(bench.reached()["lineOffset"] if bench.progress.exists() else 0)
                 job.write(line)
                 begun = time.monotonic()
                 while time.monotonic() - begun < 0.002:
                     pass
 
     run(bench, body)
-    assert seen == [0, 1, 2, 3, 4]
+    assert offsets == [0, 1, 2, 3, 4]
 
 
 def test_slow_blocks_become_smaller(tmp_path):
@@ -392,7 +392,7 @@ def test_slow_blocks_become_smaller(tmp_path):
 
 
 def test_process_durability_syncs_nothing(bench, monkeypatch):
-    bench.told["durability"] = "process"
+    bench.stage_fields["durability"] = "process"
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: pytest.fail("synced"))
     monkeypatch.setattr(os, "fsync", lambda descriptor: pytest.fail("synced"))
     run(bench, copy)
@@ -520,13 +520,13 @@ def test_a_line_takes_two_calls_and_a_look_at_the_clock(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\rb\n", b"\xe2\x80\xa8\n"])
-def test_text_before_a_line_that_is_none_is_given(tmp_path, end):
+def test_text_before_an_undecodable_line_is_given(tmp_path, end):
     bench = StageBench(tmp_path, {"text": [b"fine" + end + b"na\xefve\nrest\n"]})
-    seen = []
+    offsets = []
     stage = sdk.Stage(bench.begin_attempt())
     with pytest.raises(InputError, match="byte 0xef"), stage.lines("text", encoding="utf-8") as job:
-        seen.extend(job.line_offset for _ in job)
-    assert seen == [0]
+        offsets.extend(job.line_offset for _ in job)
+    assert offsets == [0]
     assert job.line_offset == 1
 
 

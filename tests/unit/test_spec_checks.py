@@ -15,8 +15,8 @@ SPECS = sorted(INVALID.glob("*.json"))
 
 
 @pytest.fixture
-def whats(tmp_path):
-    """Return a function that loads one stage and gives what was found wrong, by pointer."""
+def faults_of(tmp_path):
+    """Return a function that loads a spec of one stage and returns its faults, by pointer."""
 
     def load(output="out/a", workspace=None, **stage):
         program = stage or {"command": ["true"]}
@@ -33,79 +33,79 @@ def whats(tmp_path):
     return load
 
 
-def test_refuses_an_output_through_a_link_that_leads_outside(whats, tmp_path):
-    assert whats("out/a") == {}
+def test_refuses_an_output_through_a_link_that_leads_outside(faults_of, tmp_path):
+    assert faults_of("out/a") == {}
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "root" / "out").symlink_to(tmp_path / "elsewhere")
-    assert "outside the workspace" in whats("out/a")["/outputs/o"]
-    assert "outside the workspace" in whats("out/deep/below/a")["/outputs/o"]
+    assert "outside the workspace" in faults_of("out/a")["/outputs/o"]
+    assert "outside the workspace" in faults_of("out/deep/below/a")["/outputs/o"]
 
 
-def test_refuses_an_output_through_a_link_inside_and_names_the_real_path(whats, tmp_path):
+def test_refuses_an_output_through_a_link_inside_and_names_the_real_path(faults_of, tmp_path):
     (tmp_path / "root" / "real").mkdir(parents=True)
     (tmp_path / "root" / "out").symlink_to("real")
-    assert 'it leads to: "real"' in whats("out/a")["/outputs/o"]
+    assert 'it leads to: "real"' in faults_of("out/a")["/outputs/o"]
 
 
-def test_a_workspace_may_itself_be_a_link(whats, tmp_path):
+def test_a_workspace_may_itself_be_a_link(faults_of, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    assert whats("out/a", workspace=str(tmp_path / "link")) == {}
+    assert faults_of("out/a", workspace=str(tmp_path / "link")) == {}
 
 
-def test_refuses_an_existing_directory_without_a_slash(whats, tmp_path):
+def test_refuses_an_existing_directory_without_a_slash(faults_of, tmp_path):
     (tmp_path / "root" / "out" / "d").mkdir(parents=True)
-    assert '"out/d/"' in whats("out/d")["/outputs/o"]
-    assert whats("out/d/") == {}
+    assert '"out/d/"' in faults_of("out/d")["/outputs/o"]
+    assert faults_of("out/d/") == {}
 
 
-def test_refuses_a_directory_output_where_a_file_is(whats, tmp_path):
+def test_refuses_a_directory_output_where_a_file_is(faults_of, tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "f").touch()
-    assert "is no directory" in whats("f/")["/outputs/o"]
-    assert "is no directory" in whats("f/x/y")["/outputs/o"]
-    assert whats("f") == {}
+    assert "is no directory" in faults_of("f/")["/outputs/o"]
+    assert "is no directory" in faults_of("f/x/y")["/outputs/o"]
+    assert faults_of("f") == {}
 
 
-def test_refuses_an_output_that_is_the_spec_by_another_name(whats, tmp_path):
-    assert whats("other.json") == {}
+def test_refuses_an_output_that_is_the_spec_by_another_name(faults_of, tmp_path):
+    assert faults_of("other.json") == {}
     os.link(tmp_path / "root" / "spec.json", tmp_path / "root" / "other.json")
-    assert "same file as the spec" in whats("other.json")["/outputs/o"]
+    assert "same file as the spec" in faults_of("other.json")["/outputs/o"]
 
 
-def test_processors_have_to_be_there_and_executable(whats, tmp_path):
+def test_processors_have_to_be_there_and_executable(faults_of, tmp_path):
     (tmp_path / "root" / "bin").mkdir(parents=True)
     program = tmp_path / "root" / "bin" / "clean.sh"
-    assert "no such file" in whats(processor="bin/clean.sh")["/processor"]
+    assert "no such file" in faults_of(processor="bin/clean.sh")["/processor"]
     program.write_text("#!/bin/sh\n")
-    assert "is not executable | chmod +x bin/clean.sh" in whats(processor="bin/clean.sh")["/processor"]
+    assert "is not executable | chmod +x bin/clean.sh" in faults_of(processor="bin/clean.sh")["/processor"]
     for written in ("offpipe:uper", "offpipe:upper.py", "offpipe:stage_uper.py"):
-        assert 'did you mean "offpipe:stage_upper.py"?' in whats(processor=written)["/processor"]
-    assert "known: offpipe:stage_copy.py, offpipe:stage_upper.py" in whats(processor="offpipe:xyzzy")["/processor"]
-    assert 'a program on PATH is a "command"' in whats(processor="xyzzy")["/processor"]
-    assert 'did you mean "clean.sh"? (in "bin")' in whats(processor="bin/clen.sh")["/processor"]
-    assert "is a directory" in whats(processor="bin")["/processor"]
+        assert 'did you mean "offpipe:stage_upper.py"?' in faults_of(processor=written)["/processor"]
+    assert "known: offpipe:stage_copy.py, offpipe:stage_upper.py" in faults_of(processor="offpipe:xyzzy")["/processor"]
+    assert 'a program on PATH is a "command"' in faults_of(processor="xyzzy")["/processor"]
+    assert 'did you mean "clean.sh"? (in "bin")' in faults_of(processor="bin/clen.sh")["/processor"]
+    assert "is a directory" in faults_of(processor="bin")["/processor"]
     program.chmod(0o755)
-    assert whats(processor="bin/clean.sh") == {}
+    assert faults_of(processor="bin/clean.sh") == {}
 
 
-def test_a_python_processor_needs_no_mode(whats, tmp_path):
+def test_a_python_processor_needs_no_mode(faults_of, tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "p.py").touch(0o644)
-    assert whats(processor="p.py") == {}
+    assert faults_of(processor="p.py") == {}
     os.mkfifo(tmp_path / "root" / "q.py")
-    assert "no regular file" in whats(processor="q.py")["/processor"]
+    assert "no regular file" in faults_of(processor="q.py")["/processor"]
 
 
-def test_ready_made_stages_are_found_by_name_only(whats):
-    assert whats(processor="offpipe:stage_copy.py") == {}
-    assert "stage_copy.py" in whats(processor="offpipe:stage_cpy.py")["/processor"]
-    assert "no ready-made stage" in whats(processor="offpipe:../conftest.py")["/processor"]
+def test_ready_made_stages_are_found_by_name_only(faults_of):
+    assert faults_of(processor="offpipe:stage_copy.py") == {}
+    assert "stage_copy.py" in faults_of(processor="offpipe:stage_cpy.py")["/processor"]
+    assert "no ready-made stage" in faults_of(processor="offpipe:../conftest.py")["/processor"]
     assert os.path.isfile(os.path.join(ready_made_directory(), "stage_copy.py"))
 
 
-def test_a_program_that_another_stage_writes_is_no_output(whats):
-    assert "is the processor" in whats("p.py", processor="p.py")["/outputs/o"]
+def test_a_stages_processor_cannot_be_its_output(faults_of):
+    assert "is the processor" in faults_of("p.py", processor="p.py")["/outputs/o"]
 
 
 def test_there_are_invalid_specs():

@@ -11,7 +11,7 @@ from runner.spec.load import load_spec
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads(schema_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-# Refused for what only the field table can say of a value; all other invalid specs need names, paths or the disk.
+# The field table is enough to refuse these. The other invalid specs need names, paths or the disk.
 BY_SCHEMA = {
     "bad-names", "control-characters", "empty-command", "env", "long-name", "missing-fields", "newer-version",
     "no-stages", "no-outputs", "not-numbers", "processor-and-command", "out-of-range",
@@ -35,7 +35,7 @@ def test_accepts_valid_specs(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines" / "invalid").glob("*.json")), ids=lambda path: path.stem)
-def test_refuses_what_can_be_said_of_a_value(path):
+def test_refuses_exactly_the_specs_that_the_field_table_refuses(path):
     assert VALIDATOR.is_valid(json.loads(path.read_text())) is (path.stem not in BY_SCHEMA)
 
 

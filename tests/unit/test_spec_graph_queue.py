@@ -1,4 +1,4 @@
-"""Which stage's turn it is: all that it needs has passed, and the first in the spec goes first."""
+"""A stage is ready when all that it needs has passed. Of several, the first in the spec comes first."""
 
 import pytest
 from pipeline_bench import shell
@@ -17,32 +17,32 @@ def graph(tmp_path):
     return bench.session().graph
 
 
-def take_all(frontier):
+def take_all(queue):
     taken = []
-    while (stage := frontier.take()) is not None:
+    while (stage := queue.take()) is not None:
         taken.append(stage.name)
     return taken
 
 
-def test_what_waits_for_nothing_comes_in_the_order_of_the_spec(graph):
+def test_stages_that_need_nothing_come_in_the_order_of_the_spec(graph):
     assert take_all(ReadyQueue(graph, graph.order)) == ["top", "alone"]
 
 
 def test_a_stage_is_ready_when_the_last_that_it_needs_has_passed(graph):
-    frontier = ReadyQueue(graph, graph.order)
-    take_all(frontier)
-    frontier.passed("top")
-    assert take_all(frontier) == ["left", "right"]
-    frontier.passed("right")
-    assert frontier.take() is None
-    frontier.passed("left")
-    assert take_all(frontier) == ["last"]
+    queue = ReadyQueue(graph, graph.order)
+    take_all(queue)
+    queue.passed("top")
+    assert take_all(queue) == ["left", "right"]
+    queue.passed("right")
+    assert queue.take() is None
+    queue.passed("left")
+    assert take_all(queue) == ["last"]
 
 
-def test_what_was_not_selected_is_not_waited_for_and_never_comes(graph):
-    frontier = ReadyQueue(graph, select(graph, ("left",)))
-    assert take_all(frontier) == ["top"]
-    frontier.passed("top")
-    assert take_all(frontier) == ["left"]
-    frontier.passed("left")
-    assert frontier.take() is None
+def test_a_stage_that_was_not_selected_is_not_waited_for_and_never_comes(graph):
+    queue = ReadyQueue(graph, select(graph, ("left",)))
+    assert take_all(queue) == ["top"]
+    queue.passed("top")
+    assert take_all(queue) == ["left"]
+    queue.passed("left")
+    assert queue.take() is None

@@ -109,7 +109,7 @@ def test_finds_every_member_at_fault():
     assert places(list_of(RECORD), [{"size": 1}, {"on": 1, "syze": 1}]) == [(1, "on"), (1, "syze"), (1,)]
 
 
-def test_empty_ones_may_be_refused():
+def test_empty_lists_and_maps_may_be_refused():
     assert places(list_of(BOOLEAN, least=1), []) == [()]
     assert places(map_of(text(), BOOLEAN, least=1), {}) == [()]
 

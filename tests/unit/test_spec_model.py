@@ -40,7 +40,7 @@ def test_the_effective_spec_is_a_spec_with_the_same_meaning(rewrite):
     assert again.canonical == spec.canonical
 
 
-def test_its_spelling_does_not_depend_on_the_machine_or_on_key_order(rewrite):
+def test_the_canonical_text_does_not_depend_on_the_machine_or_on_key_order(rewrite):
     def turn_around(value):
         for key in list(value):
             value[key] = value.pop(key)
@@ -53,16 +53,16 @@ def test_its_spelling_does_not_depend_on_the_machine_or_on_key_order(rewrite):
     assert rewrite(turn_around).canonical == expected
 
 
-def test_its_spelling_knows_numbers_by_how_they_are_written(rewrite):
+def test_the_canonical_text_keeps_how_numbers_are_written(rewrite):
     spellings = {rewrite(lambda value, n=n: value["stages"][1]["params"].update(n=n)).canonical for n in (1, 1.0, "1")}
     assert len(spellings) == 3
 
 
-def test_no_path_of_the_machine_is_in_it(rewrite, tmp_path):
+def test_no_path_of_the_machine_is_in_the_canonical_text(rewrite, tmp_path):
     assert str(tmp_path) not in rewrite(lambda value: value).canonical
 
 
-def test_its_spelling_is_the_one_that_is_hashed_everywhere(rewrite):
+def test_the_canonical_text_is_the_one_that_is_hashed_everywhere(rewrite):
     spec = rewrite(lambda value: value.update(description="\u00fc"))
     assert spec.canonical.encode() == canonical(effective_spec(spec)) and "\u00fc" in spec.canonical
 

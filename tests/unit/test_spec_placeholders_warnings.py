@@ -1,4 +1,4 @@
-"""What a valid spec says that is likely to mean something else."""
+"""Warnings about words in a valid spec that probably mean something else."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def remarked(*command: str, **fields: object) -> list[tuple[str, str]]:
     [(">", '"stdout"'), ("<", '"stdin"'), ("|", '["sh", "-c", "..."]'), ("&&", '["sh", "-c", "..."]'), (";", '"sh"')],
 )
 def test_warns_once_of_words_for_a_shell_with_a_hint(word, hint) -> None:
-    ((where, said),) = remarked("sort", "in", word, "out", word, "more")
-    assert where == "p.json#/stages/0/command/2" and hint in said
+    ((where, given_hint),) = remarked("sort", "in", word, "out", word, "more")
+    assert where == "p.json#/stages/0/command/2" and hint in given_hint
 
 
 @pytest.mark.parametrize(

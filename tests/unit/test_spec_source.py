@@ -30,8 +30,8 @@ def test_refuses_a_fifo_without_waiting_for_a_writer(tmp_path):
 
 def test_refuses_a_socket(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # socket paths are short
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind("spec")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("spec")
     assert fault_of(read_source, "spec").what == "is a socket, where a file is to be"
 
 

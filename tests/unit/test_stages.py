@@ -92,7 +92,7 @@ def test_unknown_params_are_refused(tmp_path, program):
 
 
 @pytest.mark.parametrize("params", [{"encoding": "utf-16"}, {"encoding": "utf-99"}, {"simulateTransient": 1}])
-def test_params_that_cannot_be_are_refused(tmp_path, params):
+def test_impossible_params_are_refused(tmp_path, params):
     ended = bench_for(tmp_path, [b"x"], params=params).run(UPPER)
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
@@ -123,7 +123,9 @@ def test_killed_behind_each_checkpoint_it_ends_with_the_same_bytes(tmp_path, pro
         if bench.reached().get("done"):
             break
     assert finished(bench, program) == expected
-    assert offsets == sorted(set(offsets)) or offsets[-1] == offsets[-2]  # the last one only marks the job as done
+    assert (
+        offsets[:-1] == sorted(set(offsets[:-1])) and offsets[-1] >= offsets[-2]
+    )  # the last one marks the job as done
     assert len(offsets) >= 7
 
 

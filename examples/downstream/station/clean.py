@@ -1,4 +1,4 @@
-"""Stage: readings in one spelling and scale; what cannot be read goes into an output of its own."""
+"""Stage: readings in one spelling and scale. Lines that it cannot read go into an output of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a line of readings holds."""
+"""Reads and writes lines of readings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Reading(NamedTuple):
 
 
 def parse(line: str) -> Reading:
-    """Read `place,date,degrees` with `C` or `F` behind the degrees. Raises ValueError for anything else."""
-    found = LINE.fullmatch(line.rstrip("\n"))
-    if found is None:
+    """Read `place,date,degrees` with `C` or `F` after the degrees. Raises ValueError for anything else."""
+    match = LINE.fullmatch(line.rstrip("\n"))
+    if match is None:
         raise ValueError(f"no reading: {line!r}")
-    place, date, degrees, scale = found.groups()
+    place, date, degrees, scale = match.groups()
     celsius = float(degrees) if scale == "C" else (float(degrees) - 32) * 5 / 9
     return Reading(place.strip().lower(), date, celsius)
 

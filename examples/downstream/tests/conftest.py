@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def offpipe_spec(offpipe_spec: OffpipeSpec) -> OffpipeSpec:
-    """The plugin's fixture, with checkpoints that come soon enough to be met in small inputs."""
+    """The plugin's fixture, with checkpoints that are frequent enough for small inputs."""
     offpipe_spec.stage("clean")["checkpoint"] = {"everyLines": 5}
     return offpipe_spec
 
 
 @pytest.fixture
 def cleaned(offpipe: Offpipe) -> Callable[[str], tuple[str, str]]:
-    """The stage `clean` as a function: of lines, to those that it took and those that it refused."""
+    """The stage `clean` as a function: takes lines, and returns the readings and the rejected lines."""
 
     def clean(text: str) -> tuple[str, str]:
         report = offpipe.stage("specs/readings.json", "clean", inputs={"raw": text})

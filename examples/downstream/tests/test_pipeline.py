@@ -18,7 +18,7 @@ def test_every_place_has_an_average(offpipe_run: RunReport) -> None:
 def test_no_reading_is_lost_by_a_kill(
     offpipe: Offpipe, offpipe_spec: OffpipeSpec, offpipe_faults: OffpipeFaults
 ) -> None:
-    offpipe_faults.kill("clean", at_checkpoint=2)  # there is one: tests/conftest.py sets their distance
+    offpipe_faults.kill("clean", at_checkpoint=2)  # tests/conftest.py sets the interval
     assert offpipe.run(offpipe_spec).stages["clean"].status == "failed"
     clean = offpipe.run(offpipe_spec).stages["clean"]
     assert (len(clean.outputs["readings"].lines), len(clean.outputs["rejected"].lines)) == (120, 4)

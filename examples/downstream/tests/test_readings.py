@@ -1,4 +1,4 @@
-"""The package's own functions, tested as any others; the plugin takes no part."""
+"""Tests of the package's functions, which do not need the plugin."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def test_reads_both_scales() -> None:
 
 
 @pytest.mark.parametrize("line", ["\n", "harbour,2026-01-01,\n", ",2026-01-01,7C\n", "harbour,2026-01-01,7\n"])
-def test_refuses_what_is_no_reading(line: str) -> None:
+def test_refuses_malformed_lines(line: str) -> None:
     with pytest.raises(ValueError, match="no reading"):
         parse(line)

@@ -1,7 +1,7 @@
 """Ways out that a Python program has: `attack.py WAY TOKEN WHERE...`.
 
-Says `trying`, then `reached WHAT` when a call went through that must not, or `refused ERRNO`. A token that went out is
-for the listeners to notice. Names of modules are computed, because a scan of the text is another guard's business.
+Prints `trying`, then `reached WHAT` if a call went through that must not, or `refused ERRNO`. The listeners notice a
+token that got out. Module names are computed, because the scan of the text is another guard and must not find them.
 """
 
 import ctypes
@@ -30,21 +30,21 @@ def tcp(token, host, port):
 
 
 def tcp_connect_ex(token, host, port):
-    made = s.socket()
-    if number := made.connect_ex((host, int(port))):
+    sock = s.socket()
+    if number := sock.connect_ex((host, int(port))):
         raise OSError(number, "connect_ex")
-    made.sendall(token)
+    sock.sendall(token)
 
 
 def tcp_threaded(token, host, port):
-    thread = threading.Thread(target=told, args=(tcp, token, host, port))
+    thread = threading.Thread(target=attempt, args=(tcp, token, host, port))
     thread.start()
     thread.join()
 
 
 def tcp_forked(token, host, port):
     if os.fork() == 0:
-        told(tcp, token, host, port)
+        attempt(tcp, token, host, port)
         os._exit(0)
     os.wait()
 
@@ -55,7 +55,7 @@ def tcp_daemon(token, host, port):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            told(tcp, token, host, port)
+            attempt(tcp, token, host, port)
         os._exit(0)
     os.close(writer)
     os.read(reader, 1)
@@ -82,9 +82,9 @@ def tcp_fastopen(token, port):
 
 
 def tcp_mptcp(token, port):
-    made = s.socket(s.AF_INET, s.SOCK_STREAM, MPTCP)
-    made.connect(("127.0.0.1", int(port)))
-    made.sendall(token)
+    sock = s.socket(s.AF_INET, s.SOCK_STREAM, MPTCP)
+    sock.connect(("127.0.0.1", int(port)))
+    sock.sendall(token)
 
 
 def tcp_asyncio(token, port):
@@ -107,24 +107,24 @@ def urllib(token, port):
 
 
 def underscore(token, port):
-    made = module("_socket").socket()
-    made.connect(("127.0.0.1", int(port)))
-    made.send(token)
+    sock = module("_socket").socket()
+    sock.connect(("127.0.0.1", int(port)))
+    sock.send(token)
 
 
 def ctypes_libc(token, port):
     libc = ctypes.CDLL(None, use_errno=True)
-    made = libc.socket(2, 1, 0)
+    sock = libc.socket(2, 1, 0)
     where = b"\x02\0" + int(port).to_bytes(2, "big") + b"\x7f\0\0\x01" + bytes(8)
-    if made < 0 or libc.connect(made, where, 16) < 0:
+    if sock < 0 or libc.connect(sock, where, 16) < 0:
         raise OSError(ctypes.get_errno(), "socket")
-    libc.write(made, token, len(token))
+    libc.write(sock, token, len(token))
 
 
 def udp(token, host, port):
-    made = s.socket(s.AF_INET6 if ":" in host else s.AF_INET, s.SOCK_DGRAM)
-    made.connect((host, int(port)))
-    made.send(token)
+    sock = s.socket(s.AF_INET6 if ":" in host else s.AF_INET, s.SOCK_DGRAM)
+    sock.connect((host, int(port)))
+    sock.send(token)
 
 
 def udp_sendto(token, host, port):
@@ -136,7 +136,7 @@ def udp_sendmsg(token, host, port):
 
 
 def dns(token, port):
-    """A question for TOKEN.invalid, type A, as a resolver writes it."""
+    """A query for TOKEN.invalid, type A, as a resolver writes it."""
     labels = b"".join(len(label).to_bytes(1, "big") + label for label in (token, b"invalid")) + b"\0"
     question = b"\x12\x34\x01\0\0\1\0\0\0\0\0\0" + labels + b"\0\1\0\1"
     s.socket(s.AF_INET, s.SOCK_DGRAM).sendto(question, ("127.0.0.1", int(port)))
@@ -159,9 +159,9 @@ def raw(token, host):
 
 
 def packet(token, kind):
-    made = s.socket(s.AF_PACKET, int(kind), s.htons(ETHERTYPE))
+    sock = s.socket(s.AF_PACKET, int(kind), s.htons(ETHERTYPE))
     head = bytes(12) + ETHERTYPE.to_bytes(2, "big") if int(kind) == s.SOCK_RAW else b""
-    made.sendto(head + token.ljust(60), ("lo", ETHERTYPE, 0, 0, bytes(6)))
+    sock.sendto(head + token.ljust(60), ("lo", ETHERTYPE, 0, 0, bytes(6)))
 
 
 def family(_, number, kind, protocol):
@@ -180,16 +180,16 @@ def every_family(_):
 
 
 def listen(_, host):
-    made = s.socket(s.AF_INET6 if ":" in host else s.AF_INET)
-    made.bind((host, 0))
-    made.listen()
-    print(f"reached {made.getsockname()}")
+    sock = s.socket(s.AF_INET6 if ":" in host else s.AF_INET)
+    sock.bind((host, 0))
+    sock.listen()
+    print(f"reached {sock.getsockname()}")
 
 
 def local(token, kind, where):
-    made = s.socket(s.AF_UNIX, int(kind))
-    made.connect(address(where))
-    made.send(token)
+    sock = s.socket(s.AF_UNIX, int(kind))
+    sock.connect(address(where))
+    sock.send(token)
 
 
 def local_sendto(token, where):
@@ -197,14 +197,14 @@ def local_sendto(token, where):
 
 
 def local_listen(_, where):
-    made = s.socket(s.AF_UNIX)
-    made.bind(address(where))
-    made.listen()
+    sock = s.socket(s.AF_UNIX)
+    sock.bind(address(where))
+    sock.listen()
     print("reached listen")
 
 
 def pair(token, how, kind, where):
-    """One end of a pair sends, not to its other end but elsewhere."""
+    """One end of a pair sends elsewhere, not to its other end."""
     end, _ = s.socketpair(s.AF_UNIX, int(kind))
     if how == "sendto":
         end.sendto(token, address(where))
@@ -224,7 +224,7 @@ def address(where):
 def descriptors(token):
     """Write to everything that was inherited, and to the sockets that the parent has open."""
     for number in range(3, 256):
-        told(os.write, number, token)
+        attempt(os.write, number, token)
     for number in range(256):
         path = f"/proc/{os.getppid()}/fd/{number}"
         try:
@@ -256,24 +256,24 @@ def deleted(token, program, port):
 
 
 def keep_trying(token, tcp_port, udp_port, local_path, tries, last):
-    """By every way, again and again until there is a file `last`; `tries` grows by a byte each time."""
+    """Try several ways, again and again, until a file `last` exists; `tries` grows by a byte each time."""
     while not os.path.exists(last):
-        told(tcp, token, "127.0.0.1", tcp_port)
-        told(udp_sendto, token, "127.0.0.1", udp_port)
-        told(local, token, "1", local_path)
+        attempt(tcp, token, "127.0.0.1", tcp_port)
+        attempt(udp_sendto, token, "127.0.0.1", udp_port)
+        attempt(local, token, "1", local_path)
         with open(tries, "a") as file:
             file.write(".")
         time.sleep(0.01)
 
 
 def hold(_, port):
-    """No way out: a program with a connection, for others to get at. Ends with its standard input."""
-    made = s.create_connection(("127.0.0.1", int(port)))
-    print(made.fileno(), flush=True)
+    """Not a way out: hold a connection that others can try to reach, until the end of standard input."""
+    sock = s.create_connection(("127.0.0.1", int(port)))
+    print(sock.fileno(), flush=True)
     sys.stdin.read()
 
 
-def told(way, *where):
+def attempt(way, *where):
     try:
         return way(*where)
     except OSError as error:
@@ -282,6 +282,6 @@ def told(way, *where):
 
 if __name__ == "__main__":
     print("trying", flush=True)
-    told(globals()[sys.argv[1]], sys.argv[2].encode(), *sys.argv[3:])
+    attempt(globals()[sys.argv[1]], sys.argv[2].encode(), *sys.argv[3:])
     if output := os.environ.get("PIPELINE_OUTPUT_OUT"):
         open(output, "w").close()

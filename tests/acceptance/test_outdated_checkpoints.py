@@ -1,4 +1,4 @@
-"""A checkpoint of what a stage is no longer to be is thrown away, and that is told before and when it happens."""
+"""A checkpoint with an outdated key is discarded. `status`, `plan`, `explain` and the run say so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 from pipeline_bench import shell, unstamped
 
-# Stops once behind a checkpoint of 1,200 lines; the next attempt goes on from it, or starts anew.
+# Fails once, after a checkpoint of 1,200 lines. The next attempt resumes from it, or starts anew.
 SLOW = """
 test -e "$PIPELINE_OUTPUT_OUT" || echo begun > "$PIPELINE_OUTPUT_OUT"
 test -e broken || exit 0
@@ -18,7 +18,7 @@ LINES = "checkpoint of 1,200 lines does not fit any more: it starts anew"
 
 
 def stopped(bench, offset='\\"lineOffset\\": 1200,'):
-    """Run a stage until it stops at its checkpoint; return what defines it with other parameters."""
+    """Run a stage until it fails at its checkpoint; return a function that defines it with another `mode`."""
     script = SLOW.replace("OFFSET", offset)
 
     def define(mode):
@@ -33,7 +33,7 @@ def stopped(bench, offset='\\"lineOffset\\": 1200,'):
     return define
 
 
-def test_what_does_not_fit_any_more_is_told_by_those_who_look_and_by_the_run(bench) -> None:
+def test_status_plan_explain_and_the_run_report_an_outdated_checkpoint(bench) -> None:
     define = stopped(bench)
     before = [bench.run(*words).stdout for words in (["status"], ["plan"], ["explain", "slow"])]
     assert "\nslow  incomplete, 1,200 lines\n" in before[0] and "fit" not in "".join(before)
@@ -44,17 +44,17 @@ def test_what_does_not_fit_any_more_is_told_by_those_who_look_and_by_the_run(ben
     assert bench.json("status")["incomplete"][0]["fits"] is False
     assert re.search(rf"\nslow   run      no completed run; failed in .+; {LINES}\n", bench.run("plan").stdout)
     assert f"  {LINES}\n" in bench.run("explain", "slow").stdout
-    told = unstamped(bench.succeed().stderr)
-    assert f"slow: {LINES}\nslow: started" in told and told.count("fit") == 1
+    messages = unstamped(bench.succeed().stderr)
+    assert f"slow: {LINES}\nslow: started" in messages and messages.count("fit") == 1
     assert bench.read("out/slow.txt") == b"begun\n"
 
 
-def test_one_that_fits_is_told_by_those_who_decide_and_gone_on_from(bench) -> None:
+def test_plan_and_explain_report_a_checkpoint_that_fits_and_the_run_resumes_from_it(bench) -> None:
     stopped(bench)
     assert re.search(r"\nslow   run      .+; failed in .+; goes on from line 1,200\n", bench.run("plan").stdout)
     assert "  goes on from line 1,200\n" in bench.run("explain", "slow").stdout
-    told = bench.succeed().stderr
-    assert "from line 1,200" in told and "fit" not in told
+    messages = bench.succeed().stderr
+    assert "from line 1,200" in messages and "fit" not in messages
     assert bench.read("out/slow.txt") == b"beg"
 
 
@@ -66,13 +66,13 @@ def test_one_that_fits_is_told_by_those_who_decide_and_gone_on_from(bench) -> No
         ("", "checkpoint does not fit any more: it starts anew"),
     ],
 )  # fmt: skip
-def test_it_is_told_by_what_the_program_said_of_itself(bench, offset, text) -> None:
+def test_an_outdated_checkpoint_is_described_by_the_offsets_in_it(bench, offset, text) -> None:
     stopped(bench, offset)("after")
     assert f"slow  {text}\n" in bench.run("status").stdout
     assert f"slow: {text}\n" in bench.succeed().stderr
 
 
-def test_nothing_is_claimed_while_it_depends_on_what_is_not_made_yet(bench) -> None:
+def test_whether_a_checkpoint_fits_is_unknown_until_its_inputs_are_made(bench) -> None:
     stopped(bench)
     bench.write("in.txt", "other text\n")
     assert "\nslow  incomplete, 1,200 lines\n" in bench.run("status").stdout
@@ -81,6 +81,6 @@ def test_nothing_is_claimed_while_it_depends_on_what_is_not_made_yet(bench) -> N
     assert f"slow: {LINES}\n" in bench.succeed().stderr
 
 
-def test_a_quiet_run_says_nothing_of_it(bench) -> None:
+def test_a_quiet_run_does_not_report_an_outdated_checkpoint(bench) -> None:
     stopped(bench)("after")
     assert bench.succeed("-q").stderr == ""

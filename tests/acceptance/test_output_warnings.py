@@ -1,4 +1,4 @@
-"""What lies where outputs are, or were, and may be somebody's is told before a run replaces it, or leaves it."""
+"""Warnings about files that a run would replace although no stage made them, and about outputs that are left behind."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pipeline_bench import shell
 MADE_BY_NONE = "a run replaces files that no stage is known to have made:"
 
 
-def test_what_a_first_run_replaces_is_told_by_those_who_look_and_by_the_run(bench):
+def test_validate_plan_and_the_run_warn_of_files_that_a_first_run_replaces(bench):
     bench.define(shell("a", "echo new >$PIPELINE_OUTPUT_OUT"), shell("b", "echo b >$PIPELINE_OUTPUT_OUT"))
     bench.write("out/a.txt", "somebody's\n")
     for verb in ("validate", "plan", "run"):
-        said = bench.succeed(verb).stderr
-        assert f"warning: {bench.spec}: {MADE_BY_NONE} out/a.txt\nhint: move it away" in said
+        messages = bench.succeed(verb).stderr
+        assert f"warning: {bench.spec}: {MADE_BY_NONE} out/a.txt\nhint: move it away" in messages
     assert bench.read("out/a.txt") == b"new\n"
     bench.write("in.txt", "text\n")
     bench.define(shell("a", "echo newer >$PIPELINE_OUTPUT_OUT"), shell("b", "echo b >$PIPELINE_OUTPUT_OUT"))
     assert MADE_BY_NONE not in bench.succeed().stderr, "a run has made them"
 
 
-def test_of_many_that_would_be_replaced_the_first_are_named(bench):
+def test_the_warning_names_the_first_of_many_files_to_be_replaced(bench):
     bench.define(*(shell(name, "echo >$PIPELINE_OUTPUT_OUT") for name in "abcdef"))
     for name in "bcdef":
         bench.write(f"out/{name}.txt", "")
@@ -41,13 +41,13 @@ def test_a_renamed_output_gives_a_warning_until_it_is_removed(bench):
     assert left in bench.run().stderr
     define("out/part3.txt")
     (bench.root / "out/part2.txt").unlink()
-    said = bench.run().stderr
-    assert left in said and '"out/part2.txt"' not in said
+    messages = bench.run().stderr
+    assert left in messages and '"out/part2.txt"' not in messages
     (bench.root / "out/part1.txt").unlink()
     assert "orphan" not in bench.run().stderr
 
 
-def test_what_was_made_is_told_from_what_was_not_by_its_path_and_not_by_its_stage(bench):
+def test_whether_a_stage_made_a_file_is_known_by_its_path_and_not_by_its_stage(bench):
     bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
     bench.succeed()
     bench.define(shell("renamed", "echo >$PIPELINE_OUTPUT_OUT", outputs={"out": "out/a.txt"}))
@@ -57,7 +57,7 @@ def test_what_was_made_is_told_from_what_was_not_by_its_path_and_not_by_its_stag
     assert f"{MADE_BY_NONE} out/other.txt\n" in bench.succeed("plan").stderr
 
 
-def test_what_another_stage_makes_now_is_not_left(bench):
+def test_an_output_that_another_stage_makes_now_is_not_left_behind(bench):
     bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"), shell("b", "echo >$PIPELINE_OUTPUT_OUT"))
     bench.succeed()
     bench.define(
@@ -67,10 +67,10 @@ def test_what_another_stage_makes_now_is_not_left(bench):
     assert "warning" not in bench.succeed().stderr
 
 
-def test_a_directory_that_becomes_a_file_in_it_and_the_reverse_are_neither(bench):
+def test_a_directory_that_becomes_a_file_in_it_and_the_reverse_give_no_warning(bench):
     tree = shell("a", "mkdir -p $PIPELINE_OUTPUT_OUT; echo >$PIPELINE_OUTPUT_OUT/x", outputs={"out": "out/d/"})
     file = shell("a", "echo >$PIPELINE_OUTPUT_OUT", outputs={"out": "out/d/x"})
-    for one in (tree, file, tree):
-        bench.define(one)
+    for stage in (tree, file, tree):
+        bench.define(stage)
         assert "warning" not in bench.run("plan").stderr
         bench.succeed()

@@ -1,4 +1,4 @@
-"""Unattended runs: a program is told of every failure, its text can be mailed, and events are read as they happen."""
+"""Unattended runs: a program starts after every failure, its text can be mailed, and events are read as they happen."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 COPY = shell("copy", "cp in.txt $PIPELINE_OUTPUT_OUT", inputs={"text": "in.txt"})
 FAILS = shell("fails", "echo no such column >&2; exit 3")
-TELL = "#!/bin/sh\ncat > told\n"
+NOTIFIER = "#!/bin/sh\ncat > told\n"
 SCHEMA = json.loads((ROOT / "docs/summary-v1.schema.json").read_text())
 
 
-def prepared(bench: PipelineBench, *stages: dict[str, object], program: str = TELL) -> PipelineBench:
+def prepared(bench: PipelineBench, *stages: dict[str, object], program: str = NOTIFIER) -> PipelineBench:
     """Lay out a pipeline, by default of two stages that succeed, and the operator's program `tell`."""
     bench.write("in.txt", "x\n")
     bench.write("tell", program, 0o755)
@@ -37,12 +37,12 @@ def prepared(bench: PipelineBench, *stages: dict[str, object], program: str = TE
 
 
 def run(bench: PipelineBench, *words: str, **more: object):
-    """Run where the pipeline is: the working directory is also that of `./tell`."""
+    """Run in the directory of the pipeline, which is also where `./tell` is."""
     more = {"cwd": bench.root, "env": {"PYTHONPATH": str(ROOT), **more.pop("env", {})}, **more}
     return bench.run(*words, **more)
 
 
-def told(bench: PipelineBench) -> str:
+def received(bench: PipelineBench) -> str:
     return bench.read("told").decode()
 
 
@@ -50,7 +50,7 @@ def told(bench: PipelineBench) -> str:
 
 
 class Failure(NamedTuple):
-    """The words of a command that fails, its exit code, and what is done before."""
+    """The words of a command that fails, its exit code, and what to prepare."""
 
     words: str
     code: int
@@ -74,7 +74,7 @@ def banned(bench: PipelineBench) -> None:
 
 
 def hold(bench: PipelineBench) -> None:
-    """Let another run be at work."""
+    """Start another run, which holds the lock."""
     os.mkfifo(bench.root / "started")
     bench.define(shell("copy", "echo > started; exec sleep 1000"))
     bench.start()
@@ -111,15 +111,15 @@ def test_after_every_failure_the_program_reads_what_json_prints(bench, name) -> 
     prepare(prepared(bench))
     done = run(bench, *words.split(), "--json", "--on-failure", "./tell")
     assert done.returncode == code, done.stderr
-    assert told(bench) == done.stdout != ""
-    summary = json.loads(told(bench))
+    assert received(bench) == done.stdout != ""
+    summary = json.loads(received(bench))
     assert summary["exitCode"] == code
     jsonschema.validate(summary, SCHEMA)
     assert every_field_is_described(summary)
 
 
 def every_field_is_described(summary: object) -> bool:
-    closed = json.loads(json.dumps(SCHEMA), object_hook=lambda one: _closed(one) if "properties" in one else one)
+    closed = json.loads(json.dumps(SCHEMA), object_hook=lambda node: _closed(node) if "properties" in node else node)
     return jsonschema.Draft202012Validator(closed).is_valid(summary)
 
 
@@ -141,7 +141,7 @@ def test_the_schema_is_one_of_draft_2020_12_and_refuses_what_lacks_a_field(bench
 def test_the_variable_names_the_program_and_is_not_passed_on(bench) -> None:
     prepared(bench, FAILS, program="#!/bin/sh\ncat > told; env > variables\n")
     done = run(bench, "-q", env={"OFFPIPE_ON_FAILURE": "./tell", "MINE": "1"})
-    assert done.returncode == 1 and json.loads(told(bench))["status"] == "failed" and done.stdout == ""
+    assert done.returncode == 1 and json.loads(received(bench))["status"] == "failed" and done.stdout == ""
     variables = bench.read("variables").decode().splitlines()
     assert "MINE=1" in variables and not any(line.startswith("OFFPIPE_ON_FAILURE") for line in variables)
 
@@ -166,9 +166,9 @@ def test_no_program_starts_after_success_or_for_another_verb(bench) -> None:
 
 @pytest.mark.full
 def test_a_run_with_nothing_to_do_loads_nothing_for_failures(bench) -> None:
-    """Neither the verbs nor what would start the program."""
+    """It loads neither the verbs nor the code that would start the program."""
     prepared(bench)
-    noted = bench.root / ".offpipe/noop-spec.json"  # by a start of its own: a fork differs from what is started below
+    noted = bench.root / ".offpipe/noop-spec.json"  # by a real start: a forked run differs from the one below
     wait_for(lambda: run(bench, "-q", command=("env",)).returncode == 0 and noted.exists())
     program = "import sys; from runner.__main__ import main; main(); print(*sys.modules)"
     for words, variable in ((["--on-failure", "./tell"], ""), ([], "./tell")):
@@ -244,7 +244,7 @@ def test_a_program_that_is_not_there_is_reported_with_a_hint(bench) -> None:
     assert "--on-failure mail ops: cannot start it: ENOENT" in done.stderr and "without arguments" in done.stderr
 
 
-def test_a_run_that_a_signal_ends_tells_of_it_and_keeps_its_exit_code(bench) -> None:
+def test_a_run_that_a_signal_ends_reports_it_and_keeps_its_exit_code(bench) -> None:
     ends = "#!/bin/sh\ncat > told\nkill -TERM $$\ntouch survived\n"
     prepared(bench, shell("a", "echo > started; exec sleep 1000"), program=ends)
     os.mkfifo(bench.root / "started")
@@ -253,7 +253,7 @@ def test_a_run_that_a_signal_ends_tells_of_it_and_keeps_its_exit_code(bench) -> 
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr
-    summary = json.loads(told(bench))
+    summary = json.loads(received(bench))
     assert (summary["status"], summary["exitCode"]) == ("interrupted", 143)
     assert not bench.exists("survived"), "in the program, TERM must have its default"
 
@@ -290,7 +290,7 @@ def test_the_program_starts_if_a_run_with_nothing_to_do_fails(bench) -> None:
         check=False,
     )
     assert done.returncode == 74 and "error: state: full\n" in done.stderr
-    assert json.loads(told(bench))["errors"] == [{"where": "state", "what": "full", "hint": ""}]
+    assert json.loads(received(bench))["errors"] == [{"where": "state", "what": "full", "hint": ""}]
 
 
 # ---- the text ----
@@ -354,10 +354,10 @@ def test_a_quiet_failure_names_pipeline_exit_code_host_time_and_what_to_type(ben
     words, code, prepare = FAILURES[name]
     prepare(prepared(bench))
     done = run(bench, *words.split(), "-q")
-    told = done.stderr.splitlines()
-    (line,) = [line for line in told if line.endswith(f": exit {code} on {os.uname().nodename}")]
+    lines = done.stderr.splitlines()
+    (line,) = [line for line in lines if line.endswith(f": exit {code} on {os.uname().nodename}")]
     assert STAMP.match(line) and ("bench" in line or str(bench.spec) in line)
-    assert told[-1].startswith(f"next: cd {bench.root} && offpipe run {bench.spec}") and "error: " in done.stderr
+    assert lines[-1].startswith(f"next: cd {bench.root} && offpipe run {bench.spec}") and "error: " in done.stderr
 
 
 def test_a_run_that_the_disk_ended_names_itself_in_the_quiet_text(bench) -> None:
@@ -412,7 +412,7 @@ def test_events_can_be_read_as_they_happen(bench) -> None:
 
 @pytest.mark.parametrize("path", [".", "nowhere/events", "pipe"])
 def test_events_that_cannot_be_written_end_a_run_before_it_starts(bench, path) -> None:
-    """A pipe without a reader is one of them."""
+    """A pipe without a reader cannot be written, either."""
     os.mkfifo(bench.root / "pipe")
     prepared(bench)
     done = run(bench, "--events", path)
@@ -465,6 +465,6 @@ def test_events_never_go_to_a_file_of_the_pipeline(bench, path) -> None:
     before = {path: path.read_bytes() for path in bench.root.rglob("*") if path.is_file() and "locks" not in path.parts}
     done = run(bench, "--events", path)
     assert done.returncode == 2 and f"--events {path}: belongs to the pipeline" in done.stderr
-    before.pop(bench.root / "state/audit_ledger.jsonl")  # it has a line more
+    before.pop(bench.root / "state/audit_ledger.jsonl")  # it has one more line
     assert all(path.read_bytes() == content for path, content in before.items())
     assert not bench.exists("in/b.csv") and not bench.exists("state/new.jsonl")
