@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from errno import EDQUOT, EFBIG, EIO, EMFILE, ENOSPC, EROFS, errorcode
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,8 +104,9 @@ class RefusingDisk:
             if traced.code != 74 or [bool(re.fullmatch(_words(place, refusal), line)) for line in errors] != [True]:
                 yield f"exit {traced.code}: {output}"
         if refusal.name in SYNCS:
-            again = [sync for sync in traced.calls[traced.struck :] if sync.name in SYNCS and sync.path == call.path]
-            yield from (f"synced again: {sync}" for sync in again)
+            later = [each for each in traced.calls[traced.struck :] if each.path == call.path]
+            kept = takewhile(lambda each: each.name != "truncate", later)  # a line in doubt is cut off
+            yield from (f"synced again: {each}" for each in kept if each.name in SYNCS)
         yield from place.faults_of_state()
         yield from place.faults_of_outputs(self.wanted)
         if refusal.name not in REMOVALS:
