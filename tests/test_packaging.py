@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import json
 import sys
 import tarfile
@@ -130,7 +129,6 @@ def test_editable_wheel_names_the_checkout(checkout, editable) -> None:
     assert editable.read(path).decode().split() == [str(checkout)]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("runner.cli") is None, reason="no runner/cli.py yet")
 def test_installed_program_runs_a_ready_made_stage_from_anywhere(installed, tmp_path) -> None:
     origin = run(installed / "python", "-c", "import runner; print(runner.__file__)", cwd=tmp_path)
     assert origin.startswith(str(installed.parent))

@@ -93,7 +93,7 @@ def test_a_hostile_line_is_named_and_no_more(state, name, kind):
 def test_hostile_markers_and_metrics_are_named(state, kind):
     for name in (MARKER, METRICS):
         state.file(name).write_bytes(LINES[kind])
-        assert [fault[0] for fault in state.damage()] == [name] * 1
+        assert [fault[0] for fault in state.damage()] == [name]
         state.file(name).unlink() if name == MARKER else state.file(name).write_bytes(b'{"v":1}\n')
 
 
