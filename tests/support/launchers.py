@@ -19,7 +19,9 @@ BOTH = ["here", pytest.param("cluster", marks=pytest.mark.full)]
 
 def on_both(metafunc: pytest.Metafunc, files: Collection[str]) -> None:
     """Run the tests of these files (test_NAME.py) with a `bench` of each kind."""
-    if "bench" in metafunc.fixturenames and metafunc.definition.path.stem.removeprefix("test_") in files:
+    path = metafunc.definition.path
+    assert all(path.with_name(f"test_{name}.py").exists() for name in files), "a test file was renamed"
+    if "bench" in metafunc.fixturenames and path.stem.removeprefix("test_") in files:
         metafunc.parametrize("bench", BOTH, indirect=True)
 
 
