@@ -377,15 +377,15 @@ def test_without_the_extra_the_verb_says_which_one_to_install(bench) -> None:
 
 LARGE = {
     "instances": [
-        {"name": "trim", "each": {"n": [f"{n:05}" for n in range(1000)]}, "outputs": {"out": "w/{each.n}.a"},
+        {"name": "trim", "each": {"n": [f"{n:05}" for n in range(5000)]}, "outputs": {"out": "w/{each.n}.a"},
          "command": ["sh", "-c", 'case {each.n} in 0001?) exit 3;; esac; echo >"$0"', "{outputs.out}"]},
         {"name": "count", "each": "trim", "inputs": {"x": "w/{each.n}.a"}, "outputs": {"out": "w/{each.n}.b"},
          "command": ["cp", "{inputs.x}", "{outputs.out}"]},
     ],
     "written": [
         {"name": f"s{row:02}-{place:02}", "command": ["cp", "{inputs.x}", "{outputs.out}"],
-         "inputs": {"x": f"w/{row - 1}-{place * 7 % 25}" if row else "in.txt"}, "outputs": {"out": f"w/{row}-{place}"}}
-        for row in range(40) for place in range(25)
+         "inputs": {"x": f"w/{row - 1}-{place * 7 % 50}" if row else "in.txt"}, "outputs": {"out": f"w/{row}-{place}"}}
+        for row in range(40) for place in range(50)
     ],
 }  # fmt: skip
 
@@ -398,22 +398,22 @@ def processor_time() -> float:
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", LARGE)
-def test_the_report_of_a_large_run_takes_seconds_and_less_than_a_megabyte(bench, kind) -> None:
+def test_the_report_of_a_large_run_takes_seconds_and_less_than_five_megabytes(bench, kind) -> None:
     bench.write("in.txt", "x\n")
     bench.define(*LARGE[kind])
     before = processor_time()
     assert bench.run("-q", "-k", "--durability", "process", timeout=500).returncode == (kind == "instances")
     ran = processor_time() - before
     page = report(bench)
-    assert processor_time() - before - ran < max(3, ran / 4), "seconds; on a slow machine a quarter of the run's"
-    assert len(page.html) < 1_000_000
+    assert processor_time() - before - ran < max(5, ran / 4), "seconds; on a slow machine a quarter of the run's"
+    assert len(page.html) < 5_000_000
     if kind == "written":
-        assert len(page.rows("stages")) == 1001
+        assert len(page.rows("stages")) == 2001
         assert "40 boxes and 39 arrows" in page.text("graph") and "share a box" in page.text("graph")
         return
-    assert page.row("stages", "trim (1,000 instances)")[1] == "10 failed, 990 succeeded"
+    assert page.row("stages", "trim (5,000 instances)")[1] == "10 failed, 4,990 succeeded"
     assert len(page.rows("failures")) == 11
-    outputs = {f"w/{n:05}.a": hashlib.sha256(b"\n").hexdigest() for n in range(1000) if n // 10 != 1}
+    outputs = {f"w/{n:05}.a": hashlib.sha256(b"\n").hexdigest() for n in range(5000) if n // 10 != 1}
     canonical = json.dumps(outputs, sort_keys=True, separators=(",", ":")).encode()
     assert hashlib.sha256(canonical).hexdigest() in page.text("files")
 
