@@ -235,7 +235,7 @@ def test_the_hash_seed_is_new_in_every_run_unless_the_spec_sets_it(tmp_path):
 
 @pytest.mark.full_after(3)
 @pytest.mark.parametrize(
-    ("env", "asks", "said"),
+    ("env", "expression", "expected"),
     [
         ({"PYTHONUTF8": "1"}, "sys.flags.utf8_mode", "1"),
         ({"LC_ALL": "C"}, "os.environ['LC_ALL']", "C"),
@@ -244,13 +244,13 @@ def test_the_hash_seed_is_new_in_every_run_unless_the_spec_sets_it(tmp_path):
         ({"LANG": "C"}, "os.environ['LANG']", "C"),
     ],
 )  # fmt: skip
-def test_a_variable_that_is_read_only_at_startup_gets_a_fresh_interpreter(tmp_path, env, asks, said):
+def test_a_variable_that_is_read_only_at_startup_gets_a_fresh_interpreter(tmp_path, env, expression, expected):
     bench = PipelineBench(tmp_path)
     source = (
         "import sys\ncommand = open('/proc/self/cmdline').read()\n"
-        f"out.write_text(str({asks}) + str('/sandbox/program.py' in command))\n"
+        f"out.write_text(str({expression}) + str('/sandbox/program.py' in command))\n"
     )
-    assert pair(bench, "out.write_text('x')\n", source, env=env) == f"{said}False"
+    assert pair(bench, "out.write_text('x')\n", source, env=env) == f"{expected}False"
 
 
 def test_without_caches_every_stage_gets_its_own_interpreter(tmp_path):

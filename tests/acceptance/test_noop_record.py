@@ -28,17 +28,7 @@ from runner.noop import MAGIC, SHORT_SPEC, conditions_now
 from runner.plan.planner import Skip
 from runner.reading import TICK_NS
 
-PATIENCE = 20.0
-NO_OPTIONS = Options()
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"
-
-
-def settle(spec, *words, options=NO_OPTIONS):
-    """Run until there is a quick answer: files have to be old enough that a change would show."""
-    deadline = time.monotonic() + PATIENCE
-    while quick.answer([spec, "-q", *words]) is None:
-        assert time.monotonic() < deadline, "there is no quick answer"
-        run(spec, options)
 
 
 class Remembered(PipelineBench):
@@ -62,9 +52,6 @@ class Remembered(PipelineBench):
             {"name": "tree", "command": ["cp", "-r", "{inputs.t}", "{outputs.o}"], "inputs": {"t": "tree/"},
              "outputs": {"o": "out/tree/"}},
         )  # fmt: skip
-
-    def settle(self):
-        settle(str(self.spec))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +186,7 @@ def fresh(tmp_path, monkeypatch):
     made.root.mkdir()
     monkeypatch.chdir(made.root)
     made.lay_out()
-    made.settle()
+    quick.settle(made)
     return made
 
 
@@ -212,7 +199,7 @@ def test_the_quick_way_answers_only_what_the_long_way_would(fresh, edit):
         assert full_answer(fresh)
         assert edit in HARMLESS
     elif edit == "nothing":
-        pytest.fail("nothing changed, and the quick way does not answer")
+        pytest.fail("nothing changed, and there is no quick answer")
 
 
 @pytest.mark.full
@@ -236,7 +223,7 @@ def test_no_series_of_edits_gets_a_quick_answer_that_a_full_run_would_not_give(b
     for path in ("bin/helper", "bin/pack/more", "state/audit_ledger.jsonl"):
         if (bench.root / path).is_dir() or path.endswith(".jsonl"):
             removes(path)(bench)
-    bench.settle()
+    quick.settle(bench)
     for edit in edits:
         EDITS[edit](bench)
         if quick.answer([str(bench.spec), "-q"]) == 0:
@@ -252,10 +239,10 @@ def test_a_new_file_behind_a_wildcard_is_seen(fresh):
          "outputs": {"o": "o"}}
     )  # fmt: skip
     fresh.succeed("clean", "--orphans")  # each would be a warning, and a quick answer has none
-    fresh.settle()
+    quick.settle(fresh)
     fresh.write("data/b/in.txt", "b\n")
     assert quick.answer([str(fresh.spec), "-q"]) is None
-    fresh.settle()
+    quick.settle(fresh)
     fresh.write("later/in.txt", "l\n")
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
@@ -266,23 +253,20 @@ def test_a_module_behind_a_link_that_led_nowhere_is_seen(fresh):
         f"try:\n    import late\nexcept ImportError:\n    pass\n{(fresh.root / 'bin/upper.py').read_text()}",
     )
     (fresh.root / "bin/late.py").symlink_to("../late.py")
-    fresh.settle()
+    quick.settle(fresh)
     fresh.write("late.py", "")
     assert quick.answer([str(fresh.spec), "-q"]) is None
     assert not full_answer(fresh)
 
 
 def test_two_specs_of_one_name_in_one_workspace_have_two_records(fresh, tmp_path):
-    words = ["--workspace", "w"]
-    for name in ("a", "b"):
-        other = PipelineBench(tmp_path / name)
-        other.root.mkdir()
-        other.write("in.txt", name)
-        stage = {"name": "s", "command": ["cp", "{inputs.i}", "{outputs.o}"], "inputs": {"i": "in.txt"}}
-        other.define({**stage, "outputs": {"o": f"{name}.txt"}})
-    first, second = (str(tmp_path / name / "spec.json") for name in ("a", "b"))
-    settle(first, *words, options=Options(workspace="w"))
-    assert quick.answer([second, "-q", *words]) is None
+    first, second = PipelineBench(tmp_path / "a"), PipelineBench(tmp_path / "b")
+    for bench in (first, second):
+        bench.root.mkdir()
+        bench.write("in.txt", "x")
+        bench.define(shell("s", "cp $PIPELINE_INPUT_I $PIPELINE_OUTPUT_OUT", inputs={"i": "in.txt"}))
+    quick.settle(first, "--workspace", str(tmp_path / "w"))
+    assert quick.answer([str(second.spec), "-q", "--workspace", str(tmp_path / "w")]) is None
 
 
 def test_a_fifo_in_the_place_of_the_record_is_not_waited_for(fresh):
@@ -388,7 +372,7 @@ def test_a_damaged_record_is_reported_once_and_written_anew(fresh, content):
     assert done.stderr.count("warning:") == 1 and ".offpipe/noop-spec.json" in done.stderr
     assert "nothing to do" in done.stdout
     assert fresh.succeed().stderr == ""
-    fresh.settle()
+    quick.settle(fresh)
 
 
 def test_a_record_of_another_interpreter_is_written_anew_without_a_word(fresh):
@@ -397,7 +381,7 @@ def test_a_record_of_another_interpreter_is_written_anew_without_a_word(fresh):
     content[len(MAGIC)] ^= 1
     path.write_bytes(content)
     assert fresh.succeed().stderr == ""
-    fresh.settle()
+    quick.settle(fresh)
 
 
 def test_a_run_with_work_takes_the_record_away_before_its_first_stage(fresh):
@@ -466,7 +450,7 @@ def test_a_long_spec_is_in_one_log_and_named_by_those_that_follow(fresh):
     value["description"] = "x" * SHORT_SPEC
     fresh.spec.write_text(json.dumps(value))
     fresh.succeed("-f")
-    fresh.settle()
+    quick.settle(fresh)
     (start, _), log = records(fresh.root / "state")
     holder = log.with_name(f"audit_{start['data']['specIn']}.jsonl")
     first = json.loads(holder.read_bytes().splitlines()[0])

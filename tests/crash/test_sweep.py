@@ -101,7 +101,7 @@ def test_a_run_after_an_edit_is_mended(pipeline, directory):
 
 
 def test_a_run_without_work_leaves_nothing_behind(pipeline, directory):
-    def unrecorded(place):  # so that each run takes the long way, and saves what it finds
+    def unrecorded(place):  # so that each run makes a full plan, and saves what it finds
         shutil.rmtree(place.workspace / ".offpipe", ignore_errors=True)
         (place.state / "files.json").unlink(missing_ok=True)
 

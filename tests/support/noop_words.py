@@ -1,4 +1,4 @@
-"""Answers a command line the quick way, if there is nothing to do."""
+"""Gives the quick answer to a command line, if there is nothing to do."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def answer(words: Sequence[str]) -> int | None:
-    """The exit code of the quick way; None if it leaves the words to the normal way."""
+    """Return the exit code of the quick answer; None if the words need a full run."""
     return quick_answer(read(words))
 
 
-def settle(bench: PipelineBench) -> None:
-    """Run until the quick way answers: files have to be old enough that a change would show."""
-    wait_for(lambda: answer([str(bench.spec), "-q"]) == 0 or (bench.run() and False), "the quick way never answers")
+def settle(bench: PipelineBench, *words: str) -> None:
+    """Run until there is a quick answer: files have to be old enough that a change would show."""
+    command = [str(bench.spec), "-q", *words]
+    wait_for(lambda: answer(command) == 0 or (bench.run(*words) and False), "a quick answer")

@@ -19,7 +19,7 @@ PATIENCE = 10.0
 
 
 class Listeners:
-    """Open listeners, until `close`. `heard` is what they received, as (listener, text).
+    """Open listeners, until `close`. `received` has what arrived, as (listener, text).
 
     `words`: their addresses, by the word between @ in scripts of attacks. `absent`: kinds that this machine lacks, each
     with its reason. `nonce` is part of every token that is meant for these listeners only.
@@ -127,7 +127,7 @@ class Listeners:
         return made
 
     def forget_connection(self) -> None:
-        """Wait for a connection to the listener `inherited`, and remove it from `heard`."""
+        """Wait for a connection to the listener `inherited`, and remove it from `received`."""
         self._wait_until(lambda: ("inherited", CONNECTED) in self.received)
         self.received.remove(("inherited", CONNECTED))
 

@@ -163,7 +163,7 @@ def unguarded(site: AttackSite, attack: Attack) -> str:
 
 @contextlib.contextmanager
 def open_site(level: str, who: str, *, java: bool = True) -> Iterator[tuple[AttackSite, PipelineBench]]:
-    """Yield a range, and a bench whose runs reach `level`. Raises UnavailableError if they cannot."""
+    """Yield an attack site, and a bench whose runs reach `level`. Raises UnavailableError if they cannot."""
     with open_place() as place:
         owner = user(who, place)
         if reason := lacking(level, owner.prefix, owner.interpreter):
