@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the checks, after making .venv where it is missing: what protects each promise, or all of them with --full.
-# Arguments go to pytest: ./run_tests.sh -k name
+# Arguments go to pytest: ./run_tests.sh -k name. With --room, it only prints how much room the limits leave.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
@@ -15,6 +15,7 @@ part() {  # NAME COMMAND...; says how long it took
 
 part setup setup test
 cd "$checkout"
+[ "${1:-}" != --room ] || exec "$python" tests/support/room_left.py
 unset PYTHONDONTWRITEBYTECODE  # without bytecode each start would compile the runner again
 typed=()
 for package in runner stages pytest_offpipe; do

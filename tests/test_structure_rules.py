@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import syntax_rules
-from code_size import cycles, import_graph, protocols, size_of
+from code_size import closure, cycles, import_graph, logical_lines, protocols
 from syntax_rules import (
     long_functions,
     machine_paths,
@@ -116,11 +116,26 @@ def test_code_lines_leave_out_blanks_comments_and_docstrings() -> None:
     assert syntax_rules.code_lines(source) == {5, 6, 7, 10, 12}
 
 
-def test_size_counts_files_code_tokens_and_small_files(tmp_path) -> None:
-    (tmp_path / "a.py").write_text('"""Doc."""\n# why\nX = [1,\n     2]\n')
-    (tmp_path / "b.py").write_text("x = 1\n" * 40)
-    (tmp_path / "__init__.py").write_text("")
-    assert size_of(sorted(tmp_path.iterdir())) == (3, 42, 7 + 3 * 40, 1)
+def test_logical_lines_are_the_same_in_every_layout() -> None:
+    packed = b'"""Doc."""\n# why\nX = [1, 2]\n\n\ndef f(): return "a"; return "b"\n'
+    laid_out = (
+        b'X = [\n    1,\n    2,\n]\n\n\ndef f():\n    """Say."""\n    return (\n        "a"\n    )\n    return "b"\n'
+    )
+    assert (logical_lines(packed), logical_lines(laid_out)) == (2, 4)
+
+
+def test_a_closure_follows_lazy_imports_and_names_in_strings_but_no_types() -> None:
+    texts = {
+        "p": "",
+        "p.a": "if TYPE_CHECKING:\n    from p.e import E\ndef f():\n    from p import b",
+        "p.b": "LATER = ('p.q.c',)",
+        "p.q": "import p.d",
+        "p.q.c": "",
+        "p.d": "",
+        "p.e": "",
+    }
+    modules = {name: ast.parse(text) for name, text in texts.items()}
+    assert closure(modules, ["p.a"]) == {"p", "p.a", "p.b", "p.q", "p.q.c", "p.d"}
 
 
 def test_cycles_are_found_through_types_and_functions_too() -> None:

@@ -1,6 +1,6 @@
-"""Measures the files, lines of code, tokens and import cycles of a package.
+"""Measures code in logical lines, and follows imports: what a module loads, and which modules import each other.
 
-Comments, docstrings and blank lines are not lines of code. Only tokens in lines of code count.
+A logical line is one statement, or the head of a compound one. Layout cannot change how many there are.
 """
 
 from __future__ import annotations
@@ -8,53 +8,60 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from syntax_rules import LAYOUT, code_lines, nodes
+from syntax_rules import code_lines, lines_for_types, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
-
-SMALL = 40  # lines of code; a smaller file needs a reason
 
 
-class Size(NamedTuple):
-    """The size of a package; `small` counts files below `SMALL` lines of code, but no `__init__.py`."""
-
-    files: int
-    code: int
-    tokens: int
-    small: int
-
-
-def size_of(paths: Iterable[Path]) -> Size:
-    """Measure a package, given its Python files."""
-    files = code = tokens = small = 0
-    for path in paths:
-        source = path.read_bytes()
-        lines = code_lines(source)
-        files += 1
-        code += len(lines)
-        tokens += sum(
-            token.type not in LAYOUT and token.start[0] in lines
-            for token in tokenize.tokenize(io.BytesIO(source).readline)
-        )
-        small += len(lines) < SMALL and path.name != "__init__.py"
-    return Size(files, code, tokens, small)
+def logical_lines(source: bytes) -> int:
+    """Return the number of logical lines of a file. Comments, docstrings and blank lines do not count."""
+    lines = code_lines(source)
+    return sum(
+        token.type == tokenize.NEWLINE and token.start[0] in lines
+        for token in tokenize.tokenize(io.BytesIO(source).readline)
+    )
 
 
-def import_graph(modules: Mapping[str, ast.AST]) -> dict[str, set[str]]:
-    """Return which of `modules` (by full name) each imports, in any scope, also for type checkers only."""
+def import_graph(modules: Mapping[str, ast.AST], *, typed: bool = True) -> dict[str, set[str]]:
+    """Return which of `modules` (by full name) each imports, in any scope, also for type checkers only.
+
+    Without `typed`, what only type checkers import is left out, and a module that is named in a string counts as
+    imported.
+    """
     return {
-        name: {module for wanted in _wanted(tree) if (module := _nearest(wanted, modules)) not in {"", name}}
+        name: {
+            module
+            for wanted in _wanted(tree, modules, typed)
+            if (module := _nearest(wanted, modules)) not in {"", name}
+        }
         for name, tree in modules.items()
     }
 
 
-def _wanted(tree: ast.AST) -> Iterator[str]:
+def closure(modules: Mapping[str, ast.AST], starts: Iterable[str]) -> set[str]:
+    """Return the modules that may be loaded once `starts` are: their imports, in any scope, and the packages around."""
+    graph = import_graph(modules, typed=False)
+    loaded: set[str] = set()
+    waiting = [*starts]
+    while waiting:
+        name = waiting.pop()
+        if name and name not in loaded:
+            loaded.add(name)
+            waiting += [*graph[name], name.rpartition(".")[0]]
+    return loaded
+
+
+def _wanted(tree: ast.AST, modules: Mapping[str, ast.AST], typed: bool) -> Iterator[str]:
+    skipped = set() if typed else lines_for_types(tree)
     for node in nodes(tree):
-        if isinstance(node, ast.Import):
+        if getattr(node, "lineno", 0) in skipped:
+            continue
+        if not typed and isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in modules:
+            yield node.value
+        elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
