@@ -91,8 +91,8 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
     hint = ""
     if attempt.local_sockets:
         hint = (
-            "local sockets (AF_UNIX) were refused, as stages run offline; where multiprocessing needs them (Manager, "
-            'the start method "forkserver"), use "fork" or "spawn"'
+            "local sockets (AF_UNIX) were refused, as stages run offline; where multiprocessing needs them, "
+            'use "fork" or "spawn" instead of "forkserver", and a Queue or shared memory instead of a Manager'
         )
     elif job.written:
         name, path = next(iter(job.written.items()))

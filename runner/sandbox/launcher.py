@@ -17,7 +17,7 @@ from runner.processes import has_ended
 from runner.sandbox.child import BLOCKED, failure_text, fork_stage
 from runner.sandbox.isolate import Isolation, isolate
 from runner.sandbox.network_log import Tally, answer_call
-from runner.sandbox.process_tree import ProcessTree, Tags, open_tags
+from runner.sandbox.process_tree import ProcessTree, Tags, is_ending, open_tags
 from runner.sandbox.protocol import START, Wire, message
 from runner.sandbox.spawn import Spawner
 from runner.sandbox.syscalls import close_all_but, signal
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from runner.sandbox.protocol import Request
 
 KILL_POLL = 5  # milliseconds between checks whether killed processes have ended
+RESPITE = 5.0  # seconds for processes that are about to end (see is_ending)
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
 CRASHED = 70  # exit code
 FAILURE_LENGTH = 16384  # bytes of the reason why a program never started: a path, and some words
@@ -39,6 +40,7 @@ FAILURE_LENGTH = 16384  # bytes of the reason why a program never started: a pat
 class Running:
     """A launch from its start until its report. `deadline` is the end of its time limit, or of its grace.
 
+    Once its main process has ended, `left` are the processes that had to be killed, and `respite` is the end of it.
     `key` is its key in the tree. `failure` is the descriptor that says why its program never started (see child). It is
     None if the program has started.
     """
@@ -51,6 +53,7 @@ class Running:
         self.sent = False
         self.timed_out = False
         self.left: set[int] = set()
+        self.respite = 0.0
         self.tally = Tally()
         self._started = started
         self._failure = failure
@@ -58,6 +61,7 @@ class Running:
 
     def end(self, status: int, usage: struct_rusage, now: float) -> None:
         """Keep how the main process ended. The report follows when no process of the launch is left."""
+        self.respite = now + RESPITE
         code, failure = os.waitstatus_to_exitcode(status), b""
         if self._failure is not None:
             failure = os.read(self._failure, FAILURE_LENGTH)
@@ -136,7 +140,7 @@ class Service:
         try:
             while True:
                 os.wait4(-1, 0)
-                self._tree.kill_left((), {*self._ended, *running.values()})
+                self._tree.kill_left(self._tree.left((), {*self._ended, *running.values()}))
         except ChildProcessError:
             pass
 
@@ -249,10 +253,17 @@ class Service:
             self._ended.clear()
 
     def _kill_left(self) -> bool:
-        """Kill the processes that ended launches left; False if there were none."""
-        left = self._tree.kill_left(self._running, self._ended)
-        for pid, key in left.items():
-            self._ended[key].left.add(pid)
+        """Kill the processes that ended launches left; False if there were none.
+
+        If all processes of a launch are about to end, they have its respite.
+        """
+        left = self._tree.left(self._running, self._ended)
+        now = time.monotonic()
+        for pid, (_, key) in left.items():
+            launch = self._ended[key]
+            if self._is_closing or now >= launch.respite or not is_ending(pid):
+                launch.left.add(pid)
+        self._tree.kill_left({pid: place for pid, place in left.items() if self._ended[place[1]].left})
         return bool(left)
 
 

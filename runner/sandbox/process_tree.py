@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from runner.processes import Relations
 
+TRACKER = b".resource_tracker import main;"  # as CPython's Lib/multiprocessing/resource_tracker.py and loky start it
 LEAST = 1 << 62  # microseconds of real-time work: 146,000 years
 NUMBER_BITS, CHANCE_BYTES = 30, 4  # random bytes tell the tags of different launchers apart
 
@@ -153,22 +154,25 @@ class ProcessTree:
         if launches:
             _signal_all(self._members(launches, launches.values()) | {main: (main, 0) for main in launches}, number)
 
-    def kill_left(self, running: Collection[int], ended: Collection[int]) -> dict[int, int]:
-        """Kill the processes that ended launches (keys) left; return these, each with the key of its launch.
+    def left(self, running: Collection[int], ended: Collection[int]) -> dict[int, tuple[int, int]]:
+        """Return the processes that ended launches (keys) left: process -> (group or 0, key of its launch).
 
-        `running` are the main processes of other launches. Call it until it returns none: a process that forks while it
-        is killed leaves a child that only the next call finds.
+        `running` are the main processes of other launches.
         """
         children = self._child_numbers().difference(running) if ended else ()
-        left = {pid: None if self._tags is None else self._tags.of(pid) for pid in children}
-        left = {pid: key for pid, key in left.items() if key is None or key in ended}
-        if not left:
+        keys = {pid: None if self._tags is None else self._tags.of(pid) for pid in children}
+        keys = {pid: key for pid, key in keys.items() if key is None or key in ended}
+        if not keys:
             return {}
-        members = self._members(left, left.values())
-        _signal_all(dict.fromkeys(left, (0, 0)) | members, signal.SIGKILL)
-        killed = left | {pid: key for pid, (_, key) in members.items()}
         guess = next(iter(ended))
-        return {pid: key if key is not None and key in ended else guess for pid, key in killed.items()}
+        groups = dict.fromkeys(keys, 0)
+        for pid, (group, key) in self._members(keys, keys.values()).items():
+            groups[pid], keys[pid] = group, key
+        return {pid: (groups[pid], guess if key is None or key not in ended else key) for pid, key in keys.items()}
+
+    def kill_left(self, left: Mapping[int, tuple[int, int]]) -> None:
+        """Kill what `left` returned. Do both until there is none: a killed process may just have forked."""
+        _signal_all(left, signal.SIGKILL)
 
     def _members(self, mains: Collection[int], keys: Collection[int | None]) -> dict[int, tuple[int, int]]:
         """Return process -> (group, key of its launch; without tags its session), of all that have not ended."""
@@ -192,7 +196,21 @@ class ProcessTree:
             return {pid for pid in all_processes() if (relations := relations_of(pid)) and relations[0] == own}
 
 
-def _signal_all(groups: dict[int, tuple[int, int]], number: int) -> None:
+def is_ending(pid: int) -> bool:
+    """Whether a process has begun to exit, or is a resource tracker of multiprocessing or joblib.
+
+    A tracker ends when all other processes of its program have ended. Then it removes the shared memory and semaphores
+    that they left.
+    """
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+            words = file.read(4096)
+    except OSError:
+        return False
+    return not words or TRACKER in words
+
+
+def _signal_all(groups: Mapping[int, tuple[int, int]], number: int) -> None:
     """Signal each process once. SIGKILL goes to whole groups first, so that no fork escapes it (kernel/fork.c).
 
     Spares the launcher's own group, which a child is in until its setsid.

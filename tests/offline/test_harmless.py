@@ -78,7 +78,7 @@ def test_what_needs_local_sockets_fails_once_with_the_hint(name, story):
     assert "AF_UNIX" not in story["failed"][name]["why"]
     lines = story["stderr"].partition(f"error: stage {name}: failed with exit 1\n")[2].splitlines()
     assert lines[0].startswith("hint: local sockets (AF_UNIX) were refused")
-    assert lines[0].endswith('use "fork" or "spawn"')
+    assert 'use "fork" or "spawn" instead of "forkserver"' in lines[0]
     assert [attempt for attempt in story["attempted"] if attempt["stage"] == name] == []
 
 

@@ -155,6 +155,22 @@ def test_stage_may_succeed_at_a_retry(project):
     project.pytest("it.json").assert_outcomes(passed=2)
 
 
+SPAWNS = """
+    import multiprocessing, os
+    if __name__ == "__main__":
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            lines = pool.map(str.upper, open(os.environ["PIPELINE_INPUT_TEXT"]))
+        open(os.environ["PIPELINE_OUTPUT_TEXT"], "w").writelines(lines)
+"""
+
+
+def test_resource_tracker_of_multiprocessing_is_no_finding(project):
+    project.write("spawns.py", SPAWNS)
+    stage = {"name": "spawns", "processor": "spawns.py", "inputs": {"text": "in.txt"}, "outputs": {"text": "out.txt"}}
+    project.spec(stage)
+    project.pytest("it.json").assert_outcomes(passed=2)
+
+
 UNDECLARED = {
     "cp $i $o; echo x >cache.txt": "written: cache.txt",
     "cp $i $o; echo x >out/more.txt": "written: out/more.txt",

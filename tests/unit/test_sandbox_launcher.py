@@ -426,6 +426,36 @@ def test_processes_that_go_on_forking_are_ended(tree):
     assert tree.run("/bin/true").left_behind == 0
 
 
+LEAK = """
+    import os
+    from multiprocessing.shared_memory import SharedMemory
+    memory = SharedMemory(create=True, size=1)
+    open("name", "w").write(memory.name)
+    memory.close()
+"""
+
+
+@linux_only
+def test_a_resource_tracker_removes_shared_memory_that_the_stage_left_and_is_not_counted(bench):
+    ended = bench.run(sys.executable, "-I", "-c", textwrap.dedent(LEAK))
+    assert (ended.code, ended.left_behind) == (0, 0), bench.log.read_text()
+    assert not os.path.exists(f"/dev/shm/{(bench.directory / 'name').read_text()}")
+
+
+@linux_only
+def test_a_resource_tracker_does_not_hide_what_else_was_left(bench):
+    left = "os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '600')"
+    assert bench.run(sys.executable, "-I", "-c", textwrap.dedent(LEAK) + left).left_behind == 1
+
+
+@linux_only
+@pytest.mark.full
+def test_what_calls_itself_a_resource_tracker_and_does_not_end_is_killed_and_counted(bench):
+    code = "import time; time.sleep(600)  # from multiprocessing.resource_tracker import main;main(5)"
+    left = f"import os, sys; os.spawnl(os.P_NOWAIT, sys.executable, 'python', '-S', '-c', {code!r})"
+    assert bench.python(left).left_behind == 1
+
+
 @linux_only
 def test_parallel_stages_are_not_harmed_by_the_sweep_of_another(tree):
     tree.submit("/bin/sh", "-c", "sleep 600 & echo $! > pids; sleep 600 & echo $! >> pids; wait")
