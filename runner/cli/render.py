@@ -174,7 +174,7 @@ def _run_row(past: Past) -> tuple[str, ...]:
     words = past.outcome if past.verb == "run" else f"{past.verb} {past.outcome}"
     notes = [f"superseded by {past.by}"] if past.by else []
     notes += ["pruned"] if past.pruned else []
-    notes += [counted(len(past.warnings), "warning")] if past.warnings else []
+    notes += [counted(past.warning_count, "warning")] if past.warning_count else []
     notes += [past.fault] if past.fault else []
     code = "" if past.exit_code is None else str(past.exit_code)
     took = "" if past.seconds is None else seconds(past.seconds)

@@ -22,7 +22,7 @@ from runner.levels import NONE
 from runner.paths import upward
 from runner.record import events, files
 from runner.record.audit import AuditLog
-from runner.record.ledger import SIGNALLED, Ledger, read_head
+from runner.record.ledger import SIGNALLED, Ledger, brief_warnings, read_head
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, GOOD, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult, StageResult
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
 
-_WARNINGS = 20  # in the ledger; the log has all
 _LONGEST = 500  # characters of a fault in the ledger
 
 
@@ -78,8 +77,7 @@ class Invocation:
     ) -> dict[str, object]:
         """Return what the line says that ends this invocation; `stages` are counts by status."""
         self.is_recorded = True
-        texts = [_brief(warning) for warning in self.warnings[:_WARNINGS]]
-        texts += [f"and {more:,} more"] if (more := len(self.warnings) - _WARNINGS) > 0 else []
+        texts = brief_warnings([_brief(warning) for warning in self.warnings])
         return noop.invocation(
             stamp(self.began), exit_code, dict(stages or {}), _brief(fault) if fault else None, texts, self._verb
         )

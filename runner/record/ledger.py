@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -124,6 +125,14 @@ def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log:
 
 
 RUNNING, KILLED, UNKNOWN = "running", "did not end", "not recorded"
+_MOST_WARNINGS = 20  # texts of an invocation; the log of a run has all
+_MORE = re.compile(r"and ([1-9][0-9,]{0,20}) more")
+
+
+def brief_warnings(texts: Sequence[str]) -> list[str]:
+    """Return what the ledger keeps of the warnings of an invocation: the first texts, and how many more there were."""
+    more = len(texts) - _MOST_WARNINGS
+    return [*texts[:_MOST_WARNINGS], *([f"and {more:,} more"] if more > 0 else [])]
 
 
 class Past(NamedTuple):
@@ -131,8 +140,9 @@ class Past(NamedTuple):
 
     `outcome`: succeeded, failed or interrupted; refused, before it opened a run; running, or did not end. 0.1 recorded
     only success. `part` counts the invocations that worked on the run; None if this one had nothing to do. `stages` are
-    counts by status, `fault` is the first, `by` the run that did the work of this one, which went no further. `pruned`
-    is when the files of the run were removed, empty if they were not.
+    counts by status, `fault` is the first, `warnings` are as `brief_warnings` returned them, `by` is the run that did
+    the work of this one, which went no further. `pruned` is when the files of the run were removed, empty if they were
+    not.
     """
 
     run: str
@@ -152,6 +162,12 @@ class Past(NamedTuple):
     def name(self) -> str:
         """The run, with the number of its part from the second on: `RUN#2`."""
         return f"{self.run}#{self.part}" if self.part and self.part > 1 else self.run
+
+    @property
+    def warning_count(self) -> int:
+        """The number of warnings, also of those without a text here."""
+        kept, more = self.warnings[:_MOST_WARNINGS], map(_MORE.fullmatch, self.warnings[_MOST_WARNINGS:])
+        return len(kept) + sum(int(found[1].replace(",", "")) for found in more if found)
 
     @property
     def seconds(self) -> float | None:

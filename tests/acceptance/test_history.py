@@ -144,6 +144,14 @@ def test_warnings_are_on_record_although_the_run_was_quiet(bench) -> None:
     assert "1 warning" in bench.run("runs").stdout
 
 
+def test_the_list_counts_all_warnings_also_those_without_a_text_in_the_ledger(bench) -> None:
+    bench.define(*(shell(f"s{n}", "echo x > $PIPELINE_OUTPUT_OUT", env={"A": "{inputs.x}"}) for n in range(30)))
+    bench.succeed("-q")
+    (invocation,) = runs(bench)
+    assert len(invocation["warnings"]) == 21 and invocation["warnings"][-1] == "and 10 more"  # type: ignore[arg-type,index]
+    assert bench.run("runs").stdout.endswith("  30 warnings\n")
+
+
 def test_status_shows_a_warning_until_it_no_longer_holds(bench) -> None:
     bench.write("out/a.txt", "my own\n")
     bench.define(shell("a", "exit 1"))
