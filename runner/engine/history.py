@@ -96,10 +96,13 @@ def find_logs(target: str, options: Options, selector: str, run: str | None, att
     """Return the paths of the logs of the selected stages, by stage.
 
     By default, each is of the last attempt in the last run that started the stage. Stages that were not started, or
-    have no such attempt on record, are left out. UsageError if none remains, and for an unknown stage.
+    have no such attempt on record, are left out. UsageError if none remains, for an unknown stage, and for a run
+    without a log.
     """
     archive = open_archive(target, options)
     paths, spec = archive.paths, archive.spec
+    if run:
+        _require_log(archive, run)
     run_ids = (run,) if run else read_head(paths.ledger, archive.seal).open_runs[::-1]
     started = cache(partial(_started, archive, attempt))
     logs: dict[str, str] = {}
@@ -123,6 +126,14 @@ def find_logs(target: str, options: Options, selector: str, run: str | None, att
     raise UsageError(Fault(f"stage {selector}", what, hint))
 
 
+def _require_log(archive: Archive, run: str) -> None:
+    """Raise UsageError, which says why, for a run without an audit log: it was pruned or refused, or is unknown."""
+    if not os.path.exists(archive.paths.audit(run)):
+        past = next((past for past in past_invocations(archive.paths.ledger) if past.run == run), None)
+        kept = f"run {run} has no log: {'pruned' if past.pruned else past.outcome}" if past else f'no run "{run}"'
+        raise UsageError(Fault("", kept))
+
+
 def _started(archive: Archive, attempt: int | None, run: str) -> dict[str, int]:
     """Return the last attempt of each stage that a run started; only stages with that `attempt`, if it is given."""
     started = (event for _, event in archive.events(run) if isinstance(event, events.AttemptStarted))
@@ -143,11 +154,9 @@ def read_events(target: str, options: Options, run: str | None, *, as_json: bool
     """Yield the audit log of a run (default: the last one), a line for each event. UsageError for an unknown run."""
     archive = open_archive(target, options)
     chosen = run or (last_run(archive.paths.ledger) or {}).get("run")
-    if not chosen or not os.path.exists(archive.paths.audit(chosen)):
-        past = next((past for past in past_invocations(archive.paths.ledger) if past.run == chosen), None)
-        missing = f'no run "{chosen}"' if chosen else "no run yet"
-        kept = f"run {chosen} has no log: {'pruned' if past.pruned else past.outcome}" if past else missing
-        raise UsageError(Fault("", kept))
+    if not chosen:
+        raise UsageError(Fault("", "no run yet"))
+    _require_log(archive, chosen)
     for record, event in archive.events(chosen):
         text = f"{record['ts']} {record['ev']} {_subject(record['data'], event)}".rstrip()
         yield dumps(record) if as_json else text

@@ -201,11 +201,13 @@ def test_an_auditor_needs_neither_the_spec_nor_the_data(bench, tmp_path_factory)
 def test_log_says_what_became_of_a_run_without_a_log(bench) -> None:
     bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT", inputs={"x": "gone.txt"}))
     assert bench.run("--run-id=late").returncode == 5
-    assert "run late has no log: refused" in bench.run("log", "--run=late").stderr
     bench.write("gone.txt", "")
     bench.succeed("--run-id=good")
     bench.succeed("prune", "-q", "--before=0d")
-    assert "run good has no log: pruned" in bench.run("log", "--run=good").stderr
+    for words in (("log",), ("log", "a"), ("log", "*")):
+        assert "run late has no log: refused" in bench.run(*words, "--run=late").stderr
+        assert "run good has no log: pruned" in bench.run(*words, "--run=good").stderr
+        assert 'no run "other"' in bench.run(*words, "--run=other").stderr
 
 
 def test_the_status_of_a_state_directory_plans_nothing_but_says_that_a_run_is_at_work(bench) -> None:
