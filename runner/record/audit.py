@@ -139,7 +139,19 @@ def intact_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) ->
     record = parse(line)
     if isinstance(record, Flaw) or not is_name(record["run"]):
         return None
-    return None if check(record, line, seal.of(record["data"].get("keyId", key_id)))[1] else record
+    its_seal = seal.of(record["data"].get("keyId", key_id))
+    if its_seal is None and was_unkeyed(record):
+        return None
+    return None if check(record, line, its_seal)[1] else record
+
+
+def was_unkeyed(record: Record) -> bool:
+    """Whether a record has the hash of one without a key, as it stands or before somebody wrote a key id into it."""
+    data, body = record["data"], {name: value for name, value in record.items() if name != "hash"}
+    with suppress(RecursionError):  # `check` finds it damaged
+        bodies = (canonical({**body, "data": {**data, "keyId": key_id}}) for key_id in (data.get("keyId"), None))
+        return record["hash"] in map(PLAIN.hash, bodies)
+    return False
 
 
 def key_id_of(record: Record, before: str | None = None) -> str | None:

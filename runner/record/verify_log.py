@@ -12,7 +12,7 @@ from runner.canonical import END, GENESIS, LATER, START, canonical, version_of
 from runner.hashing import sha256_of
 from runner.reading import Lines, NotRegularError, read_small
 from runner.record import events
-from runner.record.audit import BEGIN, Flaw, Position, Record, check, key_id_of, parse, position_of
+from runner.record.audit import BEGIN, Flaw, Position, Record, check, key_id_of, parse, position_of, was_unkeyed
 from runner.record.state import MOST_METRICS, refuse_newer
 
 if TYPE_CHECKING:
@@ -113,8 +113,12 @@ class Chain:
 
     def _seal_of(self, record: Record) -> Seal | None:
         """Return the seal of the record, None if its key is missing. Another key is damage, reported once a file."""
-        before, self.key_id = self.key_id, key_id_of(record, self.key_id)
-        seal = self._seal.of(self.key_id)
+        before, key_id = self.key_id, key_id_of(record, self.key_id)
+        seal = self._seal.of(key_id)
+        if seal is None and was_unkeyed(record):
+            self.damaged("data.keyId", f"is {key_words(key_id)}, and the hash is that of a record without a key")
+            return None
+        self.key_id = key_id
         if self.line > 1 and before != self.key_id and (self.run or before is not None):
             self.damaged("data.keyId", f"is {key_words(self.key_id)}, after records {key_words(before)}")
         elif seal is None and self._seal.id is not None and self.missing_key is None:

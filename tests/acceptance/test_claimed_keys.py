@@ -10,6 +10,7 @@ from audit_bench import LEDGER, A, B, State, chained
 from runner.record.seal import Seal
 
 KEY = b"0123456789abcdef0123456789abcdef"
+UNKEYED = "the hash is that of a record without a key"
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_a_log_that_claims_a_key_which_the_ledger_does_not_name_is_damaged(bench
     bench.succeed("run", "--run-id", "first")
     code, text = verify_after(claim("0123456789abcdef"))
     assert code == 6
-    assert "audit_first.jsonl:1: data.keyId: is keyed with 0123456789abcdef, and line 1 of the ledger is not" in text
+    assert f"audit_first.jsonl:1: data.keyId: is keyed with 0123456789abcdef, and {UNKEYED}" in text
 
 
 def test_a_log_of_a_failed_run_that_claims_a_key_is_damaged(bench, verify_after):
@@ -86,3 +87,29 @@ def test_logs_keyed_as_the_ledger_says_are_only_unchecked_without_the_key(bench,
     assert bench.run("run", "--run-id", "third", env=key).returncode == 1
     assert verify_after(lambda _: None)[0] == 2
     assert verify_after(lambda _: None, env=key)[0] == 3
+
+
+@pytest.mark.parametrize("fits", [False, True], ids=["hash as before", "hash computed anew"])
+def test_a_last_line_of_the_ledger_that_claims_a_key_is_damage_and_asks_for_no_key(bench, verify_after, fits):
+    bench.succeed("run", "--run-id", "first")
+
+    def change(state):
+        if fits:
+            state.rewrite(LEDGER, lambda records: records[-1]["data"].update(keyId=Seal(KEY).id))
+        else:
+            last = state.lines(LEDGER)[-1].replace(b'"keyId":null', b'"keyId":"0123456789abcdef"')
+            state.put(LEDGER, [*state.lines(LEDGER)[:-1], last])
+
+    code, text = verify_after(change)
+    assert code == 6 and "audit_ledger.jsonl:2: data.keyId: is keyed with" in text and UNKEYED in text
+    assert "name the file" not in bench.run("verify").stderr
+    assert bench.run().returncode == 74
+    assert bench.run("prune", "--keep=1").returncode == 74
+
+
+def test_a_ledger_whose_first_keyed_line_is_its_last_one_needs_the_key(bench, verify_after, key):
+    bench.succeed("run", "--run-id", "first")
+    bench.succeed("run", "--run-id", "idle", env=key)
+    assert verify_after(lambda _: None)[0] == 2
+    assert bench.run().returncode == 2
+    assert verify_after(lambda _: None, env=key)[0] == 0

@@ -19,7 +19,6 @@ from runner.cli.render import runs_json, runs_lines, status_lines
 from runner.engine import Options
 from runner.engine.history import runs
 from runner.engine.query import status
-from runner.errors import EXIT_DAMAGED, EXIT_INVALID
 from runner.record.seal import PLAIN, Seal
 
 if TYPE_CHECKING:
@@ -95,18 +94,12 @@ def test_the_story_has_each_kind_of_line_and_is_intact(state, seal):
 
 
 def test_each_changed_field_is_found_in_its_line(state, seal):
-    """An invented key is found in the next line, which has none. In the last line, that key is missing."""
     records, lines, unnoticed, tried = one_of_each(state.records(LEDGER)), state.lines(LEDGER), [], 0
     for at, record in records.items():
         for place, forged in changed(record):
             state.put(LEDGER, [*lines[:at], canonical(forged) + b"\n", *lines[at + 1 :]])
             tried += 1
-            result, is_last = state.verify(seal=seal), at + 1 == len(lines)
-            if seal.id is None and place == ".data.keyId":
-                is_found = result.exit_code == (EXIT_INVALID if is_last else EXIT_DAMAGED)
-            else:
-                is_found = any((fault.file, fault.line) == (LEDGER, at + 1) for fault in result.damage)
-            if not is_found:
+            if (LEDGER, at + 1) not in [found[:2] for found in state.damage(seal=seal)]:
                 unnoticed.append((at + 1, record["ev"], place))
     assert unnoticed == []
     assert tried > 15 * len(records)
