@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from runner.paths import kind_of
 
@@ -92,35 +93,56 @@ def _line_at(file: BinaryIO, begin: int, *, is_cut: bool) -> str:
     return ("..." if is_cut else "") + repr(text[:_SHOWN])[1:] + ("..." if len(text) > _SHOWN else "")
 
 
-Signature = tuple[int, ...]
-Snapshot = dict[str, Signature]
+class Signature(NamedTuple):
+    """What tells versions of a path apart: mode, inode, size in bytes, times in nanoseconds, and the bytes of a file.
 
-
-def signature(path: str) -> Signature:
-    """Return mode, inode, size and times; every write changes at least one. Of a directory, return only the mode.
-
-    The times of a directory change too often.
+    Of a directory only the mode: its times change too often. `touched` (ctime) changes with every write, but also with
+    a hard link to the file, so a file with a new one is read.
     """
+
+    mode: int
+    inode: int = 0
+    size: int = 0
+    written: int = 0
+    touched: int = 0
+    sha256: str = ""
+
+
+Snapshot = dict[str, Signature]
+_NONE: Snapshot = {}
+
+
+def signature(path: str, known: Signature | None = None) -> Signature:
+    """Return the signature of a path. A file is read, unless it is as in the `known` signature."""
     status = os.lstat(path)
     if stat.S_ISDIR(status.st_mode):
-        return (status.st_mode,)
-    return status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return Signature(status.st_mode)
+    made = Signature(status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if known and made == known._replace(sha256=""):
+        return known
+    if stat.S_ISREG(status.st_mode):
+        with contextlib.suppress(PermissionError), open(path, "rb") as file:
+            return made._replace(sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    return made
 
 
-def snapshot(top: str, leave_out: Collection[str] = ()) -> Snapshot:
-    """Return the signature of `top` and of every path below it, except those in `leave_out`, and bytecode."""
-    return {path: signature(path) for path in entries_of(top, {*leave_out, BYTECODE})}
+def snapshot(top: str, leave_out: Collection[str] = (), known: Snapshot = _NONE) -> Snapshot:
+    """Return the signature of `top` and of every path below it, except those in `leave_out`, and bytecode.
+
+    `known` is an earlier snapshot.
+    """
+    return {path: signature(path, known.get(path)) for path in entries_of(top, {*leave_out, BYTECODE})}
 
 
 def changes(before: Snapshot, after: Snapshot, declared: Collection[str] = ()) -> list[tuple[str, str]]:
     """Return how each path changed, sorted by path, without the `declared` outputs and the directories made for them.
 
-    "Re-moded" is a file or a directory whose mode alone has changed, and with it the time of that change.
+    "Re-moded" is a file or a directory whose mode alone has changed.
     """
     found = []
     for path in sorted(before.keys() | after.keys()):
         old, new = before.get(path), after.get(path)
-        is_new_directory = old is None and new is not None and stat.S_ISDIR(new[0])
+        is_new_directory = old is None and new is not None and stat.S_ISDIR(new.mode)
         is_declared = any(
             f"{path}/".startswith(f"{output}/") or (is_new_directory and output.startswith(f"{path}/"))
             for output in declared
@@ -128,7 +150,10 @@ def changes(before: Snapshot, after: Snapshot, declared: Collection[str] = ()) -
         if old == new or is_declared:
             continue
         what = "written" if old is None else "removed" if new is None else "changed"
-        if old and new and old[0] != new[0] and old[1:4] == new[1:4]:
-            what = f"re-moded from {stat.S_IMODE(old[0]):04o} to {stat.S_IMODE(new[0]):04o}"
+        if old and new:
+            if new == old._replace(touched=new.touched):
+                continue
+            if new[1:4] == old[1:4] and new.mode != old.mode:
+                what = f"re-moded from {stat.S_IMODE(old.mode):04o} to {stat.S_IMODE(new.mode):04o}"
         found.append((what, path))
     return found

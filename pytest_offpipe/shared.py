@@ -78,6 +78,7 @@ class SharedRun:
         self.graph = build_graph(chosen)
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
+        self._latest: Snapshot = {}
 
     def stage(self, name: str) -> Undisturbed:
         """Return how a stage did. Runs it, and the stages that it needs, unless they have been run."""
@@ -149,7 +150,8 @@ class SharedRun:
         """Return a snapshot of the sandbox: the copied files, and HOME, but not TMPDIR and the runner's files."""
         record, directory = os.path.dirname(record_path(self.laid.path, None)), self.sandbox.directory
         ours = {record, f"{directory}/{measuring.DATA}", self.sandbox.temporary, *_of_runner(self.laid)}
-        return snapshot(directory, ours)
+        self._latest = snapshot(directory, ours, self._latest)
+        return self._latest
 
     @cached_property
     def report(self) -> RunReport:

@@ -181,7 +181,7 @@ UNDECLARED = {
     "cp $i $o; cp $i in.2; mv in.2 in.txt": "changed: in.txt",
     "cp $i $o; chmod 600 in.txt": "re-moded from 0644 to 0600: in.txt",
     "cp $i $o; chmod 700 .": "re-moded from 0755 to 0700: .",
-    "cp $i $o; ln in.txt $TMPDIR/same": "changed: in.txt",
+    "cp $i $o; cp -p $i $TMPDIR/old; echo a >in.txt; echo b >>in.txt; touch -r $TMPDIR/old in.txt": "changed: in.txt",
     "cp $i $o; echo '# x' >>work.sh": "changed: work.sh",
     "cp $i $o; ln -s in.txt link": "written: link",
     "cp $i $o; (sleep 60 &)": "1 process left running, and killed",
@@ -237,6 +237,12 @@ def test_many_findings_are_cut(project):
     project.spec(project.shell("cp $i $o; for n in $(seq 100 130); do echo x >$n; done"))
     result = project.pytest("it.json::work[outputs]")
     result.stdout.fnmatch_lines([f"{FOUND}written: 100", "            and 21 more"])
+
+
+@pytest.mark.parametrize("script", ["ln $i $o", "cp $i $o; ln in.txt $TMPDIR/same; rm $TMPDIR/same"])
+def test_hard_link_to_an_input_is_no_finding(project, script):
+    project.spec(project.shell(script))
+    project.pytest("it.json").assert_outcomes(passed=2)
 
 
 UNUSABLE = {
