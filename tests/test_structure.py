@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from code_size import cycles, import_graph, protocols
-from room_left import CLOSURE_LINES, FILE_LINES, FUNCTION_LINES, ROOT, measured, sources, tree_of, trees
+from room_left import (
+    CLOSED,
+    CLOSURE_LINES,
+    EXTRAS,
+    FILE_LINES,
+    FUNCTION_LINES,
+    ROOT,
+    RUN,
+    measured,
+    sources,
+    tree_of,
+    trees,
+)
 from syntax_rules import (
     code_lines,
     fits,
@@ -95,7 +107,7 @@ MAY_WRITE = {
     "display.streams": "opens its pipe or terminal again, so that no write waits for the reader",
     "record.files": "the only writer",
     "record.removal": "removes trees for the only writer",
-    "sandbox.launcher": "opens /dev/null as its own stdio",
+    "sandbox.service": "opens /dev/null as its own stdio",
     "sandbox.child": "opens the log and the output that a stage gets as stderr and stdout",
     "sandbox.namespaces": "maps user ids, in files of /proc",
     "sandbox.forkserver": "opens the standard streams of a stage",
@@ -153,6 +165,12 @@ def assert_none(findings: Iterable[str]) -> None:
 
 def test_imports_run_one_way() -> None:
     assert_none(every_runner_module(partial(wrong_direction, allowed=MAY_IMPORT, for_types=MAY_NAME), {}))
+
+
+def test_no_table_names_a_module_that_is_gone() -> None:
+    modules = [module_name(path) for path in sources("runner")]
+    named = {*MAY_IMPORT, *(name for names in MAY_IMPORT.values() for name in names), *MAY_NAME, *RUN, *EXTRAS, *CLOSED}
+    assert_none(name for name in sorted(named) if not any(fits(module, [name]) for module in modules))
 
 
 def test_ready_made_stages_import_the_sdk_and_nothing_else_of_ours() -> None:

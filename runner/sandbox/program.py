@@ -18,7 +18,7 @@ if __name__ == "__main__":
     else:
         sys.path.append(__file__.rpartition("/runner/sandbox/")[0])  # -I -S leave only the standard library
     from runner.sandbox.child import Forked
-    from runner.sandbox.launcher import main
+    from runner.sandbox.service import main
 
     try:
         main(server)

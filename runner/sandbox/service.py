@@ -1,4 +1,4 @@
-"""The launcher: one loop that starts every stage, enforces its time limit, and kills what it left behind.
+"""What the launcher does: it starts every stage, enforces its time limit, and kills what it left behind.
 
 `program` runs it. Requests come on descriptor 0, reports go out on descriptor 1 (see `protocol`). At end-of-file on 0
 the runner is gone: the launcher kills and reaps everything, then ends. It never waits for its reader. It enters its
