@@ -11,7 +11,7 @@ from benchmarks.bounds import Bound, added
 from benchmarks.table import Table
 from benchmarks.timing import Sample, Usage, interleave, note
 from runner.levels import FILTER, KERNEL, SCAN
-from runner.sandbox.client import Launch, Launcher
+from runner.sandbox.launcher import Launch, Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

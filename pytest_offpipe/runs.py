@@ -28,8 +28,8 @@ from runner.errors import EXIT_OK, OffpipeError
 from runner.hookspecs import hookimpl
 from runner.processes import has_ended
 from runner.record.seal import SIGNING_VARIABLE
-from runner.sandbox.client import Launch, Launcher, NetworkReport, Report
 from runner.sandbox.guard import start_guarded
+from runner.sandbox.launcher import Launch, Launcher, NetworkReport, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

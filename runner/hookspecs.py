@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runner.errors import Fault
     from runner.record.checkpoints import Progress
     from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
-    from runner.sandbox.client import Launcher
+    from runner.sandbox.launcher import Launcher
     from runner.spec.model import Spec, Stage
 
 hookspec = pluggy.HookspecMarker("offpipe")

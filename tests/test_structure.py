@@ -95,7 +95,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What else may be imported if only type checkers see it.
-    "hookspecs": ("sandbox.client", "record.checkpoints", "spec.model"),  # the values that hooks are called with
+    "hookspecs": ("sandbox.launcher", "record.checkpoints", "spec.model"),  # the values that hooks are called with
     "display.plan_text": ("engine.query",),  # the plan, and what was explained
     "noop": ("spec.model",),  # what was planned
     "results": ("record.markers",),  # what a stage has made

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.fixtures.clock import OffpipeClock
     from runner.engine import Options
-    from runner.sandbox.client import Launch
+    from runner.sandbox.launcher import Launch
     from runner.spec.model import Stage
 
 TEMPORARY = ".tmpdir"  # on the disk of a stage's outputs: some stages rename files from there to their outputs

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_offpipe.fixtures.state import FixtureState
-    from runner.sandbox.client import Launch
+    from runner.sandbox.launcher import Launch
 
 MARKER = "offpipe_fault"
 IN_SDK = ("kill_at_checkpoint", "count")  # the stage's own process does these, through runner.sdk

@@ -15,7 +15,7 @@ from runner.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.sandbox.client import Launcher
+    from runner.sandbox.launcher import Launcher
     from runner.spec.model import Spec
 
 _ADDRESS = re.compile(r"local:(?P<workers>[1-9][0-9]{0,5})|(tcp|tls)://.+:[0-9]+|[^:]+\.json")

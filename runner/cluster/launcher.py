@@ -22,7 +22,7 @@ from runner.interrupts import GRACE
 from runner.levels import KERNEL, LEVELS, SCAN
 from runner.record import files
 from runner.results import AttemptResult
-from runner.sandbox.client import Launch, Launcher, Report
+from runner.sandbox.launcher import Launch, Launcher, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

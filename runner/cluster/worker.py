@@ -27,8 +27,8 @@ from runner.errors import Fault, InputError, OffpipeError, StateError
 from runner.plan.digests import DigestCache
 from runner.record.locks import lock
 from runner.results import AttemptResult
-from runner.sandbox.client import Launch, Launcher, NetworkReport, Report
 from runner.sandbox.guard import settle, start_guarded
+from runner.sandbox.launcher import Launch, Launcher, NetworkReport, Report
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -17,9 +17,9 @@ from runner.listener import Clock, Listener
 from runner.noop import is_plain
 from runner.plan.code.modules import sdk_path
 from runner.record.locks import is_held
-from runner.sandbox.client import Launcher
 from runner.sandbox.environment import interpreter_environment
 from runner.sandbox.guard import start_guarded
+from runner.sandbox.launcher import Launcher
 from runner.spec.graph import select_names
 
 if TYPE_CHECKING:

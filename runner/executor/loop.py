@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.listener import Clock, Listener
-    from runner.sandbox.client import Launch, Launcher
+    from runner.sandbox.launcher import Launch, Launcher
     from runner.spec.model import Stage
 
 REDECISIONS = 2

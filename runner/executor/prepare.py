@@ -14,8 +14,8 @@ from runner.executor.schedule import enforced
 from runner.paths import partial_path, partial_tag, stdout_path
 from runner.plan.code.modules import sdk_path
 from runner.record import files
-from runner.sandbox.client import Launch
 from runner.sandbox.environment import DEFAULT_PATH, contract_variables, stage_environment
+from runner.sandbox.launcher import Launch
 from runner.sandbox.programs import find_program, missing_program
 from runner.spec.placeholders import expand, list_inputs, references, relative_path
 

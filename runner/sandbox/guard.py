@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from runner.errors import Fault, OfflineError
 from runner.levels import FILTER, KERNEL, LEVELS, NAMED, SCAN, TAGGED, RefusedError
-from runner.sandbox.client import Launcher
+from runner.sandbox.launcher import Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The program that the client starts. It becomes the launcher and, in a fork of a fork server, the code of a stage.
+"""The program that `launcher` starts. It becomes the launcher and, in a fork of a fork server, the code of a stage.
 
 The command is `python -I -S program.py LEVEL RUNNER_PID`, in an empty environment. With `forkserver` as a third word it
 is `python -B`, with the variables of the stages' environment that interpreters read. A stage's code can see this file

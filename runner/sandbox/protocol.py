@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Request = dict[str, Any]  # the fields of client.Launch, words and paths as bytes
+    Request = dict[str, Any]  # the fields of launcher.Launch, words and paths as bytes
     Message = tuple[str, Any]
 
 START = b"\0offpipe launcher\0"  # any bytes before it on the pipe are an error message of the interpreter

@@ -43,7 +43,7 @@ print(json.dumps({
 # A launch with an affinity forks. Here the affinity is what it already was, so only the fork differs.
 RUN = """
 import os, select, signal, sys
-from runner.sandbox.client import Launch, Launcher
+from runner.sandbox.launcher import Launch, Launcher
 probe, stdin, stdout = sys.argv[1:4]
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])

@@ -12,8 +12,8 @@ from runner.errors import InputError, StateError
 from runner.hookspecs import hookimpl
 from runner.listener import Listener
 from runner.record.locks import PipelineLock
-from runner.sandbox.client import Launcher
 from runner.sandbox.guard import start_guarded
+from runner.sandbox.launcher import Launcher
 
 OK = "touch $PIPELINE_OUTPUT_OUT"
 

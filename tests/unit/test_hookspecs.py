@@ -13,8 +13,8 @@ from runner.engine.start import fork_environment
 from runner.errors import Fault, UsageError
 from runner.hookspecs import hookimpl
 from runner.results import FAILED
-from runner.sandbox.client import Launcher
 from runner.sandbox.guard import start_guarded
+from runner.sandbox.launcher import Launcher
 
 TWICE = {"attempts": 2, "delaySeconds": 0.001}
 CHECKPOINTS = r"""

@@ -11,7 +11,7 @@ from pipeline_bench import children, wait_for
 from suites import full_but
 
 from runner.levels import KERNEL, SCAN
-from runner.sandbox.client import Launch, Launcher
+from runner.sandbox.launcher import Launch, Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 FORK_ENV = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.levels import SCAN
-from runner.sandbox.client import Launch, Launcher
+from runner.sandbox.launcher import Launch, Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 FORK_ENV = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}

@@ -1,4 +1,4 @@
-"""The launcher program against real processes, by way of its client."""
+"""The launcher program against real processes, by way of the runner's end."""
 
 import fcntl
 import json
@@ -16,7 +16,7 @@ from suites import full_but
 from runner.errors import OffpipeError
 from runner.levels import KERNEL, SCAN
 from runner.processes import is_alive, process_identity
-from runner.sandbox.client import Launch, Launcher
+from runner.sandbox.launcher import Launch, Launcher
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
@@ -193,7 +193,7 @@ def test_descriptors_that_the_runner_inherited_reach_no_stage(tmp_path):
     code = """
         import os, select, sys
         os.dup2(os.open("/etc/hostname", os.O_RDONLY), 9, inheritable=True)
-        from runner.sandbox.client import Launch, Launcher
+        from runner.sandbox.launcher import Launch, Launcher
         open(sys.argv[1], "w").close()
         with Launcher.start() as launcher:
             launcher.submit(Launch(1, ["/bin/ls", "/proc/self/fd"], {}, "/", None, None, sys.argv[1]))
@@ -209,7 +209,7 @@ def test_descriptors_that_the_runner_inherited_reach_no_stage(tmp_path):
 def test_works_when_the_runner_has_no_stdio(tmp_path):
     code = """
         import os, select, sys
-        from runner.sandbox.client import Launch, Launcher
+        from runner.sandbox.launcher import Launch, Launcher
         for descriptor in (0, 1, 2): os.close(descriptor)
         os.close(os.open(sys.argv[1], os.O_CREAT))
         with Launcher.start() as launcher:
@@ -246,7 +246,7 @@ def test_signal_dispositions_and_mask_are_reset(tmp_path, ignoring):
             for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGTERM])
-        from runner.sandbox.client import Launch, Launcher
+        from runner.sandbox.launcher import Launch, Launcher
         open(sys.argv[1], "w").close()
         with Launcher.start() as launcher:
             launcher.submit(Launch(1, ["/bin/grep", "^Sig", "/proc/self/status"], {}, "/", None, None, sys.argv[1]))
@@ -541,7 +541,7 @@ def test_a_killed_launcher_takes_its_stages_with_it(tmp_path):
 
 RUNNER = """
     import os, sys, time
-    from runner.sandbox.client import Launch, Launcher
+    from runner.sandbox.launcher import Launch, Launcher
     open("log", "w").close()
     launcher = Launcher.start()
     launcher.submit(Launch(1, [sys.executable, "-I", "-S", "-c", sys.argv[1]], {}, os.getcwd(), None, None, "log"))

@@ -12,7 +12,7 @@ import pytest
 from runner.errors import EXIT_INTERNAL, OffpipeError
 from runner.levels import SCAN, RefusedError
 from runner.processes import process_identity
-from runner.sandbox.client import Launch, Launcher
+from runner.sandbox.launcher import Launch, Launcher
 from runner.sandbox.protocol import START, message
 
 FORK_ENV = {"LANG": "C.UTF-8"}
