@@ -153,7 +153,7 @@ class RunReport:
     @property
     def audit(self) -> list[dict[str, Any]]:
         """The records of the run's audit log: `ev` is the event, `data` its fields."""
-        from runner.record.audit import read_records
+        from runner.record.log import read_records
 
         logs = (f"{self.state_dir}/audit_{run}.jsonl" for run in (*self.earlier, self.run_id) if run)
         return [record for log in logs for record in read_records(log)]

@@ -15,9 +15,9 @@ from runner.engine.session import read_seal
 from runner.errors import Fault, UsageError
 from runner.paths import StatePaths
 from runner.record import events, files
-from runner.record.audit import Record, read_records
 from runner.record.ledger import Past, last_run, past_invocations, read_head
 from runner.record.locks import is_held
+from runner.record.log import Record, read_records
 from runner.record.markers import Marker, marked_stages, read_marker
 from runner.record.verify_log import LEDGER
 from runner.results import NetworkCalls, network_text

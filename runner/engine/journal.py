@@ -21,8 +21,8 @@ from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
 from runner.record import events, files
-from runner.record.audit import AuditLog
 from runner.record.ledger import SIGNALLED, Ledger, brief_warnings, read_head
+from runner.record.log import AuditLog
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, GOOD, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult, StageResult

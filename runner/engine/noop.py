@@ -16,8 +16,8 @@ from runner.levels import NONE
 from runner.plan.fingerprint import Dependencies
 from runner.plan.planner import Skip
 from runner.record import files
-from runner.record.audit import Position, lines_of
 from runner.record.events import ENDED, NOOP, encode
+from runner.record.log import Position, lines_of
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.spec.globs import parents
 

@@ -10,9 +10,9 @@ from runner.canonical import END
 from runner.errors import StateError
 from runner.noop import new_run_id
 from runner.record import files
-from runner.record.audit import last_record, position_of
 from runner.record.events import CLOSED, SUPERSEDED
 from runner.record.locks import PipelineLock, has_leftovers
+from runner.record.log import last_record, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

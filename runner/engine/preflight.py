@@ -15,9 +15,9 @@ from runner.engine.programs import program_faults
 from runner.errors import Fault, InputError, InterruptedRunError, LockHeldError, SpecError, UsageError
 from runner.plan.orphans import Places
 from runner.plan.planner import Plan, Skip
-from runner.record.audit import last_record
 from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
+from runner.record.log import last_record
 from runner.record.markers import read_marker
 from runner.record.state import read_metrics
 from runner.spec.kinds import did_you_mean

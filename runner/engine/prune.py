@@ -13,9 +13,9 @@ from runner.engine.journal import Invocation
 from runner.engine.open_runs import held_lock
 from runner.engine.session import Session
 from runner.record import files
-from runner.record.audit import read_records
 from runner.record.events import ENDED, PRUNED
 from runner.record.ledger import past_invocations, pruned_commits
+from runner.record.log import read_records
 from runner.record.verify import Verification
 
 if TYPE_CHECKING:

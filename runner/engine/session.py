@@ -17,9 +17,9 @@ from runner.plan.fingerprint import Examiner
 from runner.plan.orphans import NO_ORPHANS, FormerOutput, Orphans, find_orphans
 from runner.plan.planner import NO_RUN, Plan, Planner
 from runner.record import files
-from runner.record.audit import EventFile
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
+from runner.record.log import EventFile
 from runner.record.markers import Marker, marked_stages, read_marker
 from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runner.executor.loop import Executor
     from runner.interrupts import Interrupts
     from runner.plan.planner import Plan
-    from runner.record.audit import AuditLog
+    from runner.record.log import AuditLog
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from runner.plan.orphans import Orphans
     from runner.plan.planner import Planner, Reason
-    from runner.record.audit import AuditLog
+    from runner.record.log import AuditLog
     from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage

@@ -15,7 +15,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import SIGNED, parsed
 from runner.paths import is_name
-from runner.record import audit, events, files
+from runner.record import events, files
+from runner.record.log import (
+    BEGIN,
+    Position,
+    Record,
+    changed_meanwhile,
+    cut_torn_line,
+    damaged,
+    intact_record,
+    key_id_of,
+    last_record,
+    lines_of,
+    position_of,
+    tail,
+)
 from runner.record.seal import PLAIN, Seal
 from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 
@@ -29,7 +43,7 @@ SIGNALLED = 128  # exit codes above are a signal's
 class LedgerHead(NamedTuple):
     """The last record of the ledger: its position, pipeline, open runs (oldest first), and the ids of both keys."""
 
-    position: audit.Position = audit.BEGIN
+    position: Position = BEGIN
     pipeline: str = ""
     open_runs: tuple[str, ...] = ()
     key_id: str | None = None
@@ -41,20 +55,20 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 
     Skips a torn last line (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
     """
-    record = audit.last_record(path, seal)
+    record = last_record(path, seal)
     head = LedgerHead()
     if record:
         data, signer = record["data"], record["data"].get("signer")
         if not events.is_ledger_entry(record["ev"], data):
-            raise audit.damaged(path, record["seq"] + 1)
+            raise damaged(path, record["seq"] + 1)
         if signer and record["ev"] != SIGNED:
-            raise audit.damaged(path, record["seq"] + 1, "the record has no signature")
-        position, open_runs = audit.position_of(record), tuple(data["open"])
-        head = LedgerHead(position, data["pipeline"], open_runs, audit.key_id_of(record), signer)
+            raise damaged(path, record["seq"] + 1, "the record has no signature")
+        position, open_runs = position_of(record), tuple(data["open"])
+        head = LedgerHead(position, data["pipeline"], open_runs, key_id_of(record), signer)
     if seal.id and not head.key_id:  # then no record may be keyed: a keyed one is followed by keyed ones only
-        for number, line in enumerate(audit.lines_of(path), 1):
+        for number, line in enumerate(lines_of(path), 1):
             if b'"keyId":"' in line and line.endswith(b"\n"):
-                raise audit.damaged(path, number + 1, "the record is not keyed, as those before it")
+                raise damaged(path, number + 1, "the record is not keyed, as those before it")
     return head
 
 
@@ -71,7 +85,7 @@ class Ledger:
         self._stamp = stamp
         self._seal = seal
 
-    def append(self, event: str, run: str, log: audit.Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
+    def append(self, event: str, run: str, log: Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
         """Append an event of `run`, with the end of its log, if it has one; return the new head.
 
         `fields` are those of `LedgerEntry` from `part` on. The line and its signature, if there is one, are one write.
@@ -83,10 +97,10 @@ class Ledger:
             with files.naming(self.path, "lock"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             head = read_head(self.path, self._seal)
-            audit.cut_torn_line(self.path)
+            cut_torn_line(self.path)
             self._seal.refuse_other(self.path, head.key_id, head.signer)
             if event == events.CLOSED and run not in head.open_runs:
-                raise audit.changed_meanwhile(self.path)
+                raise changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
             place = log or (None, None)
             entry = events.LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, **fields)
@@ -114,11 +128,11 @@ def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log:
     if not seal.id:  # without a key, a process that can replace the log can change the ledger, too
         return
     opened: dict[str, Any] = {}
-    for line in audit.lines_of(path):
-        if b'"ev":"opened"' in line and (record := audit.intact_record(line, seal)) and record["run"] == run:
+    for line in lines_of(path):
+        if b'"ev":"opened"' in line and (record := intact_record(line, seal)) and record["run"] == run:
             opened = record["data"]
     if beginnings.get(opened.get("logSeq", -1)) != opened.get("logHash", ""):
-        raise audit.damaged(log, 1, "the log is not the one that the ledger knows")
+        raise damaged(log, 1, "the log is not the one that the ledger knows")
 
 
 # ---- the past --------------------------------------------------------------------------------------------------------
@@ -251,8 +265,8 @@ def last_success(path: str) -> tuple[str, str] | None:
     return next(((record["run"], record["ts"]) for record in records), None)
 
 
-def _newest_first(path: str, most: int | None = None) -> Iterator[audit.Record]:
-    for line in islice(audit.tail(path, most), 1, None):  # without the torn one
+def _newest_first(path: str, most: int | None = None) -> Iterator[Record]:
+    for line in islice(tail(path, most), 1, None):  # without the torn one
         with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):  # `verify` finds it damaged
             record = parsed(line)
             is_entry = events.is_ledger_entry(record["ev"], record["data"])

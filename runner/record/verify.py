@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from runner.reading import Lines
-    from runner.record.audit import Record
+    from runner.record.log import Record
     from runner.record.seal import Seal
     from runner.record.signatures import PublicKey
 

@@ -12,7 +12,7 @@ from runner.canonical import END, GENESIS, LATER, START, canonical, version_of
 from runner.hashing import sha256_of
 from runner.reading import Lines, NotRegularError, read_small
 from runner.record import events
-from runner.record.audit import BEGIN, Flaw, Position, Record, check, key_id_of, parse, position_of, was_unkeyed
+from runner.record.log import BEGIN, Flaw, Position, Record, check, key_id_of, parse, position_of, was_unkeyed
 from runner.record.state import MOST_METRICS, refuse_newer
 
 if TYPE_CHECKING:

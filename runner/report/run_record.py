@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from runner.engine.history import Archive
-    from runner.record.audit import Record
     from runner.record.events import Event
     from runner.record.ledger import Past
+    from runner.record.log import Record
 
 UNENDED = "no end on record"  # of an attempt, and as a status of its stage
 DONE = "exit 0"

@@ -12,8 +12,8 @@ from pipeline_bench import ROOT, PipelineBench, shell
 
 from runner.canonical import GENESIS, stamp
 from runner.noop import invocation
-from runner.record.audit import Position, encode_record, last_record, position_of
 from runner.record.events import CLOSED, NOOP, OPENED, PRUNED, LedgerEntry
+from runner.record.log import Position, encode_record, last_record, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -91,7 +91,7 @@ PLANTED = {
     ),
     "metrics are not synced": ("engine/journal.py", "earlier), sync=self.durable", "earlier), sync=False", "metrics"),
     "the log is not synced before the ledger": (
-        "record/audit.py",
+        "record/log.py",
         "        if sync:\n",
         "        if False:\n",
         "opened",

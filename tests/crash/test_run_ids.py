@@ -12,7 +12,7 @@ from runner.engine.run import run
 from runner.listener import Listener as Quiet
 from runner.noop import new_run_id
 from runner.paths import StatePaths
-from runner.record.audit import read_chain
+from runner.record.log import read_chain
 from runner.results import SKIPPED
 
 HOLDS = "echo $$ > pid.new; mv pid.new pid; until test -e go; do sleep 0.01; done; touch $PIPELINE_OUTPUT_OUT"

@@ -167,7 +167,7 @@ FAULTS = {
         Kill(2, name="rename", part="state/progress_part@b"), "part@b had a checkpoint",
     ),
     "takes a torn line for a whole one": (  # of a run that is in the ledger: the 2nd write of the log
-        "record/audit.py", "    if torn:", "    if False:",
+        "record/log.py", "    if torn:", "    if False:",
         Kill(2, torn=True, name="write", part="state/audit_2"), "the next run fails",
     ),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from runner.canonical import GENESIS
 from runner.engine import Options
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError
-from runner.record.audit import encode_record
+from runner.record.log import encode_record
 from runner.report.page import make_page
 
 if TYPE_CHECKING:

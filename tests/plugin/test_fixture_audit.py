@@ -192,7 +192,7 @@ BEGINNING = r"""
     from pathlib import Path
 
     from filelock import FileLock
-    from runner.record.audit import encode_record
+    from runner.record.log import encode_record
     from runner.record.ledger import read_head
 
     def lock_of(report):

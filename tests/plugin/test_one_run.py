@@ -13,7 +13,7 @@ from runner.errors import EXIT_PENDING
 
 LEDGER = """
     import pytest
-    from runner.record.audit import read_records
+    from runner.record.log import read_records
 
     @pytest.mark.offpipe_spec("it.json")
     def test_ledger(offpipe_run):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline_bench import shell
 
 from runner.canonical import canonical
-from runner.record.audit import GENESIS
+from runner.record.log import GENESIS
 from runner.record.seal import PLAIN
 from runner.record.verify import Verification
 

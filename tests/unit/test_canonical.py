@@ -11,7 +11,7 @@ import pytest
 from pipeline_bench import ROOT
 
 from runner.canonical import GENESIS, canonical, digest, parsed, spell, spelled, stamp
-from runner.record.audit import intact_record
+from runner.record.log import intact_record
 from runner.record.seal import PLAIN
 
 

@@ -9,9 +9,9 @@ from pipeline_bench import PipelineBench, shell
 
 from runner.engine import Options
 from runner.engine.query import status
-from runner.record.audit import Position
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import Ledger
+from runner.record.log import Position
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from pipeline_bench import PipelineBench, shell
 
 from runner.engine.run import outcome
-from runner.record.audit import last_record
 from runner.record.ledger import read_head
+from runner.record.log import last_record
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, StageResult
 
 FAIL_ONCE = "test -e again && touch $PIPELINE_OUTPUT_OUT && exit; touch again; exit 1"

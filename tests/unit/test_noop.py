@@ -28,9 +28,9 @@ from runner.noop import (
 from runner.paths import StatePaths
 from runner.plan.fingerprint import Dependencies
 from runner.reading import COARSE_NS, TICK_NS, NotRegularError
-from runner.record.audit import Position, read_records
 from runner.record.events import CLOSED, NOOP, OPENED, PRUNED
 from runner.record.ledger import Ledger, read_head
+from runner.record.log import Position, read_records
 
 CONDITIONS = b"c" * 64
 DIGEST = "d" * 64

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from runner.errors import StateError
-from runner.record.audit import AuditLog, Position, cut_torn_line, encode_record, last_record, read_chain, read_records
+from runner.record.log import AuditLog, Position, cut_torn_line, encode_record, last_record, read_chain, read_records
 
 
 def written(path, count=5, size=10):

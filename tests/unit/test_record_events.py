@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from runner.canonical import GENESIS
 from runner.errors import StateError
 from runner.paths import StatePaths
-from runner.record.audit import AuditLog, encode_record, intact_record
 from runner.record.events import (
     AttemptFinished,
     AttemptStarted,
@@ -23,6 +22,7 @@ from runner.record.events import (
     encode,
 )
 from runner.record.ledger import read_head
+from runner.record.log import AuditLog, encode_record, intact_record
 from runner.record.markers import OutputIdentity
 from runner.record.recovery import recover
 

@@ -7,9 +7,9 @@ import pytest
 
 from runner.canonical import GENESIS
 from runner.errors import StateError
-from runner.record.audit import Position, read_records
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import Ledger, read_head
+from runner.record.log import Position, read_records
 
 END = Position(5, "e" * 64)
 
@@ -86,7 +86,7 @@ def test_nothing_is_appended_to_damage(ledger):
 
 WRITER = """
 import sys
-from runner.record.audit import Position
+from runner.record.log import Position
 from runner.record.events import CLOSED, OPENED
 from runner.record.ledger import Ledger
 ledger = Ledger(sys.argv[1], "demo", lambda: "T")

@@ -10,7 +10,7 @@ from runner.canonical import canonical
 from runner.errors import EXIT_STATE, StateError
 from runner.paths import StatePaths, partial_path, partial_tag
 from runner.record import files
-from runner.record.audit import AuditLog
+from runner.record.log import AuditLog
 from runner.record.markers import OutputIdentity, read_marker, write_marker
 from runner.record.recovery import OpenRun, recover
 

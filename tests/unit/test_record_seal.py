@@ -8,9 +8,9 @@ import pytest
 
 from runner.canonical import GENESIS
 from runner.errors import EXIT_INVALID, EXIT_STATE, OffpipeError, StateError, UsageError
-from runner.record.audit import AuditLog, Position, encode_record, last_record, read_chain, read_records
 from runner.record.events import OPENED
 from runner.record.ledger import Ledger, read_head
+from runner.record.log import AuditLog, Position, encode_record, last_record, read_chain, read_records
 from runner.record.seal import PLAIN, Seal, read_key_file, warning_about
 
 KEY, OTHER = Seal(b"k" * 32), Seal(b"o" * 32)

@@ -13,9 +13,9 @@ from pipeline_bench import PipelineBench
 from suites import full_but
 
 from runner.canonical import GENESIS, canonical
-from runner.record.audit import Position
 from runner.record.events import OPENED, decode
 from runner.record.ledger import Ledger
+from runner.record.log import Position
 from runner.record.markers import Marker
 from runner.record.seal import PLAIN
 

@@ -12,9 +12,9 @@ import pytest
 from audit_bench import LEDGER, State, chained
 
 from runner.paths import StatePaths
-from runner.record.audit import AuditLog
 from runner.record.events import CLOSED, NOOP, OPENED, RunEnded, encode
 from runner.record.ledger import Ledger, read_head
+from runner.record.log import AuditLog
 from runner.record.state import write_metrics
 from runner.record.verify_state import KEPT
 

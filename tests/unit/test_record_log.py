@@ -9,7 +9,7 @@ import pytest
 
 from runner.canonical import canonical
 from runner.errors import EXIT_STATE, StateError
-from runner.record.audit import (
+from runner.record.log import (
     GENESIS,
     AuditLog,
     Position,
@@ -154,7 +154,7 @@ def test_the_last_record_is_found_however_long_it_is(path, log, size):
 ENDS = """
 import resource, sys
 from runner.errors import StateError
-from runner.record.audit import cut_torn_line, last_record
+from runner.record.log import cut_torn_line, last_record
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 for read in (last_record, cut_torn_line):
     try:
@@ -214,7 +214,7 @@ def test_an_unreadable_log_is_reported_with_errno_and_path(tmp_path):
 FULL = """
 import resource, signal, sys
 from runner.errors import StateError
-from runner.record.audit import AuditLog
+from runner.record.log import AuditLog
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 log = AuditLog(sys.argv[1], "r", lambda: "T")
 log.append("first", {})
