@@ -10,7 +10,7 @@ from runner.display.summary import counts_text, fields_json, signature_text
 from runner.display.text import attempt_text, counted, printable, seconds
 from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
-from runner.plan.planner import Skip
+from runner.plan.decisions import Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.ledger import KILLED, Past
 from runner.record.locks import describe

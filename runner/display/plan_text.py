@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.display.summary import fault_json
 from runner.display.text import counted, listed, printable
 from runner.errors import StateError
-from runner.plan.planner import AGAIN, MODIFIED, Adopt, Blocked, Decision, Depends, Run, Skip
+from runner.plan.decisions import AGAIN, MODIFIED, Adopt, Blocked, Decision, Depends, Run, Skip
 from runner.record.checkpoints import Progress, read_progress
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from runner.engine.journal import opening, warning_record
 from runner.engine.open_runs import supersede
 from runner.errors import EXIT_OK, StateError
 from runner.levels import NONE
+from runner.plan.decisions import Skip
 from runner.plan.fingerprint import Dependencies
-from runner.plan.planner import Skip
 from runner.record import files
 from runner.record.events import ENDED, NOOP, encode
 from runner.record.log import Position, lines_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from runner.engine.journal import Invocation
     from runner.engine.session import Session
-    from runner.plan.planner import Plan
+    from runner.plan.decisions import Plan
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from runner.engine.open_runs import is_closed
 from runner.engine.programs import program_faults
 from runner.errors import Fault, InputError, InterruptedRunError, LockHeldError, SpecError, UsageError
+from runner.plan.decisions import Plan, Skip
 from runner.plan.orphans import Places
-from runner.plan.planner import Plan, Skip
 from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
 from runner.record.log import last_record

@@ -19,7 +19,7 @@ from runner.engine.programs import program_faults
 from runner.engine.session import Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay
-from runner.plan.planner import Decision, Plan, Run, Skip
+from runner.plan.decisions import Decision, Plan, Run, Skip
 from runner.record import events
 from runner.record.ledger import RUNNING, Past, last_run, last_success, past_invocations, read_head
 from runner.record.locks import is_current, is_held, read_holder

@@ -12,10 +12,11 @@ from runner.errors import Fault, OffpipeError, SpecError, StateError, UsageError
 from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList
 from runner.plan.code.component import CodeReader, declared_paths
+from runner.plan.decisions import NO_RUN, Plan
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
 from runner.plan.orphans import NO_ORPHANS, FormerOutput, Orphans, find_orphans
-from runner.plan.planner import NO_RUN, Plan, Planner
+from runner.plan.planner import Planner
 from runner.record import files
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head

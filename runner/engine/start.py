@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from runner.engine.session import Session
     from runner.executor.loop import Executor
     from runner.interrupts import Interrupts
-    from runner.plan.planner import Plan
+    from runner.plan.decisions import Plan
     from runner.record.log import AuditLog
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from runner.errors import OffpipeError, StateError
 from runner.executor.prepare import Preparer
 from runner.paths import stdout_path
-from runner.plan.planner import AGAIN, Reason
+from runner.plan.decisions import AGAIN, Reason
 from runner.reading import open_regular
 from runner.record import events, files
 from runner.record.checkpoints import Checkpoint, adopt, collect, keep_checkpoint, read_progress

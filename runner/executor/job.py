@@ -14,8 +14,9 @@ from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from runner.plan.decisions import Reason
     from runner.plan.orphans import Orphans
-    from runner.plan.planner import Planner, Reason
+    from runner.plan.planner import Planner
     from runner.record.log import AuditLog
     from runner.record.markers import Marker
     from runner.spec.graph import Graph

@@ -18,7 +18,7 @@ from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.retry import delay_after, failure
 from runner.executor.schedule import admits, blocked, blocking, unstarted
 from runner.interrupts import Interrupts, Stopping
-from runner.plan.planner import Plan, Skip
+from runner.plan.decisions import Plan, Skip
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
 from runner.spec.graph import ReadyQueue
 

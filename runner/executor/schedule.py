@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault
-from runner.plan.planner import Plan, Skip
+from runner.plan.decisions import Plan, Skip
 from runner.results import BLOCKED, BLOCKED_BY, FAILED, GOOD, SKIPPED, StageResult
 
 if TYPE_CHECKING:

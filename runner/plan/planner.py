@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.canonical import canonical
 from runner.errors import Fault, InputError, OfflineError
 from runner.plan.code.banned import merged
+from runner.plan.decisions import MODIFIED, Adopt, Blocked, Decision, Depends, Plan, Reason, Run, Skip
 from runner.plan.digests import DigestCache, present_digest
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
 
@@ -20,74 +21,6 @@ if TYPE_CHECKING:
     from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
-
-
-NO_RUN = "no completed run"
-MODIFIED = "modification time"  # the part of `code` under "processorIdentity": "mtime"; nanoseconds since 1970
-AGAIN = "again"  # the component of the reason of a stage that runs again because an input changed while it ran
-
-
-class Reason(NamedTuple):
-    """A difference that makes a stage run: the component, the part of it, its old and its new value (or None)."""
-
-    component: str
-    what: str
-    old: object = None
-    new: object = None
-
-    def as_json(self) -> list[object]:
-        """Return a list for records. They hold no floats, so a value other than text becomes its JSON text."""
-        from json import dumps
-
-        values = (self.old, self.new)
-        spelled = (value if isinstance(value, str | None) else dumps(value, sort_keys=True) for value in values)
-        return [self.component, self.what, *spelled]
-
-
-class Run(NamedTuple):
-    """The stage is out of date."""
-
-    reasons: tuple[Reason, ...]
-
-
-class Skip(NamedTuple):
-    """The stage is up to date; `key` is its key."""
-
-    key: str
-
-
-class Adopt(NamedTuple):
-    """The stage adopts the outputs of a stage that is gone: same key, outputs unchanged. Nothing has to run."""
-
-    key: str
-    origin: str
-
-
-class Blocked(NamedTuple):
-    """The stage cannot run: an input is missing, or a stage that it needs is blocked."""
-
-    by: tuple[str, ...]
-
-
-class Depends(NamedTuple):
-    """The stage is up to date so far. These upstream stages will run, and their new outputs decide."""
-
-    upstream: tuple[str, ...]
-
-
-Decision = Run | Skip | Adopt | Blocked | Depends
-
-
-class Plan(NamedTuple):
-    """A decision for each stage, in order, and the faults of inputs that block some of them."""
-
-    decisions: dict[str, Decision]
-    faults: tuple[Fault, ...]
-
-    @property
-    def is_noop(self) -> bool:
-        """Whether every stage is up to date."""
-        return all(isinstance(decision, Skip) for decision in self.decisions.values())
 
 
 class Planner(NamedTuple):

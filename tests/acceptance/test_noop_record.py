@@ -25,7 +25,7 @@ from runner.engine.run import run
 from runner.errors import OffpipeError, StateError
 from runner.listener import Listener
 from runner.noop import MAGIC, SHORT_SPEC, conditions_now
-from runner.plan.planner import Skip
+from runner.plan.decisions import Skip
 from runner.reading import TICK_NS
 
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"

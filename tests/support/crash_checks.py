@@ -19,7 +19,7 @@ from runner.engine.query import plan
 from runner.engine.verify import verify
 from runner.errors import OffpipeError
 from runner.paths import is_partial
-from runner.plan.planner import Skip
+from runner.plan.decisions import Skip
 from runner.record.checkpoints import read_progress
 from runner.record.markers import Marker
 from runner.spec.load import load_spec

@@ -14,8 +14,8 @@ from runner.plan.fingerprint import KEY_VERSION
 from runner.record.markers import Marker, OutputIdentity, write_marker
 
 if TYPE_CHECKING:
+    from runner.plan.decisions import Decision, Reason
     from runner.plan.fingerprint import Fingerprint
-    from runner.plan.planner import Decision, Reason
 
 
 class PlanBench(PipelineBench):

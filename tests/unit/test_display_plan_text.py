@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runner.display.plan_text import _value_text, reason_text, reasons_line
-from runner.plan.planner import Reason
+from runner.plan.decisions import Reason
 
 OLD, NEW = "3f2a91bc" * 8, "88bc01d2" * 8
 

@@ -7,7 +7,7 @@ from pipeline_bench import shell
 from plan_bench import PlanBench
 
 from runner.executor.schedule import blocking, unstarted
-from runner.plan.planner import Plan, Run, Skip
+from runner.plan.decisions import Plan, Run, Skip
 from runner.results import FAILED, SKIPPED, SUCCEEDED, StageResult
 
 NAMES = ["near", "far", "alone", "behind"]

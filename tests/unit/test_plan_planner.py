@@ -8,7 +8,8 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.plan.planner import Blocked, Depends, Run, Skip, differences
+from runner.plan.decisions import Blocked, Depends, Run, Skip
+from runner.plan.planner import differences
 
 
 @pytest.fixture
