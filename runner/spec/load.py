@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec import checks
-from runner.spec.each import Expander, Instance, check_globs, check_sources
+from runner.spec.each.expansion import Expander, Instance, check_globs, check_sources
+from runner.spec.each.tables import Disk
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, is_glob, normal, stem
 from runner.spec.graph import OutputIndex, stage_finder, unknown_name
 from runner.spec.kinds import Finding, Place, pointer
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
-from runner.spec.tables import Disk
 from runner.spec.values import Inserter, chosen_vars
 
 if TYPE_CHECKING:

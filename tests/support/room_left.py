@@ -21,7 +21,7 @@ CLOSURE_LINES = 10_100  # logical lines of all modules that a run may load
 RUN = ("engine.run", "sandbox.service", "sandbox.program", "sdk")  # the modules with which a run and its stages begin
 EXTRAS = ("cluster", "report", "cli.completion")  # need packages that a plain installation lacks
 CLOSED = (
-    *("sandbox", "plan.code", "spec.each", "spec.tables", "sdk"),  # rooms with a narrow door
+    *("sandbox", "plan.code", "spec.each", "sdk"),  # rooms with a narrow door
     *("noop", "engine.noop"),  # how a run with nothing to do ends early
     *("plan.orphans", "record.seal", "record.signatures"),  # asides
 )  # what a newcomer need not read of what a run loads

@@ -1,4 +1,4 @@
-from runner.spec.each import Instance
+from runner.spec.each.expansion import Instance
 from runner.spec.kinds import Finding
 from runner.spec.load import SpecBuilder
 from runner.spec.model import Checkpoint, Resources, Retry, Stage

@@ -1,6 +1,6 @@
 import pytest
 
-from runner.spec.tables import Disk, SourceError
+from runner.spec.each.tables import Disk, SourceError
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.spec.each.tables import Disk, SourceError
 from runner.spec.globs import from_root, is_glob, may_meet, normal
 from runner.spec.kinds import Finding, Place, did_you_mean, show
-from runner.spec.tables import Disk, SourceError
 from runner.spec.values import FILLED, literal_glob, references, spelled
 
 if TYPE_CHECKING:

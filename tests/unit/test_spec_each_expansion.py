@@ -1,8 +1,8 @@
 import pytest
 
-from runner.spec.each import Expander, Pattern
+from runner.spec.each.expansion import Expander, Pattern
+from runner.spec.each.tables import SourceError
 from runner.spec.globs import may_meet
-from runner.spec.tables import SourceError
 from runner.spec.values import Inserter
 
 
