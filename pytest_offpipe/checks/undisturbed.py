@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from pytest_offpipe.compare import changes, entries_of
 from pytest_offpipe.runs import unkeyed
 from pytest_offpipe.sandbox import code_reader
+from runner.audit.verify import verify
 from runner.cli.render import verified_lines
 from runner.display.plan_text import reasons_line
 from runner.display.text import printable
 from runner.engine import Options
-from runner.engine.verify import verify
 from runner.errors import EXIT_DAMAGED, EXIT_OK, Fault, InputError, OfflineError
 from runner.plan.code.banned import BanList, merged
 from runner.results import network_text

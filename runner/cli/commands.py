@@ -31,9 +31,9 @@ from runner.spec.values import Var
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from runner.audit.archive import Archive
     from runner.cli.parser import Arguments
     from runner.display.streams import Stream
-    from runner.engine.history import Archive
 
 _CHUNK = 1 << 16
 _SAME_KIND = 40  # first bytes that all reports have in common, all Statements, and all envelopes
@@ -169,8 +169,8 @@ class Commands:
 
     def verify(self) -> int:
         """Print what is damaged or incomplete, then the verdict and the ledger's head."""
+        from runner.audit.verify import verify
         from runner.cli.render import verified_json, verified_lines
-        from runner.engine.verify import verify
 
         self._warn_of_key(self._warn)
         run, head = self._given.get("run"), self._given.get("expect_head")
@@ -182,8 +182,8 @@ class Commands:
 
     def export(self) -> int:
         """Print a Statement for each run that made what stands, or write them to a file."""
-        from runner.engine.history import open_archive
-        from runner.export.statements import BUILDER, export
+        from runner.audit.archive import open_archive
+        from runner.audit.statements import BUILDER, export
 
         run, builder = self._given.get("run"), self._given.get("builder_id", BUILDER)
         archive = open_archive(self._spec, self._options(), needs_key=True, signs=True)

@@ -18,8 +18,8 @@ from runner.record.locks import describe
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from runner.audit.verification import Verification
     from runner.engine.query import Part, Status
-    from runner.record.verify import Verification
     from runner.spec.graph import Graph
 
 _MOST_LINES = 20  # about failures of the last run

@@ -17,7 +17,7 @@ from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runner.record.verify import Verification
+    from runner.audit.verification import Verification
 
 _NOT_STARTED = "not started"  # because the run stopped first; a stage that needs a failed one is blocked
 _STATUSES = (SUCCEEDED, FAILED, BLOCKED, _NOT_STARTED, INTERRUPTED, ADOPTED, SKIPPED)

@@ -9,17 +9,14 @@ import os
 from functools import cache, partial
 from itertools import islice
 from json import dumps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from runner.engine.session import read_seal
+from runner.audit.archive import Archive, open_archive
 from runner.errors import Fault, UsageError
-from runner.paths import StatePaths
-from runner.record import events, files
+from runner.record import events
 from runner.record.ledger import Past, last_run, past_invocations, read_head
 from runner.record.locks import is_held
-from runner.record.log import Record, read_records
 from runner.record.markers import Marker, marked_stages, read_marker
-from runner.record.verify_log import LEDGER
 from runner.results import NetworkCalls, network_text
 from runner.spec.graph import build_graph, select, select_names
 
@@ -28,56 +25,6 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.record.events import Event
-    from runner.record.seal import Seal
-    from runner.spec.model import Spec
-
-_OURS = ("audit_", "stage_", "metrics_")
-
-
-class Archive(NamedTuple):
-    """The state of a pipeline, to be read; `spec` is None if only the state directory was given.
-
-    `shown` is the state directory in messages. Without the key of keyed records, `seal` is PLAIN, and their hashes are
-    not checked.
-    """
-
-    paths: StatePaths
-    seal: Seal
-    spec: Spec | None = None
-    shown: str = ""
-
-    def events(self, run: str) -> Iterator[tuple[Record, Event | None]]:
-        """Yield each record of a run with its event, or with None if its payload has no known shape."""
-        for record in read_records(self.paths.audit(run), self.seal):
-            try:
-                yield record, events.decode(record["ev"], record["data"])
-            except ValueError:
-                yield record, None
-
-
-def open_archive(target: str, options: Options, *, needs_key: bool = False, signs: bool = False) -> Archive:
-    """Return the archive of a spec, or of a state directory. Raises UsageError for a directory without state.
-
-    `needs_key` and `signs` are those of `read_seal`, which raises more errors with them.
-    """
-    if os.path.isdir(target):
-        _require_state(target)
-        directory = os.path.abspath(target)
-        seal = read_seal(directory, needs_key=needs_key, signs=signs)
-        return Archive(StatePaths(directory, directory), seal, shown=target)  # the locks may be anywhere
-    spec = options.load(target)
-    seal = read_seal(spec.workspace, spec.root, spec.paths.state_dir, needs_key=needs_key, signs=signs)
-    return Archive(spec.paths, seal, spec, os.path.relpath(spec.paths.state_dir))
-
-
-def _require_state(directory: str) -> None:
-    """Raise UsageError for a directory without state, which must not count as intact."""
-    with files.naming(directory, "list"):
-        if any(name.startswith(_OURS) for name in os.listdir(directory)):
-            return
-    below = os.path.join(directory, "state")
-    hint = f"did you mean {below}?" if os.path.lexists(f"{below}/{LEDGER}") else "name a spec, or its state directory"
-    raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
 
 
 def runs(

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from runner import noop
+from runner.audit.verification import Verification
 from runner.engine.journal import Invocation
 from runner.engine.open_runs import held_lock
 from runner.engine.session import Session
@@ -16,7 +17,6 @@ from runner.record import files
 from runner.record.events import ENDED, PRUNED
 from runner.record.ledger import past_invocations, pruned_commits
 from runner.record.log import read_records
-from runner.record.verify import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable

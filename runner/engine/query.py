@@ -13,7 +13,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner import results
-from runner.engine.history import Archive, open_archive
+from runner.audit.archive import Archive, open_archive
 from runner.engine.preflight import remark
 from runner.engine.programs import program_faults
 from runner.engine.session import Session, no_warning

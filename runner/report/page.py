@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from runner import __version__
+from runner.audit.archive import Archive, open_archive
+from runner.audit.verify import verify_archive
 from runner.display import text
 from runner.display.summary import signature_text
-from runner.engine.history import Archive, calls_of, open_archive
-from runner.engine.verify import verify_archive
+from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
 from runner.paths import is_name
 from runner.record.ledger import KILLED, RUNNING, Past, last_run, past_invocations
@@ -26,8 +27,8 @@ from runner.results import FAILED, INTERRUPTED, SKIPPED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runner.audit.verification import Verification
     from runner.engine import Options
-    from runner.record.verify import Verification
 
 _MALFORMED = (SpecError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 _HISTORY, _LISTED = 50, 100  # invocations in the chart; most rows of what may be very many

@@ -19,7 +19,7 @@ from runner.spec.model import Spec, Stage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from runner.engine.history import Archive
+    from runner.audit.archive import Archive
     from runner.record.events import Event
     from runner.record.ledger import Past
     from runner.record.log import Record

@@ -15,8 +15,8 @@ from collections import Counter
 import pytest
 from pipeline_bench import PipelineBench, kill, shell, wait_for
 
+from runner.audit.verify import verify
 from runner.engine import Options
-from runner.engine.verify import verify
 from runner.errors import EXIT_LOCKED, EXIT_OK, EXIT_PENDING
 from runner.record.locks import read_holder
 

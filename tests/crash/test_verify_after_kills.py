@@ -13,8 +13,8 @@ from crash_sweep import ALL
 from forked_runs import DIED
 from pipeline_bench import PipelineBench, shell
 
+from runner.audit.verification import Verification
 from runner.record.seal import PLAIN
-from runner.record.verify import Verification
 
 pytestmark = pytest.mark.full
 

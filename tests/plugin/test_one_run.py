@@ -7,8 +7,8 @@ import json
 import pytest
 from spec_project import SpecProject
 
+from runner.audit.verify import verify
 from runner.engine import Options
-from runner.engine.verify import verify
 from runner.errors import EXIT_PENDING
 
 LEDGER = """

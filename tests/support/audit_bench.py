@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pipeline_bench import shell
 
+from runner.audit.verification import Verification
 from runner.canonical import canonical
 from runner.record.log import GENESIS
 from runner.record.seal import PLAIN
-from runner.record.verify import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable

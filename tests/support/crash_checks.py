@@ -13,10 +13,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.audit.verify import verify
 from runner.canonical import canonical
 from runner.engine import Options
 from runner.engine.query import plan
-from runner.engine.verify import verify
 from runner.errors import OffpipeError
 from runner.paths import is_partial
 from runner.plan.decisions import Skip

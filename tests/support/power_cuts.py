@@ -8,8 +8,8 @@ import random
 from disk_bench import result
 from disk_model import Bytes
 
+from runner.audit.verify import verify
 from runner.engine import Options
-from runner.engine.verify import verify
 from runner.errors import EXIT_OK, EXIT_PENDING
 
 ALL = os.environ.get("OFFPIPE_SWEEP") == "all"

@@ -7,16 +7,16 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.engine.history import Archive, open_archive
+from runner.audit.archive import Archive, open_archive
+from runner.audit.findings import Damage, Remark
+from runner.audit.run_log import LEDGER
+from runner.audit.verification import Verification
 from runner.engine.session import refuse_other_pipeline, without_orphans
 from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
 from runner.record.markers import OutputIdentity, read_markers
 from runner.record.seal import read_pem
-from runner.record.verify import Verification
-from runner.record.verify_log import LEDGER
-from runner.record.verify_state import Damage, Remark
 from runner.spec.source import missing_hint
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 import pytest
 
+from runner.audit.findings import Findings, Markers
 from runner.canonical import canonical
 from runner.record.events import StageCommit
 from runner.record.markers import OutputIdentity
-from runner.record.verify_state import Findings, Markers
 
 OUTPUTS = {"f": OutputIdentity("f.txt", 5, "0" * 64, 6, 7), "d": OutputIdentity("d/", 5, "1" * 64, 8, 9)}
 COMMIT = StageCommit("a", "k", 1, canonical({"x": "y" * 9000}).decode(), "abcdef", "/p", OUTPUTS, [], None)

@@ -12,8 +12,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+from runner.audit.verify import verify_archive
 from runner.canonical import canonical
-from runner.engine.verify import verify_archive
 from runner.errors import DamagedRecordError, Fault, UsageError
 from runner.record.events import COMMIT, RunOpened, StageCommit
 from runner.record.ledger import Past, past_invocations
@@ -22,10 +22,10 @@ from runner.results import REFUSED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from runner.engine.history import Archive
+    from runner.audit.archive import Archive
+    from runner.audit.verification import Verification
     from runner.record.markers import OutputIdentity
     from runner.record.signatures import PrivateKey
-    from runner.record.verify import Verification
 
 STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 BUILD_TYPE, BUILDER = "urn:offpipe:run:v1", "urn:offpipe:local"

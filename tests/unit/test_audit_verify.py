@@ -61,7 +61,9 @@ def test_an_unprivileged_user_verifies_a_copy_that_nobody_may_write(bench, tmp_p
     shutil.copytree(bench.root / "state", copy / "state")
     for path in [copy / "state", *(copy / "state").rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    program = "import os, sys; from runner.record.verify import Verification; from runner.record.seal import PLAIN\n"
+    program = (
+        "import os, sys; from runner.audit.verification import Verification; from runner.record.seal import PLAIN\n"
+    )
     program += "os.setgid(65534); os.setuid(65534)\n"  # after the imports: other users may not read the modules
     program += "found = Verification(sys.argv[1], PLAIN); found.check(); print(found.findings.damage, found.runs)"
     done = subprocess.run(

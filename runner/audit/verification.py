@@ -12,13 +12,13 @@ import re
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+from runner.audit.findings import Findings, Markers
+from runner.audit.run_log import LEDGER, Chain, Reference, RunLog, key_words, lost_its_end
 from runner.canonical import GENESIS, KEY_VARIABLE, SIGNED
 from runner.errors import EXIT_OK, DamagedRecordError, Fault, PendingError, StateError, UsageError
 from runner.paths import is_name
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED
 from runner.record.ledger import open_after, pruned_commits
-from runner.record.verify_log import LEDGER, Chain, Reference, RunLog, key_words, lost_its_end
-from runner.record.verify_state import Findings, Markers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

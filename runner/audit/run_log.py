@@ -18,8 +18,8 @@ from runner.record.state import MOST_METRICS, refuse_newer
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from runner.audit.findings import Findings, Markers
     from runner.record.seal import Seal
-    from runner.record.verify_state import Findings, Markers
 
 LEDGER = "audit_ledger.jsonl"
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from audit_bench import LEDGER, State, chained
 
+from runner.audit.findings import KEPT
 from runner.paths import StatePaths
 from runner.record.events import CLOSED, NOOP, OPENED, RunEnded, encode
 from runner.record.ledger import Ledger, read_head
 from runner.record.log import AuditLog
 from runner.record.state import write_metrics
-from runner.record.verify_state import KEPT
 
 pytestmark = pytest.mark.full
 
@@ -168,7 +168,7 @@ def test_very_many_faults_are_counted_and_not_all_kept(state):
 MEASURED = """
 import resource, sys, time
 from runner.record.seal import PLAIN
-from runner.record.verify import Verification
+from runner.audit.verification import Verification
 began = time.process_time()
 found = Verification(sys.argv[1], PLAIN)
 found.check()

@@ -11,7 +11,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from runner.export.statements import envelope
+from runner.audit.statements import envelope
 from runner.record.signatures import PrivateKey
 
 PAYLOAD = '{"_type":"https://in-toto.io/Statement/v1","name":"ü"}'.encode()
