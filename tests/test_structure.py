@@ -85,14 +85,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "sdk": ("canonical", "errors", "paths", "record.files", "sdk"),
     "executor": (*LEAVES, *ROOMS, "executor"),
     "engine": (*LEAVES, *ROOMS, "executor", "noop", "engine"),
-    **dict.fromkeys(
-        ("engine.history", "engine.prune", "engine.query"), (*LEAVES, *ROOMS, "executor", "noop", "audit", "engine")
-    ),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "audit": (*LEAVES, *ROOMS, "engine", "audit"),
+    "verbs": (*LEAVES, *ROOMS, "executor.retry", "noop", "engine", "audit", "verbs"),
     "cluster": (*LEAVES, *ROOMS, "engine.start", "cluster"),
-    "report": (*LEAVES, *ROOMS, "engine", "audit", "display", "report"),
-    "cli": (*LEAVES, *ROOMS, "engine", "display", "audit", "report", "cluster", "cli"),
+    "report": (*LEAVES, *ROOMS, "engine", "audit", "verbs", "display", "report"),
+    "cli": (*LEAVES, *ROOMS, "engine", "display", "audit", "verbs", "report", "cluster", "cli"),
     "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal"),
     "__main__": ("errors", "noop", "cli"),
 }
@@ -100,7 +98,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
     # What else may be imported if only type checkers see it.
     "hookspecs": ("sandbox.launcher", "record.checkpoints", "spec.model"),  # the values that hooks are called with
     "display.summary": ("audit.verification",),  # what verify has found
-    "display.plan_text": ("engine.query",),  # the plan, and what was explained
+    "display.plan_text": ("verbs.query",),  # the plan, and what was explained
     "noop": ("spec.model",),  # what was planned
     "results": ("record.markers",),  # what a stage has made
     **dict.fromkeys(

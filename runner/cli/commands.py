@@ -78,7 +78,7 @@ class Commands:
 
     def plan(self) -> int:
         """Print the plan, and on stderr what is wrong with inputs."""
-        from runner.engine import query
+        from runner.verbs import query
 
         planned = query.plan(self._spec, self._options(), self._warn)
         self._print(planned, plan_json, partial(plan_lines, full="verbose" in self._given))
@@ -87,7 +87,7 @@ class Commands:
     def status(self) -> int:
         """Print what is pending, what runs now, and what earlier runs left undone."""
         from runner.cli.render import status_json, status_lines
-        from runner.engine import query
+        from runner.verbs import query
 
         status = query.status(self._spec, self._options(), self._warn)
         self._print(status, status_json, partial(status_lines, full="verbose" in self._given))
@@ -98,7 +98,7 @@ class Commands:
     def runs(self) -> int:
         """Print a line for each invocation on record."""
         from runner.cli.render import runs_json, runs_lines
-        from runner.engine.history import runs
+        from runner.verbs.history import runs
 
         since, limit = self._given.get("since"), self._given.get("limit")
         past = runs(self._spec, self._options(), since=since, failed="failed" in self._given, limit=limit)
@@ -107,7 +107,7 @@ class Commands:
 
     def explain(self) -> int:
         """Print everything about a stage, or about each selected instance."""
-        from runner.engine import history, query
+        from runner.verbs import history, query
 
         selector = self._arguments.stages[0]
         if os.path.isdir(self._spec):
@@ -119,7 +119,7 @@ class Commands:
 
     def validate(self) -> int:
         """Print that the spec is valid; the engine raises if it is not."""
-        from runner.engine import query
+        from runner.verbs import query
 
         planned = query.validate(self._spec, self._options(), self._warn)
         return self._write([f"{text.printable(self._spec)}: valid, {text.counted(len(planned.stages), 'stage')}\n"])
@@ -137,7 +137,7 @@ class Commands:
 
         With `--json`, each event is its record, on a line.
         """
-        from runner.engine import history
+        from runner.verbs import history
 
         stages, stdout = self._arguments.stages, self._stdout
         run, attempt = self._given.get("run"), self._given.get("attempt")
@@ -204,7 +204,7 @@ class Commands:
 
     def clean(self) -> int:
         """Remove the outputs and the state, and list what was removed."""
-        from runner.engine.clean import clean
+        from runner.verbs.clean import clean
 
         dry_run, state, orphans = (name in self._given for name in ("dry_run", "state", "orphans"))
         if state and orphans:
@@ -215,7 +215,7 @@ class Commands:
 
     def prune(self) -> int:
         """Remove the records of old runs, and list them."""
-        from runner.engine.prune import prune
+        from runner.verbs.prune import prune
 
         keep, before, dry_run = self._given.get("keep"), self._given.get("before"), "dry_run" in self._given
         if (keep is None) == (before is None):

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import counts_text, fields_json, signature_text
 from runner.display.text import attempt_text, counted, printable, seconds
-from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.decisions import Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.ledger import KILLED, Past
 from runner.record.locks import describe
+from runner.verbs.history import calls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.audit.verification import Verification
-    from runner.engine.query import Part, Status
     from runner.spec.graph import Graph
+    from runner.verbs.query import Part, Status
 
 _MOST_LINES = 20  # about failures of the last run
 _LANGUAGES = {  # of graphs: head, stage, edge, end

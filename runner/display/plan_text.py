@@ -17,8 +17,8 @@ from runner.record.checkpoints import Progress, read_progress
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runner.engine.query import Explained, Planned
     from runner.record.markers import Marker
+    from runner.verbs.query import Explained, Planned
 
     Reason = Sequence[object]  # component, what, old, new; from a plan or a marker
 

@@ -1,6 +1,6 @@
-"""The verbs, without a terminal: each combines the rooms below.
+"""A run from top to bottom: read `run.py` first. Here are the options of the verbs.
 
-Each verb has a module of its own. So `run` can start the launcher before it loads most of the program.
+Each part has a module of its own, so that `run` can start the launcher before it loads most of the program.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from runner.audit.archive import Archive, open_archive
 from runner.audit.verify import verify_archive
 from runner.display import text
 from runner.display.summary import signature_text
-from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
 from runner.paths import is_name
 from runner.record.ledger import KILLED, RUNNING, Past, last_run, past_invocations
@@ -23,6 +22,7 @@ from runner.record.locks import is_held
 from runner.report import shapes, tables
 from runner.report.run_record import DONE, UNENDED, RunRecord, find_graph
 from runner.results import FAILED, INTERRUPTED, SKIPPED
+from runner.verbs.history import calls_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,13 +20,13 @@ from pipeline_bench import ROOT, PipelineBench, shell, wait_for
 from suites import full_but
 
 from runner.engine import Options
-from runner.engine.query import plan
 from runner.engine.run import run
 from runner.errors import OffpipeError, StateError
 from runner.listener import Listener
 from runner.noop import MAGIC, SHORT_SPEC, conditions_now
 from runner.plan.decisions import Skip
 from runner.reading import TICK_NS
+from runner.verbs.query import plan
 
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"
 

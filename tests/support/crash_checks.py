@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.audit.verify import verify
 from runner.canonical import canonical
 from runner.engine import Options
-from runner.engine.query import plan
 from runner.errors import OffpipeError
 from runner.paths import is_partial
 from runner.plan.decisions import Skip
 from runner.record.checkpoints import read_progress
 from runner.record.markers import Marker
 from runner.spec.load import load_spec
+from runner.verbs.query import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,9 +17,9 @@ from suites import full_but
 from runner.canonical import KEY_VARIABLE, canonical
 from runner.cli.render import runs_json, runs_lines, status_lines
 from runner.engine import Options
-from runner.engine.history import runs
-from runner.engine.query import status
 from runner.record.seal import PLAIN, Seal
+from runner.verbs.history import runs
+from runner.verbs.query import status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

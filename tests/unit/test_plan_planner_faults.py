@@ -6,8 +6,8 @@ import pytest
 from pipeline_bench import PipelineBench, shell
 
 from runner.engine import Options
-from runner.engine.query import plan
 from runner.errors import EXIT_OFFLINE, OfflineError
+from runner.verbs.query import plan
 
 
 def test_code_that_is_no_python_is_reported_once_and_hides_no_missing_input(tmp_path):

@@ -8,10 +8,10 @@ import pytest
 from pipeline_bench import PipelineBench, shell
 
 from runner.engine import Options
-from runner.engine.query import status
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import Ledger
 from runner.record.log import Position
+from runner.verbs.query import status
 
 
 @pytest.fixture
