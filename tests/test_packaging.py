@@ -54,7 +54,7 @@ def test_wheel_holds_the_packages_the_ready_made_stages_and_no_tests(built) -> N
         if path.suffix in {".py", ".typed", ".html", ".css", ".svg", ".txt"}
     }
     assert {name for name in names if name.startswith("runner/")} == stages | sources
-    assert {"runner/py.typed", "runner/report/templates/page.html"} <= {*names}
+    assert {"runner/py.typed", "runner/extras/report/templates/page.html"} <= {*names}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 

@@ -5,6 +5,7 @@ The rules are in tests/support/syntax_rules.py; test_structure_rules.py shows th
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from functools import partial
@@ -41,7 +42,6 @@ from syntax_rules import (
 )
 
 if TYPE_CHECKING:
-    import ast
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     Rule = Callable[[ast.Module, str], Iterator[str]]
@@ -88,9 +88,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "audit": (*LEAVES, *ROOMS, "engine", "audit"),
     "verbs": (*LEAVES, *ROOMS, "executor.retry", "noop", "engine", "audit", "verbs"),
-    "cluster": (*LEAVES, *ROOMS, "engine.start", "cluster"),
-    "report": (*LEAVES, *ROOMS, "engine", "audit", "verbs", "display", "report"),
-    "cli": (*LEAVES, *ROOMS, "engine", "display", "audit", "verbs", "report", "cluster", "cli"),
+    "extras": (),
+    "extras.cluster": (*LEAVES, *ROOMS, "engine.start", "extras.cluster"),
+    "extras.report": (*LEAVES, *ROOMS, "engine", "audit", "verbs", "display", "extras.report"),
+    "extras.completion": ("cli.parser",),
+    "cli": (*LEAVES, *ROOMS, "engine", "display", "audit", "verbs", "extras", "cli"),
     "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal"),
     "__main__": ("errors", "noop", "cli"),
 }
@@ -117,10 +119,10 @@ MAY_WRITE = {
 }
 MAY_START_PROCESSES = {
     "sandbox": "starting programs is what the room is for",
-    "cluster.connection": "lets Dask start the workers of `--cluster local:N`",
+    "extras.cluster.connection": "lets Dask start the workers of `--cluster local:N`",
 }
 MAY_CONNECT = {
-    "cluster.connection": "talks to the scheduler of a cluster",
+    "extras.cluster.connection": "talks to the scheduler of a cluster",
 }
 MAY_USE_TERMINAL = {
     "display": "the terminal",
@@ -173,6 +175,16 @@ def test_no_table_names_a_module_that_is_gone() -> None:
     modules = [module_name(path) for path in sources("runner")]
     named = {*MAY_IMPORT, *(name for names in MAY_IMPORT.values() for name in names), *MAY_NAME, *RUN, *EXTRAS, *CLOSED}
     assert_none(name for name in sorted(named) if not any(fits(module, [name]) for module in modules))
+
+
+def test_extras_are_imported_only_when_they_are_needed() -> None:
+    findings = []
+    for path in sources("runner"):
+        at_once = [node for node in tree_of(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        imported = imported_names(ast.Module(at_once, []), module_name(path))
+        if not fits(module_name(path), ["extras"]):
+            findings += [f"{path.relative_to(ROOT)}:{line}" for line, name in imported if fits(name, ["runner.extras"])]
+    assert_none(findings)
 
 
 def test_ready_made_stages_import_the_sdk_and_nothing_else_of_ours() -> None:

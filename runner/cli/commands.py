@@ -193,7 +193,7 @@ class Commands:
 
     def report(self) -> int:
         """Write the report of a run, and print its path."""
-        from runner.report.page import make_page
+        from runner.extras.report.page import make_page
 
         self._warn_of_key(self._warn)
         page = make_page(self._spec, self._options(), self._given.get("run"), self._given.get("public_key", ()))
@@ -242,14 +242,14 @@ class Commands:
 
     def completion(self) -> int:
         """Print the completion script of a shell."""
-        from runner.cli.completion import completion_text
+        from runner.extras.completion import completion_text
 
         return self._write([completion_text(self._arguments.stages[0])])
 
     def _plugins(self) -> tuple[object, ...]:
         if "cluster" not in self._given:
             return ()
-        from runner.cluster import Cluster
+        from runner.extras.cluster import Cluster
 
         given = self._given
         wait, latency = given.get("cluster_wait", 60.0), given.get("cluster_latency", 60.0)

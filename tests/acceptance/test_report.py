@@ -422,7 +422,7 @@ def test_status_does_not_load_the_report_room_or_its_libraries(bench) -> None:
     failing(bench)
     program = (
         "import sys; sys.argv[1:] = ['status', sys.argv[1]]; from runner.cli.main import main; main();"
-        "print(*{'jinja2', 'graphlay', 'runner.report'} & sys.modules.keys(), file=sys.stderr)"
+        "print(*{'jinja2', 'graphlay', 'runner.extras.report'} & sys.modules.keys(), file=sys.stderr)"
     )
     done = bench.run(command=(sys.executable, "-c", program, str(bench.spec)))
     assert done.stderr == "\n"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from runner.canonical import GENESIS
 from runner.engine import Options
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError
+from runner.extras.report.page import make_page
 from runner.record.log import encode_record
-from runner.report.page import make_page
 
 if TYPE_CHECKING:
     from random import Random

@@ -48,9 +48,9 @@ LOADED = (  # what verbs import besides what `preload` loads
     "runner.audit.statements",
     "runner.record.recovery",
     "runner.record.signatures",
-    "runner.report.page",
+    "runner.extras.report.page",
 )
-LOADED_FOR_DASK = ("runner.cluster.connection", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker")
+LOADED_FOR_DASK = ("runner.extras.cluster.connection", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker")
 PROGRAMS = {  # modules that may be forked, and their functions
     "runner": ("runner.__main__", "program"),
     "distributed.cli.dask_scheduler": ("distributed.cli.dask_scheduler", "main"),

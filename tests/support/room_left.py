@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
 CLOSURE_LINES = 10_100  # logical lines of all modules that a run may load
 RUN = ("engine.run", "sandbox.service", "sandbox.program", "sdk")  # the modules with which a run and its stages begin
-EXTRAS = ("cluster", "report", "cli.completion")  # need packages that a plain installation lacks
+EXTRAS = ("extras",)  # need packages that a plain installation lacks
 CLOSED = (
     *("sandbox", "plan.code", "spec.each", "sdk"),  # rooms with a narrow door
     *("noop", "engine.noop"),  # how a run with nothing to do ends early

@@ -14,10 +14,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.cluster import shared
-from runner.cluster.connection import Connection
-from runner.cluster.worker import ENDED, Member, Outcome, end_stages, execute, join
 from runner.errors import Fault, OfflineError, OffpipeError, StateError
+from runner.extras.cluster import shared
+from runner.extras.cluster.connection import Connection
+from runner.extras.cluster.worker import ENDED, Member, Outcome, end_stages, execute, join
 from runner.interrupts import GRACE
 from runner.levels import KERNEL, LEVELS, SCAN
 from runner.record import files

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from distributed import Worker, get_worker
 from distributed.core import Status
 
-from runner.cluster import shared
 from runner.errors import Fault, InputError, OffpipeError, StateError
+from runner.extras.cluster import shared
 from runner.plan.digests import DigestCache
 from runner.record.locks import lock
 from runner.results import AttemptResult

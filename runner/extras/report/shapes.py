@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import graphlay
 
-from runner.report.tables import FOLDS, Group
+from runner.extras.report.tables import FOLDS, Group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runner.report.run_record import Attempt, RunRecord
+    from runner.extras.report.run_record import Attempt, RunRecord
 
 WIDTH, LABELS = 960, 200  # of the timeline, and of the names in it
 HEIGHT, _LETTER, LONGEST = 44, 7.2, 28  # of a box, and of a letter; characters of a name

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from runner.cluster import shared
+from runner.extras.cluster import shared
 
 
 def test_only_the_first_takes_a_lease_and_everyone_sees_who_has_it(tmp_path):
@@ -74,6 +74,6 @@ def test_versions_name_everything_that_must_be_the_same():
     lines = shared.versions(["pluggy", "no-such-distribution"])
     assert lines[1] == f"Python {sys.version.split()[0]}" and lines[2].endswith(sys.prefix)
     assert lines[-1] == "no-such-distribution (not installed)"
-    code = "from runner.cluster import shared; print(shared.versions([])[3])"
+    code = "from runner.extras.cluster import shared; print(shared.versions([])[3])"
     line = subprocess.run([sys.executable, "-c", code], umask=0o027, capture_output=True, text=True, check=True).stdout
     assert line == "umask 0027\n"

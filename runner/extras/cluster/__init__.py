@@ -35,7 +35,7 @@ class Cluster:
     def offpipe_make_launcher(self, spec: Spec, warn: Callable[[Fault], None], check: Callable[[], None]) -> Launcher:
         """Return the launcher. Raises UsageError if Dask is not installed."""
         try:
-            from runner.cluster.launcher import ClusterLauncher, Settings
+            from runner.extras.cluster.launcher import ClusterLauncher, Settings
         except ModuleNotFoundError as error:
             hint = 'install offpipe with the extra "cluster", or: pip install distributed cryptography'
             raise UsageError(Fault("--cluster", f"needs {error.name}, which is not installed", hint)) from error

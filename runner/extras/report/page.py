@@ -16,11 +16,11 @@ from runner.audit.verify import verify_archive
 from runner.display import text
 from runner.display.summary import signature_text
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
+from runner.extras.report import shapes, tables
+from runner.extras.report.run_record import DONE, UNENDED, RunRecord, find_graph
 from runner.paths import is_name
 from runner.record.ledger import KILLED, RUNNING, Past, last_run, past_invocations
 from runner.record.locks import is_held
-from runner.report import shapes, tables
-from runner.report.run_record import DONE, UNENDED, RunRecord, find_graph
 from runner.results import FAILED, INTERRUPTED, SKIPPED
 from runner.verbs.history import calls_of
 

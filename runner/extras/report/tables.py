@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import digest
 from runner.display.plan_text import reason_text
+from runner.extras.report.run_record import UNENDED, Attempt, RunRecord
 from runner.record.markers import read_marker
-from runner.report.run_record import UNENDED, Attempt, RunRecord
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
