@@ -6,6 +6,7 @@ The rules are in tests/support/syntax_rules.py; test_structure_rules.py shows th
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import partial
@@ -22,8 +23,10 @@ from room_left import (
     FUNCTION_LINES,
     ROOT,
     RUN,
+    full_name,
     measured,
     sources,
+    story,
     tree_of,
     trees,
 )
@@ -254,6 +257,16 @@ def test_files_stay_short() -> None:
 
 def test_what_a_run_loads_stays_small() -> None:
     assert measured().closure <= CLOSURE_LINES, "CONTRIBUTING.md says when and how this limit may be raised"
+
+
+def test_contributing_lists_the_story() -> None:
+    rows = re.findall(
+        r"^\| `(runner/(?:\w+/)?)` \| (`.*?\.py`) \|", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE
+    )
+    listed = [full_name(ROOT / room / name) for room, names in rows for name in names.strip("`").split("`, `")]
+    with_code = {full_name(path) for path in sources("runner") if code_lines(path.read_bytes())}
+    assert len(listed) == len({*listed})
+    assert {*listed} == (story() & with_code) - {"runner"}  # that one is the version
 
 
 def test_imports_make_no_cycle() -> None:

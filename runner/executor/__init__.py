@@ -1,1 +1,4 @@
-"""Runs the stages: starts and retries their attempts, and publishes their outputs."""
+"""Runs the stages: starts and retries their attempts, and publishes their outputs.
+
+Part of the story. What a stage may change on disk goes through `attempts` and `publishing`.
+"""
