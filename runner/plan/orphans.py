@@ -108,7 +108,7 @@ class Places:
 def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> Orphans:
     """Return the former outputs that `markers` know."""
     declared = Places(path for stage in spec.stages for path in stage.outputs.values())
-    unknown = {stage.template for stage in spec.stages if stage.missing}  # their instances are not gone for good
+    unknown = unknown_templates(spec)
     claims = [
         (marker, output)
         for marker in markers
@@ -134,6 +134,11 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> O
         if output.path.endswith("/") and os.path.lexists(aside := aside_of(place)):  # `clean` was killed
             found[aside] = FormerOutput(output.path, marker.stage, output.run, REMOVABLE)
     return Orphans(found, absent)
+
+
+def unknown_templates(spec: Spec) -> set[str]:
+    """Return the templates whose source is missing: their instances are not gone for good."""
+    return {stage.template for stage in spec.stages if stage.missing}
 
 
 def aside_of(directory: str) -> str:

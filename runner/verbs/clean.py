@@ -16,9 +16,10 @@ from runner.errors import Fault, InputError
 from runner.paths import is_partial
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
-from runner.plan.orphans import ADOPTED, REMOVABLE, aside_of
+from runner.plan.orphans import ADOPTED, REMOVABLE, aside_of, unknown_templates
 from runner.record import files
 from runner.record.checkpoints import find_partials
+from runner.record.markers import marked_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -35,8 +36,8 @@ def clean(
     """Remove outputs, orphans, markers, partials and checkpoints; return the paths, relative to the workspace.
 
     With `state`, also remove everything else that runs wrote into the state directory: audit logs, metrics, logs. With
-    `orphans`, remove these only; InputError if a source is missing. Holds the pipeline lock, unless it is a `dry_run`,
-    which only returns the paths.
+    `orphans`, remove and return only these, and remove the markers of stages that are gone; InputError if a source is
+    missing. Holds the pipeline lock, unless it is a `dry_run`, which only returns the paths.
     """
     spec = options.load(spec_path)
     with Invocation(spec, options, warn, time.time_ns(), verb="clean") as invocation:
@@ -51,11 +52,14 @@ def clean(
             if orphans and (missing := dict.fromkeys(sources.missing_sources(spec.stages))):  # a disk may be unmounted
                 raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *missing)
             first, known = left.removable(), {former.stage for former in left.former if former.state == ADOPTED}
-            others = [] if orphans else [*dict.fromkeys((*_made(session, known), *(_state(session) if state else ())))]
-            if not dry_run:  # orphans first: a kill between them and the markers would leave some that nothing knows
+            gone = [*_markers_of_gone(session, known, adopts=orphans)]
+            state_files = _state(session) if state else ()
+            others = [] if orphans else [*dict.fromkeys((*gone, *_made(session, known), *state_files))]
+            if not dry_run:  # orphans first: only their markers know them, also after a kill or a power cut
                 for place in first:
                     _discard_orphan(place)
-                for path in others:
+                files.sync_files([*filter(os.path.isdir, dict.fromkeys(map(os.path.dirname, first)))])
+                for path in dict.fromkeys((*gone, *others)):
                     files.discard(path)
     return [os.path.relpath(path, spec.workspace) for path in (*first, *others)]
 
@@ -76,6 +80,23 @@ def _state(session: Session) -> Iterator[str]:
         path = f"{paths.state_dir}/{name}"
         if OURS.fullmatch(name) and path != paths.locks_dir:
             yield path
+
+
+def _markers_of_gone(session: Session, known: Collection[str], *, adopts: bool) -> Iterator[str]:
+    """Yield the markers of stages that are gone, except of those `known`, whose orphans stay.
+
+    With `adopts`, the outputs of other stages stay, too, and with them the markers that a stage without one may adopt.
+    """
+    spec, kept = session.spec, {*known}
+    bare = [stage for stage in spec.stages if not session.marker(stage.name)] if adopts else []
+    unmade = {path for stage in bare for path in stage.outputs.values()}
+    for marker in session.markers():
+        if not unmade.isdisjoint(output.path for output in marker.all_outputs()):
+            kept.add(marker.stage)
+    declared, unknown = session.graph.upstream.keys(), unknown_templates(spec)
+    for stage in marked_stages(spec.paths):
+        if stage not in declared and stage not in kept and stage.partition("@")[0] not in unknown:
+            yield spec.paths.marker(stage)
 
 
 def _made(session: Session, known: Collection[str]) -> Iterator[str]:

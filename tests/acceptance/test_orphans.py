@@ -106,7 +106,8 @@ def test_the_no_op_record_answers_a_run_without_orphans_only(pipeline):
     for _ in range(2):
         assert pipeline.succeed().stderr.count(ORPHAN) == 2
         assert not noop.exists()
-    pipeline.succeed("clean", "--orphans")
+    (pipeline.root / "out/b.txt").unlink()
+    (pipeline.root / ALL).unlink()
     wait_for(lambda: pipeline.succeed() and noop.exists(), "the no-op record")
     (pipeline.root / "out/b.txt").write_text("b\n")
     assert pipeline.succeed().stderr.count(ORPHAN) == 1, "it is back"
@@ -221,7 +222,7 @@ def test_an_orphan_that_was_changed_is_the_users_own_file(pipeline):
     assert pipeline.read(ALL) == b"a\nmine\n"
     for words in (("--orphans",), ("-n",), (), ("--state",)):
         done = pipeline.succeed("clean", *words)
-        assert "out/b.txt" not in done.stdout and changed in done.stderr
+        assert "out/b.txt" not in done.stdout and (changed in done.stderr) == (words == ("--orphans",)), words
     assert pipeline.read("out/b.txt") == b"mine\n"
 
 
@@ -395,20 +396,88 @@ def test_no_input_takes_in_what_a_killed_clean_leaves(pipeline, orphan):
     assert pipeline.read("list.txt").split() == [b"out:", b"a.txt"]
 
 
-@pytest.mark.parametrize("words", full_but([(), ("clean", "--orphans")], [()]))
-def test_an_orphan_that_is_restored_is_still_an_orphan(pipeline, words):
+def test_an_orphan_that_is_restored_is_still_an_orphan(pipeline):
     """Its stage ran again while the file was away."""
     pipeline.define(source("a", "out/new.txt"), gather())
     shutil.copytree(pipeline.root / "out", pipeline.root / "away")
-    if words:
-        pipeline.succeed(*words)
-    else:
-        shutil.rmtree(pipeline.root / "out")
+    shutil.rmtree(pipeline.root / "out")
     pipeline.write("in/a.txt", "a2\n")
     pipeline.succeed()
     shutil.copytree(pipeline.root / "away", pipeline.root / "out", dirs_exist_ok=True)
     pipeline.succeed()
     assert pipeline.read(ALL) == b"a2\n"
+
+
+# ---- the markers of stages that are gone -----------------------------------------------------------------------------
+
+
+def attested(bench) -> set[str]:
+    """The outputs that `export` says the runs made."""
+    done = bench.run("export")
+    assert done.returncode == (0 if done.stdout else 2), done.stderr
+    return {each["name"] for line in done.stdout.splitlines() for each in json.loads(line)["subject"]}
+
+
+@pytest.mark.parametrize("words", [("--orphans",), (), ("--state",)])
+def test_clean_forgets_a_stage_that_is_gone_with_its_outputs(pipeline, words):
+    pipeline.succeed()
+    assert attested(pipeline) == {"out/a.txt", "out/b.txt", ALL}
+    pipeline.succeed("clean", *words, "-n")
+    assert pipeline.exists("state/stage_b.json")
+    pipeline.succeed("clean", *words)
+    assert not pipeline.exists("state/stage_b.json")
+    if words != ("--state",):
+        assert attested(pipeline) == ({"out/a.txt", ALL} if words else set())
+        pipeline.succeed("verify", "--outputs")
+    pipeline.succeed()
+    pipeline.write("out/b.txt", "b\n")
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\nb\n", "the file is your own"
+
+
+def test_clean_forgets_a_stage_whose_outputs_you_removed(pipeline):
+    (pipeline.root / "out/b.txt").unlink()
+    assert pipeline.succeed("clean", "--orphans").stdout == "nothing to remove\n"
+    assert attested(pipeline) == {"out/a.txt", ALL}
+
+
+@pytest.mark.parametrize("words", [("--orphans",), ()])
+def test_clean_keeps_the_marker_of_an_orphan_that_it_keeps(pipeline, words):
+    pipeline.define(source("a"), gather("out/b.txt", "out/*.txt"))
+    pipeline.succeed("clean", *words)
+    assert pipeline.exists("state/stage_b.json")
+    pipeline.define(source("a"), gather())
+    pipeline.succeed()
+    assert pipeline.read(ALL) == b"a\n" and warning_of("out/b.txt", pipeline)
+
+
+def test_a_stage_that_was_renamed_adopts_after_clean_orphans_too(pipeline):
+    pipeline.define(source("a", stage="renamed"), gather())
+    assert pipeline.succeed("clean", "--orphans").stdout == "removed out/b.txt\n"
+    assert pipeline.json("plan")["stages"][0]["decision"] == "adopt"
+
+
+def test_a_stage_that_made_the_output_of_one_that_is_gone_keeps_no_marker_of_it(pipeline):
+    """The stage that is gone had another output, too: nothing must attest that for ever."""
+    two = shell("two", "echo >$PIPELINE_OUTPUT_X; echo >$PIPELINE_OUTPUT_Y", outputs={"x": "out/x.txt", "y": "y"})
+    pipeline.define(source("a"), two, gather())
+    pipeline.succeed()
+    pipeline.define(source("a"), shell("x", "echo x >$PIPELINE_OUTPUT_X", outputs={"x": "out/x.txt"}), gather())
+    pipeline.succeed("clean", "--orphans")
+    assert pipeline.exists("state/stage_two.json"), "stage `x` has no marker yet"
+    pipeline.succeed()
+    pipeline.succeed("clean", "--orphans")
+    assert attested(pipeline) == {"out/a.txt", "out/x.txt", ALL}
+
+
+def test_clean_keeps_the_markers_of_a_template_whose_source_is_missing(pipeline):
+    """Its instances are not gone for good."""
+    each = {**source("{each.s}"), "name": "copy", "each": {"s": "in/*.txt"}}
+    pipeline.define({**each, "inputs": {"text": "in/{each.s}.txt"}, "outputs": {"text": "copy/{each.s}.txt"}})
+    pipeline.succeed()
+    (pipeline.root / "in").rename(pipeline.root / "away")
+    pipeline.succeed("clean")
+    assert pipeline.read("copy/a.txt") == b"a\n" and pipeline.exists("state/stage_copy@a.json")
 
 
 @pytest.mark.full

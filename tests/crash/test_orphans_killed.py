@@ -1,4 +1,4 @@
-"""A kill of `clean --orphans`, or of the commit of a renamed output, leaves no orphan that a glob matches.
+"""A kill of `clean`, or of the commit of a renamed output, leaves no orphan that a glob matches, or that nothing knows.
 
 The kills come at a seeded choice of calls, or at all with OFFPIPE_SWEEP=all.
 """
@@ -16,6 +16,7 @@ from pipeline_bench import ROOT, PipelineBench, shell
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 MOST = 16  # calls
+REMOVALS = ("unlink", "unlinkat", "rmdir", "rename", "fsync")
 
 
 def stages(output):
@@ -74,6 +75,23 @@ def test_a_killed_removal_leaves_nothing_that_a_glob_matches(template, tmp_path)
         assert bench.read("all") == b"a\n", call
         bench.succeed("clean", "--orphans")
         assert os.listdir(bench.root / "out") == ["new.txt"], call
+        bench.succeed("verify", "--outputs")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("words", [("clean", "--orphans"), ("clean",)])
+def test_a_killed_clean_leaves_no_orphan_without_its_marker_and_the_next_removes_both(template, tmp_path, words):
+    template.succeed()
+    for bench, call in killed(template, tmp_path, *words, when=lambda call: call.name in REMOVALS):
+        for stage, places in {"b": ("b.txt",), "tree": ("tree", ".partial-000000.tree")}.items():
+            if any(bench.exists(f"out/{place}") for place in places):
+                assert bench.exists(f"state/stage_{stage}.json"), call
+        bench.succeed("verify", "--outputs")
+        bench.succeed(*words)
+        left = {path.name for path in (bench.root / "state").glob("stage_*")}
+        assert left == ({"stage_a.json", "stage_all.json"} if "--orphans" in words else set()), call
+        bench.succeed()
+        assert bench.read("all") == b"a\n", call
         bench.succeed("verify", "--outputs")
 
 
