@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RUNS = pytest.StashKey[dict[str, "SharedRun"]]()
+LONGEST = 600.0  # seconds of an undisturbed attempt; no further one starts after them
 
 
 class Undisturbed(NamedTuple):
@@ -114,7 +115,8 @@ class SharedRun:
     def _lay_out(self) -> Sandbox:
         discard(self.place)  # a worker that died may have left a part of it
         files = self.source.files(self.graph.order, is_complete=False)
-        return lay_out(self.spec, self.place, files, effective_spec(self.spec))
+        limited = self.spec._replace(stages=tuple(map(_limited, self.spec.stages)))
+        return lay_out(self.spec, self.place, files, effective_spec(limited))
 
     @cached_property
     def laid(self) -> Spec:
@@ -233,6 +235,13 @@ def held_where(config: pytest.Config, path: str) -> AbstractContextManager[objec
     runs = config.stash.get(RUNS, {}).values()
     locks = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
     return next(locks, nullcontext())
+
+
+def _limited(stage: Stage) -> Stage:
+    """Return a stage that hangs no test session."""
+    total = stage.retry.max_total_seconds
+    retry = stage.retry._replace(max_total_seconds=LONGEST if total is None else min(total, LONGEST))
+    return stage._replace(timeout_seconds=min(stage.timeout_seconds or LONGEST, LONGEST), retry=retry)
 
 
 def _of_runner(spec: Spec) -> list[str]:

@@ -143,6 +143,17 @@ def test_undeclared_relative_read_finds_nothing_and_the_log_says_so(project):
     result.stdout.fnmatch_lines(["  log:      cat: rules.txt: No such file or directory"])
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_stage_that_hangs_is_ended_and_fails_with_its_log(project, workers):
+    if workers:
+        pytest.importorskip("xdist")
+    project.write("conftest.py", "import pytest_offpipe.shared\npytest_offpipe.shared.LONGEST = 1.0")
+    project.spec(project.shell("echo at work >&2; sleep 600", retryOnTimeout=True, retry={"attempts": 9}))
+    result = project.pytest_process("it.json", *workers)
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines([f"{FOUND}stage work: ended at its time limit of 1 s", "  log:      at work"])
+
+
 def test_leftovers_in_tmpdir_are_no_finding(project):
     project.spec(project.shell("cp $i $o; mkdir $TMPDIR/left; echo x >$TMPDIR/left/over; chmod 0 $TMPDIR/left"))
     project.pytest("it.json").assert_outcomes(passed=2)
