@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SIGNED = "signed"  # in the ledger
-# Events that 0.1 did not know; their records have `v` 2.
-LATER = ("ended", "superseded", "pruned", SIGNED, "stage.adopted")
 KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
 START, END = "run.start", "run.end"  # the first record of a run, and the last record of a run that succeeded
 GENESIS = "0" * 64  # the hash `prev` of a first record
@@ -98,16 +96,10 @@ def spell(
     payload: object, event: str, run: str, seq: int, stamp: str, prev: str, hashed: Callable[[bytes], str]
 ) -> tuple[bytes, str]:
     """Return a record's line and its hash. `hashed` computes the hex hash from the record's bytes without `hash`."""
-    version = version_of(event)
-    body = canonical({"data": payload, "ev": event, "prev": prev, "run": run, "seq": seq, "ts": stamp, "v": version})
+    body = canonical({"data": payload, "ev": event, "prev": prev, "run": run, "seq": seq, "ts": stamp, "v": VERSION})
     digest = hashed(body)
     before, mark, after = body.rpartition(b',"prev":"')
     return b'%b,"hash":"%b"%b%b\n' % (before, digest.encode(), mark, after), digest
-
-
-def version_of(event: object) -> int:
-    """Return the `v` of the records of an event."""
-    return VERSION + (event in LATER)
 
 
 def stamp(at: int | None = None) -> str:

@@ -226,8 +226,8 @@ def _entries_below(base: str, is_of_output: Callable[[str], bool]) -> Iterator[o
 def present_digest(path: str, identity: OutputIdentity, cache: DigestCache, *, former: bool = False) -> str | None:
     """Return the digest of what is at an output's path now, None for nothing, or words for a file that is no output.
 
-    A link is no output, even to the same content: its target is not offpipe's, and may change. Only the content of a
-    `former` output counts: it is read if its ctime is not known, and the modes in a directory are left out.
+    A link is no output, even to the same content: its target is not offpipe's, and may change. Of a `former`
+    output the modes in a directory do not count.
     """
     try:
         status = os.lstat(path)
@@ -235,8 +235,8 @@ def present_digest(path: str, identity: OutputIdentity, cache: DigestCache, *, f
             return "is a symbolic link"
         if identity.path.endswith("/"):
             tree = digest_tree(path, cache)
-            return tree.content if former and identity.content else tree.sha256
-        if cache.trust and identity.is_unchanged(status) and not (former and identity.ctime_ns is None):
+            return tree.content if former else tree.sha256
+        if cache.trust and identity.is_unchanged(status):
             return identity.sha256
         return cache.file(path, status).sha256
     except InputError as error:

@@ -1,8 +1,7 @@
 """The events in the records of logs and ledger: one type for each that is read, encoded, decoded and checked here.
 
 Any process that can write to the state directory can append records with the right hashes. So `decode` checks every
-field that readers act on or use in a path. All other fields have the value in the record, or None: earlier releases
-wrote fewer.
+field that readers act on or use in a path. All other fields have the value in the record, or None.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ RESUMED, STOPPED, RECOVERED, WARNING = "run.resumed", "run.stopped", "recovered"
 COMMIT, ADOPTED, SKIPPED, FINISHED = "stage.commit", "stage.adopted", "stage.skipped", "stage.finished"
 ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
 OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # these begin and end a part of a run
-OPENED, CLOSED, NOOP = "opened", "closed", "noop"  # of the ledger
-ENDED, SUPERSEDED, PRUNED = "ended", "superseded", "pruned"  # of the ledger, since 0.2
+OPENED, CLOSED, NOOP, ENDED = "opened", "closed", "noop", "ended"  # of the ledger
+SUPERSEDED, PRUNED = "superseded", "pruned"  # of the ledger
 
 
 class RunOpened(NamedTuple):

@@ -138,7 +138,7 @@ def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log:
 # ---- the past --------------------------------------------------------------------------------------------------------
 
 
-RUNNING, KILLED, UNKNOWN = "running", "did not end", "not recorded"
+RUNNING, KILLED = "running", "did not end"
 _MOST_WARNINGS = 20  # texts of an invocation; the log of a run has all
 _MORE = re.compile(r"and ([1-9][0-9,]{0,20}) more")
 
@@ -152,11 +152,10 @@ def brief_warnings(texts: Sequence[str]) -> list[str]:
 class Past(NamedTuple):
     """An invocation on record. Times are as in records.
 
-    `outcome`: succeeded, failed or interrupted; refused, before it opened a run; running, or did not end. 0.1 recorded
-    only success. `part` counts the invocations that worked on the run; None if this one had nothing to do. `stages` are
-    counts by status, `fault` is the first, `warnings` are as `brief_warnings` returned them, `by` is the run that did
-    the work of this one, which went no further. `pruned` is when the files of the run were removed, empty if they were
-    not.
+    `outcome`: succeeded, failed or interrupted; refused, before it opened a run; running, or did not end. `part` counts
+    the invocations that worked on the run; None if this one had nothing to do. `stages` are counts by status, `fault`
+    is the first, `warnings` are as `brief_warnings` returned them, `by` is the run that did the work of this one, which
+    went no further. `pruned` is when the files of the run were removed, empty if they were not.
     """
 
     run: str
@@ -195,7 +194,7 @@ class Past(NamedTuple):
     @property
     def is_good(self) -> bool:
         """Whether there is nothing to look into."""
-        return self.outcome in (SUCCEEDED, RUNNING, UNKNOWN)
+        return self.outcome in (SUCCEEDED, RUNNING)
 
 
 def past_invocations(path: str, *, is_running: bool = False, since: str = "") -> Iterator[Past]:
@@ -205,7 +204,7 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
     the newest run that did not end is at work.
     """
     ended: set[tuple[str, object]] = set()
-    closed: dict[str, str] = {}  # by 0.1: run -> time
+    closed: dict[str, str] = {}  # run -> time, by the next run: it was killed after the end of its log
     by: dict[str, str] = {}
     pruned: dict[str, str] = {}  # run -> time
     for record in _newest_first(path):
@@ -219,14 +218,12 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
             ended.add((run, part))
             pruned.update(dict.fromkeys(data.get("runs") or (), time))
             past = _ended(record, part, invocation)
-        elif event == events.NOOP:
-            past = Past(run, SUCCEEDED, time, time, 0)
         elif event == events.CLOSED:
             closed[run] = time
         elif event == events.OPENED and run in closed:
             past = Past(run, SUCCEEDED, time, closed.pop(run), 0)
         elif event == events.OPENED and (run, part) not in ended:
-            past = Past(run, UNKNOWN if part is None else RUNNING if is_running else KILLED, time, part=part)
+            past = Past(run, RUNNING if is_running else KILLED, time, part=part)
             is_running = False
         if past:
             yield past._replace(by=by.pop(run, None), pruned=pruned.get(run, ""))

@@ -60,7 +60,7 @@ class PipelineLock:
     """The lock of a run with work to do, from before recovery to the seal. `previous`: the holder before this one.
 
     The state directory is locked because two workspaces may share it, and because lock files can be removed. The lock
-    file is locked, too, for `status` and for earlier releases.
+    file is locked, too: workers of a cluster try it.
     """
 
     def __init__(self, paths: StatePaths) -> None:
@@ -124,7 +124,7 @@ class PipelineLock:
         The lock file names it until then: if this process is killed meanwhile, the next one waits for it, too.
         """
         self.previous, inode = read_holder(self.path), os.fstat(self._descriptors[0]).st_ino
-        is_copy = self.previous.get("inode") not in (None, inode)  # of another lock file, whose launcher is not ours
+        is_copy = self.previous.get("inode") != inode  # of another lock file, whose launcher is not ours
         pid, started = (None if is_copy else self.previous.get(name) for name in ("launcher", "launcherStarted"))
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._holder = {"launcher": pid, "launcherStarted": started}

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import GENESIS, SIGNED, canonical, check_numbers, parsed, spell, version_of
+from runner.canonical import GENESIS, SIGNED, VERSION, canonical, check_numbers, parsed, spell
 from runner.errors import Fault, StateError
 from runner.paths import is_name
 from runner.reading import LONGEST, open_regular
@@ -113,8 +113,8 @@ def check(record: Record, line: bytes, seal: Seal | None) -> tuple[str, list[Fla
     flaws = [] if whole == line else [Flaw(_first_difference(record, line), _NOT_CANONICAL)]
     at = whole.rindex(b',"hash":"')
     computed = claimed if seal is None else seal.hash(whole[:at] + whole[at + _HASH_MEMBER : -1])
-    if record["v"] != (version := version_of(record["ev"])):
-        flaws.append(Flaw("v", f"is {record['v']}, not {version}"))
+    if record["v"] != VERSION:
+        flaws.append(Flaw("v", f"is {record['v']}, not {VERSION}"))
     elif computed != claimed:
         flaws.append(Flaw("hash", "does not fit the record: one of the two was changed"))
     return computed, flaws

@@ -31,8 +31,8 @@ class OutputIdentity(NamedTuple):
     """A published output as it was committed, to tell a change by `lstat`; times in nanoseconds.
 
     `content` is the digest of a directory without the modes in it. `run` made it; empty for the run of the marker, as
-    for all but former and adopted outputs. `ctime_ns` is the ctime of a file in its place, None if unknown. Only the
-    rename sets it, so no record has it.
+    for all but former and adopted outputs. `ctime_ns` is the ctime of a file in its place. If it is None, it is not
+    known, and the file is read. Only the rename sets it, so no record has it.
     """
 
     path: str
@@ -50,7 +50,7 @@ class OutputIdentity(NamedTuple):
 
     def is_unchanged(self, status: os.stat_result) -> bool:
         """Whether the content is the same without reading it: the ctime would show a write whose mtime was put back."""
-        return self.matches(status) and self.ctime_ns in (None, status.st_ctime_ns)
+        return self.matches(status) and self.ctime_ns == status.st_ctime_ns
 
     def at(self, path: str) -> os.stat_result | None:
         """Return the status of what is at `path` if it is the committed output itself: renames keep what is compared.

@@ -70,9 +70,8 @@ class OpenRun:
             self.outputs.note(event)
             self.commits[event.stage] = (place.seq, event)
             self.unsynced.add(event.stage)
-            if "replaces" in record["data"]:
-                before = event.replaces
-                self.lineage[record["run"], place.seq] = (before[0], before[1]) if before else None
+            before = event.replaces
+            self.lineage[record["run"], place.seq] = (before[0], before[1]) if before else None
         elif isinstance(event, events.AttemptStarted):
             self.attempts[event.stage] = event.attempt
             self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
@@ -113,7 +112,6 @@ def recover(
     if opened:  # after every redo: a later run may have committed a file that still has a partial's name
         recovery.sweep(opened)
     files.discard(paths.temporary)
-    files.discard(f"{paths.temporary}.dead")  # as an earlier release left it
     return opened
 
 
@@ -189,11 +187,8 @@ class _Recovery(NamedTuple):
         return True
 
     def _is_overtaken(self, place: Place, marker: Marker | None) -> bool:
-        """Whether a marker is that of a later commit: neither of this one, nor of one before it in the open logs.
-
-        Earlier releases did not record the commit that was replaced: such a commit never counts as overtaken.
-        """
-        if not marker or place not in self.lineage:
+        """Whether a marker is that of a later commit: neither of this one, nor of one before it in the open logs."""
+        if not marker:
             return False
         at: Place | None = place
         followed: set[Place] = set()

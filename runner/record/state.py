@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner.canonical import LARGEST, canonical, parsed, spelled, version_of
+from runner.canonical import LARGEST, VERSION, canonical, parsed, spelled
 from runner.errors import Fault, NewerReleaseError, StateError
 from runner.hashing import sha256_of
 from runner.reading import NotRegularError, read_small
@@ -85,7 +85,7 @@ def decode_object(content: bytes, path: str) -> dict[str, object] | None:
 
 def refuse_newer(value: Mapping[str, object], path: str) -> None:
     """Raise StateError if a state file, or a record of a log, has a `v` that this release does not know."""
-    version, known = value.get("v"), version_of(value.get("ev"))
-    if isinstance(version, int) and known < version < LARGEST:
-        what = f"was written by a newer release (v {version}, this one knows {known})"
+    version = value.get("v")
+    if isinstance(version, int) and VERSION < version < LARGEST:
+        what = f"was written by a newer release (v {version}, this one knows {VERSION})"
         raise NewerReleaseError(Fault(path, what, "use the release that wrote it, or a newer one; nothing was changed"))

@@ -283,14 +283,6 @@ def test_up_to_twenty_inputs_of_instances_are_listed(bench) -> None:
     assert expected.items() <= rows.items()
 
 
-@pytest.mark.parametrize("kept", sorted((Path(__file__).parents[1] / "formats").glob("v*/*/state")), ids=str)
-def test_the_record_of_any_release_gives_a_page(kept) -> None:
-    for log in kept.glob("audit_*.jsonl"):
-        if log.name != "audit_ledger.jsonl":
-            page = report_of(kept, "--run", log.stem.removeprefix("audit_"))
-            assert page.rows("stages") and "boxes and" in page.text("graph")
-
-
 def test_a_record_that_no_run_can_have_written_is_refused(bench, tmp_path_factory) -> None:
     bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT"))
     bench.succeed("--run-id", "r")

@@ -192,17 +192,13 @@ def _faults_of_log(path: Path) -> Iterator[str]:
             keyed = record["data"].get("keyId", keyed or None) is not None
             claimed = record.pop("hash")
             fits = keyed or claimed == hashlib.sha256(DOMAIN + canonical(record)).hexdigest()
-            follows = (record["v"], record["seq"], record["prev"]) == (_version_of(record["ev"]), number, before)
+            follows = (record["v"], record["seq"], record["prev"]) == (1, number, before)
         except (ValueError, KeyError, AttributeError) as error:
             yield f"{path.name}:{number + 1} is damaged: {error!r}"
             return
         if not (fits and follows and canonical({**record, "hash": claimed}) == line):
             yield f"{path.name}:{number + 1} {'does not follow the line before it' if fits else 'is damaged'}"
         before = claimed
-
-
-def _version_of(event: str) -> int:
-    return 2 if event in {"ended", "superseded", "pruned", "stage.adopted"} else 1
 
 
 def _is_stuck(path: Path) -> bool:

@@ -1,24 +1,26 @@
-"""Damages a state directory in hundreds of ways and records which file, line and field `verify` names.
-
-The current code makes the directory. That of a killed run is from release 0.1, in tests/formats/v1.
-"""
+"""Damages a state directory in hundreds of ways and records which file, line and field `verify` names."""
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
-from golden_calls import ROOT, Answer, Call, Program, outcome
+from golden_calls import Answer, Call, Program, outcome
 from golden_damage import damages, damages_of_killed
 from golden_seals import LEDGER, Files, parsed
 from golden_stories import ASKS, LINES, ONE, define, shell
 from golden_story import Story
+from pipeline_bench import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-KILLED = ROOT / "tests" / "formats" / "v1" / "killed" / "state"
+HOLDS = """head -n 5 "$1" >"$0"
+printf '{"v":1,"key":"%s","lineOffset":5,"outputs":{"out":{"length":35}}}' "$PIPELINE_KEY" >"$PIPELINE_PROGRESS"
+touch holds
+exec sleep 600"""
 JUDGE = '[ -e good ] || exit 3; cp "$1" "$0"'
 
 
@@ -46,6 +48,21 @@ def make(place: Path) -> Story:
     return story
 
 
+def make_killed(place: Path) -> Files:
+    """Return the state of a run that was killed at a checkpoint of its second stage, with half a record at its end."""
+    story = Story(place / "killed")
+    story.write("in.txt", LINES)
+    define(
+        story, shell("twice", 'sed p "$1" >"$0"', "in.txt", "twice.txt"), shell("half", HOLDS, "twice.txt", "half.txt")
+    )
+    with story.running("run", "spec.json", "-q", "--run-id=first", *ONE) as process:
+        wait_for((story.root / "holds").exists, "the checkpoint of the second stage")
+        story.end(process, signal.SIGKILL)
+    with (story.root / "state/audit_first.jsonl").open("ab") as torn:
+        torn.write(b'{"data":{"attempt":1,"exit":')
+    return read(story.root / "state")
+
+
 def run(story: Story, code: int, *words: str) -> None:
     with story.running("run", "spec.json", "-q", *words, *ONE) as process:
         _, err = process.communicate()
@@ -57,7 +74,7 @@ def record(place: Path) -> list[dict[str, object]]:
         story = make(place)
         copy = Copy(place / "copy", program)
         cases = [copy.verify(name, files) for name, files in damages(read(story.root / "state"))]
-        cases += [copy.verify(f"killed: {name}", files) for name, files in damages_of_killed(read(KILLED))]
+        cases += [copy.verify(f"killed: {name}", files) for name, files in damages_of_killed(make_killed(place))]
         cases += with_outputs(program, story)
         cases += odd_kinds(program, story)
         run(story, 0)

@@ -50,10 +50,11 @@ class DeadRun:
             status = os.lstat(partial_path(self.real(path), TAG))
             sha256 = hashlib.sha256(b"new").hexdigest()
             identities[name] = OutputIdentity(path, status.st_size, sha256, status.st_ino, status.st_mtime_ns)
+        before = read_marker(self.paths, stage)
         data = {
             "stage": stage, "key": key, "keyVersion": 1, "components": canonical({"x": 1.5}).decode(), "tag": TAG,
             "program": "/p", "outputs": {name: identity.as_record() for name, identity in identities.items()},
-            "reasons": [],
+            "reasons": [], "replaces": [before.run, before.audit_seq] if before else None,
         }  # fmt: skip
         self.log.append("stage.commit", data)
 

@@ -1,2 +1,0 @@
-#!/bin/sh
-sed p "$PIPELINE_INPUT_TEXT" >"$PIPELINE_OUTPUT_TWICE"
