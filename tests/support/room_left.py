@@ -42,7 +42,7 @@ PAGE_WORDS = {
     "internals/benchmarks.md": 1269,
     "internals/crash-sweep.md": 333,
     "internals/guard.md": 255,
-    "internals/removed.md": 3235,
+    "internals/non-goals.md": 470,
     "known-limits.md": 931,
     "offline-guard.md": 1356,
     "on-disk.md": 1110,
