@@ -291,12 +291,13 @@ class Commands:
         UsageError for a file of the pipeline, and for one that does not begin as `content` does, so that a report
         replaces only reports. StateError for anything but a regular file.
         """
-        from runner.engine.session import refuse_own_file
+        from runner.plan.roles import refuse_own_file
         from runner.record import files
+        from runner.spec.graph import build_graph
 
         if path == "-":
             return self._write([content])
-        refuse_own_file("-o", path, archive.paths.state_dir, archive.spec)
+        refuse_own_file("-o", path, archive.paths.state_dir, build_graph(archive.spec) if archive.spec else None)
         real, mode, written = os.path.realpath(path), None, content.encode()
         with suppress(FileNotFoundError), open(open_regular(real), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o7777

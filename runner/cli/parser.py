@@ -230,6 +230,8 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
         raise _usage_error(verb, f"argument {option}: expected one argument")
     if kind in {"DIR", "FILE", "PROGRAM"} and not text:
         raise _usage_error(verb, f"argument {option}: the path is empty", "a shell variable may be unset")
+    if option == "--events" and text == "-":  # a file of this name would surprise everyone
+        raise _usage_error(verb, "argument --events: - is no file", "standard output is /dev/stdout")
     try:
         return _value(kind, text)
     except (ValueError, OverflowError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
 from runner.engine.programs import find_command
-from runner.errors import Fault, OffpipeError, SpecError, StateError, UsageError
+from runner.errors import Fault, OffpipeError, SpecError, StateError
 from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList
 from runner.plan.code.component import CodeReader, declared_paths
@@ -17,6 +17,7 @@ from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
 from runner.plan.orphans import NO_ORPHANS, FormerOutput, Orphans, find_orphans
 from runner.plan.planner import Planner
+from runner.plan.roles import refuse_own_file
 from runner.record import files
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
@@ -24,7 +25,6 @@ from runner.record.log import EventFile
 from runner.record.markers import Marker, marked_stages, read_marker
 from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
-from runner.spec.globs import compile_glob, is_glob
 from runner.spec.graph import build_graph, select, select_names
 
 if TYPE_CHECKING:
@@ -69,10 +69,11 @@ class Session:
         if writes:
             self.seal.refuse_other(self.spec.paths.ledger, self.head.key_id, self.head.signer)
             self._check_noop_record(self._note)
-        if options.events:
-            refuse_own_file("--events", options.events, self.spec.paths.state_dir, self.spec)
-        self.events = EventFile(options.events, self.warn) if options.events else None
         self.cache = _load_cache(self.spec.paths, self._note, trust=not options.paranoid)
+        if options.events:
+            code = CodeReader(self.spec, self.cache, self._declared)
+            refuse_own_file("--events", options.events, self.spec.paths.state_dir, self.graph, code)
+        self.events = EventFile(options.events, self.warn) if options.events else None
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
         self._markers: dict[str, Marker | None] = {}
         self._gone: dict[frozenset[str], list[Marker]] = {}  # of stages that are gone, by their outputs
@@ -256,19 +257,3 @@ def read_seal(*inside: str, needs_key: bool = True, signs: bool = False) -> Seal
         if needs_key:
             raise
     return signing(seal, inside) if signs else seal
-
-
-def refuse_own_file(option: str, path: str, state_dir: str, spec: Spec | None) -> None:
-    """Raise UsageError if an option names a file of the pipeline, which must not be written over."""
-    real = os.path.realpath(path)
-    if f"{real}/".startswith(f"{os.path.realpath(state_dir)}/") or (spec and _is_declared(spec, real)):
-        raise UsageError(Fault(f"{option} {path}", "belongs to the pipeline", "name a file of its own"))
-
-
-def _is_declared(spec: Spec, path: str) -> bool:
-    """Whether an absolute path is the spec, its state or locks, an output, or an input, or is in one."""
-    inputs = [path for stage in spec.stages for _, _, path in stage.entries()]
-    outputs = (spec.output_path(path) for stage in spec.stages for path in stage.outputs.values())
-    places = (spec.path, spec.paths.state_dir, spec.paths.locks_dir, *outputs, *map(spec.source_path, inputs))
-    matches = (compile_glob(glob).match(os.path.relpath(path, spec.root)) for glob in inputs if is_glob(glob))
-    return any(f"{path}/".startswith(f"{place.rstrip('/')}/") for place in places) or any(matches)

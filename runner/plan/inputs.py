@@ -41,6 +41,7 @@ class InputResolver:
         self._graph = graph
         self._orphans = orphans
         self._spec = graph.spec
+        self.bases = tuple(dict.fromkeys((self._spec.root, self._spec.workspace)))
         self._entries = cache(self._listed)
         self.paths: set[str] = set()  # all that were searched, present or absent, without the files of inputs
         self._ours = _written_by_runs(self._spec)
@@ -96,9 +97,13 @@ class InputResolver:
     def _where(self, stage: Stage, at: Place) -> str:
         return f"{self._spec.shown}#/stages/{stage.index}/inputs/{'/'.join(map(str, at))}"
 
-    def _found(self, pattern: str, where: str) -> list[InputFile]:
+    def plain(self, pattern: str) -> str:
+        """Return the absolute path of a path of an input, also of a glob, which may be the name of a file."""
         produced = bool(self._graph.outputs.matches(pattern))
-        plain = self._spec.output_path(pattern) if produced else self._spec.source_path(pattern)
+        return self._spec.output_path(pattern) if produced else self._spec.source_path(pattern)
+
+    def _found(self, pattern: str, where: str) -> list[InputFile]:
+        plain = self.plain(pattern)
         try:
             return [_checked(pattern, plain, os.stat(plain), where)]
         except FileNotFoundError as error:
@@ -135,13 +140,16 @@ class InputResolver:
         return None
 
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
-        bases = {self._spec.root: False, self._spec.workspace: True}  # and whether outputs of stages count there
-        for base, is_workspace in bases.items():
+        for base in self.bases:
             for path in self._glob(base, pattern):
-                if len(bases) == 1 or self.is_produced(path) == is_workspace:
+                if self.counts(base, path):
                     full = f"{base}/{path}"
-                    if not self._orphans.holds(full):
-                        yield _checked(path, full, _status(path, full, where), where)
+                    yield _checked(path, full, _status(path, full, where), where)
+
+    def counts(self, base: str, path: str) -> bool:
+        """Whether what a glob matches counts: in the workspace outputs, below root all else, and never an orphan."""
+        is_here = len(self.bases) == 1 or self.is_produced(path) == (base == self._spec.workspace)
+        return is_here and not self._orphans.holds(f"{base}/{path}")
 
     def is_produced(self, path: str) -> bool:
         """Whether a path, relative to the workspace, is an output or lies in one."""

@@ -30,6 +30,7 @@ RESERVED = "pipeline"
 LONGEST_NAME = 255  # NAME_MAX of every file system in use
 LONGEST_OUTPUT_NAME = 235  # so that `.partial-<6 hex>.NAME` fits as well, with room for a temporary's own mark
 _ELSEWHERE = "write elsewhere"
+_NOUNS = {"state": "the state directory", "locks": "the locks directory", "noop": "offpipe's own directory"}
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -230,13 +231,14 @@ def _sources(spec: Spec) -> dict[str, str]:
 
 def _own_directories(spec: Spec, base: str) -> dict[str, str]:
     """Return the directories that only offpipe writes to: relative to `base`, with a final `/` -> noun."""
-    own = {
-        spec.paths.state_dir: "the state directory",
-        spec.paths.locks_dir: "the locks directory",
-        os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY): "offpipe's own directory",
-        os.path.join(spec.workspace, OWN_DIRECTORY): "offpipe's own directory",
-    }
-    return {f"{os.path.relpath(place, base)}/": noun for place, noun in own.items()}
+    return {f"{os.path.relpath(place, base)}/": _NOUNS[kind] for kind, place in own_directories(spec)}
+
+
+def own_directories(spec: Spec) -> tuple[tuple[str, str], ...]:
+    """Return the directories that only offpipe writes to: what is in each, and its absolute path."""
+    beside = os.path.dirname(spec.path)
+    own = (("noop", os.path.join(directory, OWN_DIRECTORY)) for directory in (beside, spec.workspace))
+    return ("state", spec.paths.state_dir), ("locks", spec.paths.locks_dir), *own
 
 
 def _place_finder(taken: dict[str, str], hint: str) -> Callable[[str], Flaw]:

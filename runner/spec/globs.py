@@ -104,6 +104,14 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts) + r"\Z", re.DOTALL)
 
 
+def matches(pattern: str, path: str) -> bool:
+    """Whether a glob matches a path, or a directory that it is in: `x*/` matches directories only."""
+    match = compile_glob(pattern).match
+    if pattern.endswith("/"):
+        return any(match(f"{parent}/") for parent in parents(path))
+    return match(path) is not None
+
+
 def may_match_below(pattern: str, directory: str) -> bool:
     """Whether a file below `directory` could match, because some beginning of the pattern matches the directory."""
     names = pattern.split("/")

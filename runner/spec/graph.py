@@ -76,10 +76,7 @@ class OutputIndex:
         """Whether an output matches the glob, is inside a match, or may hold one. `x*/` matches directories only."""
         if path.endswith("/") and globs.may_match_below(pattern, globs.bare(path)):
             return True
-        matches = globs.compile_glob(pattern).match
-        if pattern.endswith("/"):
-            return any(matches(f"{parent}/") for parent in globs.parents(path))
-        return not path.endswith("/") and matches(path) is not None
+        return globs.matches(pattern, path)
 
     def _enclosing(self, path: str) -> Iterator[str]:
         return (f"{parent}/" for parent in globs.parents(path) if f"{parent}/" in self.producers)

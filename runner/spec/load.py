@@ -167,6 +167,7 @@ class SpecBuilder:
             vars=self._inserter.variables or None,
             warnings=tuple(Fault(pointer(self._path, ("vars", name)), "no stage uses it", _UNUSED) for name in unused),
             expanded_from=frozenset(disk.examined),
+            each_globs=tuple(expander.globs()),
             matches=frozenset(os.path.normpath(os.path.join(self._root, path)) for path in expander.matches),
             description=self._top["description"],
             extensions=_extensions(self._given),

@@ -106,7 +106,8 @@ class Spec(NamedTuple):
 
     `ready_made` is the directory of the stages that come with offpipe. `vars` are those in use (None: the spec declares
     none), `warnings` come from loading it. `expanded_from` are the tables, directories and files on disk that `each`
-    depends on, and `matches` those that its patterns matched; they are absolute.
+    depends on, and `matches` those that its patterns matched; they are absolute. `each_globs` are templates, each with
+    the glob of a pattern or table of its `each`.
     """
 
     path: str
@@ -123,6 +124,7 @@ class Spec(NamedTuple):
     vars: Mapping[str, object] | None = None
     warnings: tuple[Fault, ...] = ()
     expanded_from: frozenset[str] = frozenset()
+    each_globs: tuple[tuple[str, str], ...] = ()
     matches: frozenset[str] = frozenset()
     description: str = ""
     extensions: dict[str, object] = _NOTHING

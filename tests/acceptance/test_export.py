@@ -297,7 +297,7 @@ def test_without_anything_to_attest_it_ends_with_2(bench, tmp_path):
         assert (done.returncode, done.stdout) == (EXIT_INVALID, "") and what in done.stderr
 
 
-def test_writes_to_a_file_but_to_no_file_of_the_pipeline(nights):
+def test_writes_to_a_file_but_to_no_file_of_the_pipeline(nights, tmp_path):
     printed = nights.succeed("export", "-o", "-").stdout
     target = nights.root / "made.jsonl"
     target.write_text(printed * 2)
@@ -305,12 +305,24 @@ def test_writes_to_a_file_but_to_no_file_of_the_pipeline(nights):
     nights.write("keys.pem", "-----BEGIN PRIVATE KEY-----\n")
     before = {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()}
     assert "holds something else" in nights.run("export", "-o", str(nights.root / "keys.pem")).stderr
-    for own in ("spec.json", "in.txt", "out/a.txt", "out/tree/x", "state/audit_ledger.jsonl", "state/new"):
+    for own in (
+        "spec.json",
+        "in.txt",
+        "out/a.txt",
+        "out/tree/x",
+        "state/audit_ledger.jsonl",
+        "state/new",
+        ".offpipe/x",
+    ):
         done = nights.run("export", "-o", str(nights.root / own))
         assert done.returncode == EXIT_INVALID and "belongs to the pipeline" in done.stderr
     assert {path: path.read_bytes() for path in nights.root.rglob("*") if path.is_file()} == before
     assert nights.run("export", "-o", str(nights.root / "none/x")).returncode == EXIT_STATE
-    state = str(nights.root / "state")
+    state, real = str(nights.root / "state"), nights.root
+    (tmp_path / "link").symlink_to(real)
+    nights.spec = tmp_path / "link/spec.json"
+    for own in ("out/tree/x", "state/new"):
+        assert "belongs to the pipeline" in nights.run("export", "-o", str(real / own)).stderr
     nights.spec = state
     assert nights.run("export", "-o", f"{state}/new").returncode == EXIT_INVALID
 

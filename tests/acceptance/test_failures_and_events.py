@@ -19,6 +19,7 @@ from pipeline_bench import ROOT, STAMP, is_running, kill, shell, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pipeline_bench import PipelineBench
 
@@ -468,3 +469,82 @@ def test_events_never_go_to_a_file_of_the_pipeline(bench, path) -> None:
     before.pop(bench.root / "state/audit_ledger.jsonl")  # it has one more line
     assert all(path.read_bytes() == content for path, content in before.items())
     assert not bench.exists("in/b.csv") and not bench.exists("state/new.jsonl")
+
+
+def linked_pipeline(bench: PipelineBench) -> list[dict[str, object]]:
+    """Lay out inputs of all kinds, with links to some; return a stage that reads them, and one with `each`."""
+    for path in ("in.txt", "in/a.csv", "d/x/f", "elsewhere/y/f", "store/s.csv", "tree/f", "s/one", "names.csv"):
+        bench.write(path, "n\n1\n")
+    bench.write("code.py", "import lib\n")
+    bench.write("lib.py", "")
+    for link, target in {"d/y": "../elsewhere/y", "in/s.csv": "../store/s.csv", "far": "store", "hop": "."}.items():
+        (bench.root / link).symlink_to(target)
+    inputs = {"x": "in.txt", "y": "in/*.csv", "z": "d/*/", "t": "tree/", "v": "far/s.csv"}
+    reads = {**shell("a", "echo > $PIPELINE_OUTPUT_OUT", inputs=inputs), "outputs": {"out": "out/a.txt"}}
+    code = {"name": "b", "command": ["{python}", "code.py"], "outputs": {"out": "out/b/"}}
+    each = {"name": "e", "each": {"i": "s/*"}, "command": ["true"], "outputs": {"o": "e/{each.i}"}}
+    rows = {"name": "r", "each": {"rows": "names.csv"}, "command": ["true"], "outputs": {"o": "r/{each.n}"}}
+    return [reads, code, each, rows]
+
+
+@pytest.mark.full_after(6)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("hop/in.txt", "d/x/new", "elsewhere/y/new", "store/s.csv", "hard.csv", ".offpipe/noop-spec.json", "s/new"),
+        *("hard.txt", "tree.hard", "state.hard", "in/new.csv", "hop/out/a.txt", "out/b/new", "code.py", "lib.py"),
+        *("names.csv", "link.csv"),
+    ],
+)
+def test_events_never_go_to_a_file_of_the_pipeline_that_has_another_name(bench, path) -> None:
+    """Neither to one that an input's pattern would match, nor to code."""
+    bench.define(*linked_pipeline(bench))
+    bench.write("state/old", "")
+    hard = {"hard.csv": "in/a.csv", "hard.txt": "in.txt", "tree.hard": "tree/f", "state.hard": "state/old"}
+    if path in hard:
+        (bench.root / path).hardlink_to(bench.root / hard[path])
+    (bench.root / "link.csv").symlink_to("in/new.csv")
+    before = contents(bench)
+    done = run(bench, "--events", path)
+    assert done.returncode == 2 and f"--events {path}: belongs to the pipeline" in done.stderr
+    assert contents(bench) == before
+
+
+@pytest.mark.full_after(2)
+@pytest.mark.parametrize("link", ["link/spec.json", "link.json"])
+@pytest.mark.parametrize("path", ["spec.json", "in.txt", "out/a.txt", "in/new.csv"])
+def test_events_never_go_to_a_file_of_a_pipeline_whose_spec_is_named_through_a_link(bench, path, link) -> None:
+    bench.define(*linked_pipeline(bench))
+    real = bench.root / path
+    (bench.root / "link").symlink_to(".")
+    (bench.root / "link.json").symlink_to("spec.json")
+    before = contents(bench)
+    bench.spec = bench.root / link
+    done = run(bench, "--events", str(real))
+    assert done.returncode == 2 and "belongs to the pipeline" in done.stderr
+    assert contents(bench) == before
+
+
+def contents(bench: PipelineBench) -> dict[Path, bytes]:
+    """Return the content of each file but the ledger and the locks."""
+    files = (path for path in bench.root.rglob("*") if path.is_file() and not path.is_symlink())
+    return {path: path.read_bytes() for path in files if path.suffix not in {".lock", ".jsonl"}}
+
+
+def test_events_can_go_to_a_file_beside_those_of_the_pipeline(bench) -> None:
+    """Also to one with several names, or behind a link, and more than once."""
+    bench.define(*linked_pipeline(bench)[:1])
+    (bench.root / "link").symlink_to("in/.hidden")
+    bench.write("one", "")
+    (bench.root / "two").hardlink_to(bench.root / "one")
+    for path in ("in/events", "in/.events.csv", "d/events", "store/events.csv", "two", "link", "events", "events"):
+        done = run(bench, "--events", path)
+        assert done.returncode == 0 and b'"ev":"run.end"' in bench.read(path), done.stderr
+
+
+def test_a_dash_is_no_file_for_events(bench) -> None:
+    prepared(bench)
+    done = run(bench, "--events", "-")
+    assert done.returncode == 2 and "hint: standard output is /dev/stdout" in done.stderr
+    assert not bench.exists("-") and not bench.exists("state")
+    assert '"ev":"run.end"' in run(bench, "-q", "--events", "/dev/stdout").stdout

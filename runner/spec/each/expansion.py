@@ -96,6 +96,12 @@ class Expander:
         }
         self._needed = {i: self._needed_by(i) for i in self._templates}
 
+    def globs(self) -> Iterator[tuple[str, str]]:
+        """Yield each template with the glob of a pattern or table that its values come from."""
+        for index, sources in self.sources.items():
+            globs = (_glob_of(source) for source in sources.values() if not isinstance(source, list))
+            yield from ((self._templates[index].get("name", ""), glob) for glob in globs)
+
     def expand(self) -> list[Instance]:
         """Return all instances, and the stages without `each`, in the order of the spec."""
         instances: dict[int, list[Instance]] = {}
@@ -264,6 +270,11 @@ class Expander:
         return instances
 
 
+def _glob_of(source: Pattern | str) -> str:
+    """Return the glob of a pattern, or of the path of a table."""
+    return "*".join(map(literal_glob, source if isinstance(source, Pattern) else [source]))
+
+
 def check_globs(stages: Sequence[Stage], written: Sequence[Json], outputs: OutputIndex) -> Iterator[Finding]:
     """Refuse a glob of an instance that matches an output of an instance with another value of the same name."""
     values = {stage.name: stage.values for stage in stages if stage.values}
@@ -289,8 +300,7 @@ def check_sources(spec: Spec, sources: Mapping[int, Mapping[str, Any]], outputs:
     for index, name, source in ((index, *item) for index, given in sources.items() for item in given.items()):
         if isinstance(source, list):
             continue
-        glob = "*".join(map(literal_glob, source if isinstance(source, Pattern) else [source]))
-        for producer, path in outputs.matches(glob):
+        for producer, path in outputs.matches(_glob_of(source)):
             if name == "rows" or path.endswith("/") or positions[producer] == index:
                 what = f'"{source}" reads "{path}", an output of stage "{producer}"'
                 yield Finding(("stages", index, "each", name), what, _UNSUPPORTED)
