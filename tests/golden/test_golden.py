@@ -6,17 +6,18 @@ import difflib
 
 import golden
 import pytest
-
-pytestmark = pytest.mark.full
+from suites import full_but
 
 SHOWN = 60  # lines of a difference
+QUICK = ("specs", "prints")  # take seconds, and every new field or verb changes them
 
 
-@pytest.mark.parametrize("subject", golden.SUBJECTS)
+@pytest.mark.parametrize("subject", full_but(golden.SUBJECTS, QUICK))
 def test_behaves_as_recorded(subject, tmp_path):
     compare(subject, golden.text_of(subject, tmp_path))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("subject", ["story_plain", "story_failures"])
 def test_behaves_on_a_cluster_as_recorded(subject, tmp_path, workers):
     """Node and level are the only differences; they are not in a golden file."""
