@@ -30,11 +30,27 @@ def test_only_a_run_on_a_cluster_needs_dask(bench, tmp_path):
     bench.succeed(env=env)
 
 
-@pytest.mark.parametrize("address", ["local:0", "local:x", "nothing", "tcp://127.0.0.1", "http://127.0.0.1:8787", ""])
+NO_ADDRESS = ["local:0", "local:x", "nothing", "", "http://127.0.0.1:8787"]
+NO_PORT = ["tcp://127.0.0.1", "tcp://:8786", "tcp://127.0.0.1:0", "tcp://127.0.0.1:99999", "tls://127.0.0.1:123456"]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESS + NO_PORT)
 def test_an_address_of_another_form_is_refused(bench, address):
     done = bench.run(f"--cluster={address}")
     assert done.returncode == 2
     assert "--cluster" in done.stderr and "hint: " in done.stderr
+
+
+@pytest.mark.parametrize("host", ["no..host", "no-such-host.invalid"])
+def test_a_host_that_does_not_exist_is_refused_at_once(bench, host):
+    with pytest.raises((socket.gaierror, UnicodeError)) as unknown:
+        socket.getaddrinfo(host, None)
+    if getattr(unknown.value, "errno", None) == socket.EAI_AGAIN:
+        pytest.skip("no name server answers on this machine")
+    done = bench.run(f"--cluster=tcp://{host}:8786")
+    assert done.returncode == 2, done.stderr
+    assert f'--cluster: no host has the name "{host}"' in done.stderr
+    assert bench.has_only_refused()
 
 
 @pytest.mark.full

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from runner.sandbox.launcher import Launcher
     from runner.spec.model import Spec
 
-_ADDRESS = re.compile(r"local:(?P<workers>[1-9][0-9]{0,5})|(tcp|tls)://.+:[0-9]+|[^:]+\.json")
+_ADDRESS = re.compile(r"local:(?P<workers>[1-9][0-9]{0,5})|(tcp|tls)://(?P<host>.+):(?P<port>[0-9]{1,5})|[^:]+\.json")
+_LAST_PORT = (1 << 16) - 1
 
 
 class Cluster:
@@ -26,17 +27,22 @@ class Cluster:
 
     def __init__(self, address: str, wait: float, latency: float, *, strict: bool) -> None:
         """See `launcher.Settings`. Raises UsageError for an address of another form."""
-        if (found := _ADDRESS.fullmatch(address)) is None:
+        found = _ADDRESS.fullmatch(address)
+        if found is None or not 1 <= int(found["port"] or 1) <= _LAST_PORT:
             hint = "it takes local:N, tcp://HOST:PORT, tls://HOST:PORT, or a scheduler file (.json)"
             raise UsageError(Fault("--cluster", f'"{address}" is no address', hint))
+        self._host = found["host"]
         self._settings = address, int(found["workers"] or 0), wait, latency, strict
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec, warn: Callable[[Fault], None], check: Callable[[], None]) -> Launcher:
-        """Return the launcher. Raises UsageError if Dask is not installed."""
+        """Return the launcher. Raises UsageError if Dask is not installed, or no host has the name in the address."""
         try:
+            from runner.extras.cluster.connection import refuse_unknown_host
             from runner.extras.cluster.launcher import ClusterLauncher, Settings
         except ModuleNotFoundError as error:
             hint = 'install offpipe with the extra "cluster", or: pip install distributed cryptography'
             raise UsageError(Fault("--cluster", f"needs {error.name}, which is not installed", hint)) from error
+        if self._host:
+            refuse_unknown_host(self._host)
         return ClusterLauncher(Settings(*self._settings), spec.paths, fork_environment(spec), warn, check)

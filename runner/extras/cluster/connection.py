@@ -12,6 +12,7 @@ import logging
 import operator
 import os
 import signal
+import socket
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from runner.errors import Fault, OffpipeError, StateError
+from runner.errors import Fault, OffpipeError, StateError, UsageError
 from runner.interrupts import SIGNALS
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 WATCH = 0.5  # seconds between looks at the cluster's workers
 CONNECT = 2.0  # seconds of one try
+_UNKNOWN = (socket.EAI_NONAME, socket.EAI_NODATA)  # not EAI_AGAIN: the name server may answer later
 # Dask's logging and warnings, also those of local workers, stay away from stderr. `distributed` reads this when it is
 # first imported, so this module imports it only in functions.
 _NOWHERE = {"none": {"class": "logging.NullHandler"}}
@@ -152,6 +154,17 @@ class Connection:
                 self._due.append(partial(self._watcher, answer["workers"]))
             self.wake()
             await asyncio.sleep(WATCH)
+
+
+def refuse_unknown_host(name: str) -> None:
+    """Raise UsageError if no host has this name, or address."""
+    try:
+        socket.getaddrinfo(name.strip("[]"), None)
+    except (OSError, UnicodeError) as error:  # UnicodeError: it cannot even be looked up
+        if isinstance(error, UnicodeError) or error.errno in _UNKNOWN:
+            raise UsageError(
+                Fault("--cluster", f'no host has the name "{name}"', "is it spelled correctly?")
+            ) from error
 
 
 def _address(where: str) -> str:
