@@ -83,9 +83,9 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         )  # fmt: skip
         with executor.attempts:
             stages = executor.execute()
-            launcher.close()
             executor.publisher.sync()
             result = _seal(session, journal, recovered.others, stages, interrupts.first, began)
+        launcher.close()  # of a cluster, it may take seconds
         hooks.offpipe_run_finished(result=result)
         return result
 

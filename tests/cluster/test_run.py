@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 
 import pytest
 from dask_cluster import ended
-from pipeline_bench import children, descendants, kill, shell, unstamped, wait_for
+from pipeline_bench import children, descendants, is_running, kill, shell, unstamped, wait_for
 
 JOIN = {
     "name": "join", "command": ["cat", "{inputs.x}", "{inputs.y}"], "inputs": {"x": "out/a.txt", "y": "out/b.txt"},
@@ -111,3 +112,25 @@ def test_dask_logs_nothing_to_stderr_about_a_killed_local_worker(bench):
     assert process.returncode == 0, stderr
     assert ended(bench)[0].lost
     assert "distributed" not in stderr
+
+
+@pytest.mark.full
+def test_the_end_of_a_run_is_on_record_before_its_local_workers_are_closed(bench):
+    bench.define(shell("a", "touch began; until [ -e go ]; do sleep 0.01; done; echo >$PIPELINE_OUTPUT_OUT"))
+    process = bench.start("--cluster", "local:2")
+    wait_for(lambda: bench.exists("began"), "the stage")
+    stage = wait_for(bench.program_processes, "its process")[0]
+    idle = wait_for(lambda: [pid for pid in workers_of(process) if stage not in descendants(pid)], "the other worker")[
+        0
+    ]
+    kill(idle, signal.SIGSTOP)  # Dask waits for it before it kills it
+    bench.write("go", "")
+    wait_for(lambda: b'"ev":"closed"' in bench.read("state/audit_ledger.jsonl"), "the record")
+    assert is_running(idle) and process.poll() is None
+    kill(idle)
+    assert process.wait(timeout=60) == 0
+
+
+def workers_of(process):
+    """Return the processes of the workers: those that have a launcher below them."""
+    return [pid for pid in children(process.pid) if any(map(children, children(pid)))]
