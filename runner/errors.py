@@ -40,8 +40,13 @@ class Fault:
     def __hash__(self) -> int:
         return hash((self.where, self.what, self.hint))
 
+    @property
+    def line(self) -> str:
+        """The place and what is wrong."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
     def __str__(self) -> str:
-        text = f"error: {self.where}: {self.what}" if self.where else f"error: {self.what}"
+        text = f"error: {self.line}"
         return f"{text}\nhint: {self.hint}" if self.hint else text
 
 

@@ -121,7 +121,7 @@ def warning_record(fault: Fault) -> tuple[str, events.RunWarning]:
 
 
 def _brief(fault: Fault) -> str:
-    return f"{fault.where}: {fault.what}".removeprefix(": ")[:_LONGEST]
+    return fault.line[:_LONGEST]
 
 
 class Journal:

@@ -58,11 +58,15 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False, mo
                 os.close(descriptor)
             os.rename(temporary, path)
     except StateError:
-        try:
-            os.unlink(temporary)
-        except OSError:
-            pass  # raise the first error
+        _remove_unfinished(temporary)
         raise
+
+
+def _remove_unfinished(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # the caller raises the first error
 
 
 def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
@@ -97,16 +101,21 @@ def write(descriptor: int, content: bytes, path: str) -> None:
 def create(path: str, content: bytes = b"", *, new: bool = False) -> None:
     """Write a file, not atomically: for files without readers until this returns (a stage file, an empty log).
 
-    `new`: EEXIST if it exists.
+    `new`: EEXIST if it exists; a new file that cannot be written whole is removed.
     """
     descriptor = _open(path, os.O_EXCL if new else 0)
-    with naming(path, "write"):
-        try:
-            write(descriptor, content, path)
-            if os.fstat(descriptor).st_size > len(content):
-                os.ftruncate(descriptor, len(content))  # not O_TRUNC, which waits for the disk if ext4 still writes it
-        finally:
-            os.close(descriptor)
+    try:
+        with naming(path, "write"):
+            try:
+                write(descriptor, content, path)
+                if os.fstat(descriptor).st_size > len(content):
+                    os.ftruncate(descriptor, len(content))  # not O_TRUNC: it waits for the disk if ext4 still writes it
+            finally:
+                os.close(descriptor)
+    except StateError:
+        if new:
+            _remove_unfinished(path)
+        raise
 
 
 def touch(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from hashlib import sha256
 from importlib.metadata import version
@@ -153,15 +154,16 @@ def test_the_program_of_the_worker_is_on_record_or_refused(bench, make_cluster, 
     assert commit["data"]["programSha256"] == sha256(ran.read_bytes()).hexdigest()
 
 
-def test_a_worker_without_the_shared_directory_is_left_out(bench, make_cluster):
-    cluster = make_cluster("good")
-    (bench.root / "state").mkdir()
-    hidden = f'mount -t tmpfs none {bench.root}/state && exec "$@"'
+@pytest.mark.parametrize(("mount", "error"), [("-t tmpfs none", "ENOENT"), ("--bind -o ro {state}", "EROFS")])
+def test_a_worker_that_cannot_write_to_the_shared_directory_is_left_out_and_says_why(bench, make_cluster, mount, error):
+    cluster, state = make_cluster("good"), bench.root / "state"
+    state.mkdir()
+    hidden = f'mount {mount.format(state=state)} {state} && exec "$@"'
     cluster.add("bad", before=(*UNSHARED, "sh", "-c", hidden, "sh"))
     cluster.await_workers(2)
     bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
     done = bench.succeed("--cluster", str(cluster.file))
-    assert "bad: left out: the run's directory " in done.stderr
+    assert re.search(rf"bad: left out: {state}/tmp/cluster-\w+/\w+: cannot open: {error} ", done.stderr)
 
 
 def test_the_level_of_a_run_is_the_least_of_its_first_workers(bench, make_cluster):

@@ -1,11 +1,13 @@
 """The runner and its workers agree on leases, on the identities of files, and on versions."""
 
 import os
+import resource
 import subprocess
 import sys
 
 import pytest
 
+from runner.errors import StateError
 from runner.extras.cluster import shared
 
 
@@ -25,9 +27,22 @@ def test_a_launch_that_the_runner_has_given_up_has_no_holder_and_is_never_starte
 
 def test_nothing_starts_for_a_run_that_is_over(tmp_path):
     gone = str(tmp_path / "cluster-0")
-    assert not shared.take_lease(gone, 7, "tcp://host:1 host/one")
+    with pytest.raises(StateError, match=f"{gone}/7: cannot open: ENOENT"):
+        shared.take_lease(gone, 7, "tcp://host:1 host/one")
     assert not shared.is_leased(gone, 7)
     assert not os.path.exists(gone)
+
+
+def test_a_lease_that_could_not_be_written_keeps_nobody_out(tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))  # the file can be created, and takes no byte
+    try:
+        with pytest.raises(StateError, match=f"{tmp_path}/7: cannot write: EFBIG"):
+            shared.take_lease(str(tmp_path), 7, "tcp://host:1 host/one")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not shared.is_leased(str(tmp_path), 7)
+    assert shared.take_lease(str(tmp_path), 7, "tcp://host:2 host/two")
 
 
 @pytest.mark.parametrize("change", ["size", "mtime", "inode", "gone"])

@@ -140,7 +140,7 @@ class Connection:
         try:
             ended = (await future, "")
         except OffpipeError as error:
-            ended = (None, error.faults[0].what)
+            ended = (None, error.faults[0].line)
         except BaseException as error:  # noqa: BLE001 - a cancelled task, or any error of Dask or of the worker
             ended = (None, f"{type(error).__name__}: {error}")
         self._due.append(partial(on_end, str(future.key), *ended))

@@ -226,9 +226,13 @@ class ClusterLauncher(Launcher):
 
     def _end_all(self, verb: str) -> None:
         """`terminate` or `kill` every launch. One that has not started yet never will."""
-        for launch in (*self._flights, *(waiting.id for _, waiting in self._waiting)):
-            if shared.take_lease(self._directory, launch):
-                self._report(AttemptResult(0, signal=signal.SIGTERM, sent=True, launch=launch))
+        unstarted = {launch.id for _, launch in self._waiting}
+        for launch in (*self._flights, *unstarted):
+            with suppress(StateError):  # its worker refuses to start it, too, or ends it
+                if shared.take_lease(self._directory, launch):
+                    unstarted.add(launch)
+        for launch in unstarted:
+            self._report(AttemptResult(0, signal=signal.SIGTERM, sent=True, launch=launch))
         self._waiting.clear()
         grace = GRACE if verb == "terminate" else 0.0
         self._until = min(self._until, time.monotonic() + grace + PATIENCE)

@@ -28,14 +28,16 @@ os.umask(UMASK)
 
 
 def take_lease(directory: str, launch: object, holder: str = "") -> bool:
-    """Take the lease of a launch, to start it or to give it up; False if it is taken, or if the run is over.
+    """Take the lease of a launch, to start it or to give it up; False if it is taken.
 
-    On NFS, too, only one process can create the file.
+    On NFS, too, only one process can create the file. StateError if it cannot be written; the lease is not taken then.
     """
     try:
         files.create(f"{directory}/{launch}", holder.encode(), new=True)
-    except StateError:
-        return False
+    except StateError as error:
+        if isinstance(error.__cause__, FileExistsError):
+            return False
+        raise
     return True
 
 

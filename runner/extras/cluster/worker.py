@@ -76,15 +76,14 @@ def join(
 
     `wanted` are the runner's versions of `names`, see `shared`. `directory` is that of the leases.
     `fork_env` and `modules`: see `Launcher.start` and `Launcher.load`. `locked`: the file that the runner has locked.
-    Raises StateError if the worker has other versions or does not share the directory, and what prevents the start of
+    Raises StateError if the worker has other versions or cannot write to the directory, and what prevents the start of
     its launcher.
     """
     for ours, theirs in zip(shared.versions(names), wanted, strict=True):
         if ours != theirs:
-            raise StateError(Fault(directory, f"it has {ours}, and the runner {theirs}"))
+            raise StateError(Fault("", f"it has {ours}, and the runner {theirs}"))
     worker, wrote = get_worker(), os.urandom(8).hex()
-    if not shared.take_lease(directory, wrote):
-        raise StateError(Fault(directory, f"the run's directory {directory} is not there"))
+    shared.take_lease(directory, wrote)
     session = _sessions[directory] = Session(worker, directory, fork_env, modules)
     layers = session.layers.result()  # raises what prevented it
     descriptor = lock(locked)
@@ -101,9 +100,11 @@ def execute(directory: str, launch: Launch, expected: Mapping[str, str], latency
     address, session = get_worker().address, _sessions.get(directory)
     if session is None:
         return Outcome(lost=ENDED, ended=address)
-    if not shared.take_lease(directory, launch.id, f"{address} {session.node}"):
-        if not shared.is_leased(directory, launch.id):
-            return Outcome(lost=f"it cannot write to {directory}", unfit=address)
+    try:
+        is_mine = shared.take_lease(directory, launch.id, f"{address} {session.node}")
+    except StateError as error:
+        return Outcome(lost=error.faults[0].line, unfit=address)
+    if not is_mine:
         return Outcome(lost=ENDED)
     if late := session.await_files(expected, launch.writes, latency):
         return Outcome(lost=f"{late} is not as the runner sees it, after {latency:g} s")
@@ -201,7 +202,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - the runner reports it
             if not self.layers.done():
                 self.layers.set_exception(error)
-            why = error.faults[0].what if isinstance(error, OffpipeError) else repr(error)
+            why = error.faults[0].line if isinstance(error, OffpipeError) else repr(error)
         finally:
             if _sessions.get(directory) is self:
                 del _sessions[directory]
