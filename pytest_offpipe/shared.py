@@ -28,7 +28,7 @@ from pytest_offpipe.settings import SHARED, given
 from pytest_offpipe.usage import require_known
 from runner.engine.programs import program_faults
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
-from runner.noop import record_path
+from runner.record.noop_record import record_path
 from runner.spec.graph import build_graph, name_finder, select, select_names
 from runner.spec.load import load_spec
 from runner.spec.model import Spec, Stage, effective_spec

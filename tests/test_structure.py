@@ -87,16 +87,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "record": (*LEAVES, "record"),
     "sdk": ("canonical", "errors", "paths", "record.files", "sdk"),
     "executor": (*LEAVES, *ROOMS, "executor"),
-    "engine": (*LEAVES, *ROOMS, "executor", "noop", "engine"),
+    "engine": (*LEAVES, *ROOMS, "executor", "engine"),
+    "engine.noop": (*LEAVES, *ROOMS, "noop", "engine"),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "audit": (*LEAVES, *ROOMS, "engine", "audit"),
-    "verbs": (*LEAVES, *ROOMS, "executor.retry", "noop", "engine", "audit", "verbs"),
+    "verbs": (*LEAVES, *ROOMS, "executor.retry", "engine", "audit", "verbs"),
     "extras": (),
     "extras.cluster": (*LEAVES, *ROOMS, "engine.start", "extras.cluster"),
     "extras.report": (*LEAVES, *ROOMS, "engine", "audit", "verbs", "display", "extras.report"),
     "extras.completion": ("cli.parser",),
     "cli": (*LEAVES, *ROOMS, "engine", "display", "audit", "verbs", "extras", "cli"),
-    "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal"),
+    "noop": (*LEAVES, "record"),
     "__main__": ("errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
@@ -104,7 +105,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
     "hookspecs": ("sandbox.launcher", "record.checkpoints", "spec.model"),  # the values that hooks are called with
     "display.summary": ("audit.verification",),  # what verify has found
     "display.plan_text": ("verbs.query",),  # the plan, and what was explained
-    "noop": ("spec.model",),  # what was planned
+    "record.noop_record": ("plan.fingerprint", "spec.model"),  # what the plan depended on
     "results": ("record.markers",),  # what a stage has made
     **dict.fromkeys(
         ("plan.digests", "plan.fingerprint", "plan.orphans", "plan.planner"), ("record.markers",)

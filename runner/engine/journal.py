@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
-from runner import noop
 from runner.canonical import END, START, canonical, stamp
 from runner.engine.git import commit_of
 from runner.engine.session import Session, read_seal, refuse_other_pipeline
@@ -21,6 +20,7 @@ from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
 from runner.record import events, files
+from runner.record.invocation import invocation_entry, new_run_id, opening_payload
 from runner.record.ledger import SIGNALLED, Ledger, brief_warnings, read_head
 from runner.record.log import AuditLog
 from runner.record.seal import PLAIN
@@ -78,7 +78,7 @@ class Invocation:
         """Return what the line says that ends this invocation; `stages` are counts by status."""
         self.is_recorded = True
         texts = brief_warnings([_brief(warning) for warning in self.warnings])
-        return noop.invocation(
+        return invocation_entry(
             stamp(self.began), exit_code, dict(stages or {}), _brief(fault) if fault else None, texts, self._verb
         )
 
@@ -108,7 +108,7 @@ class Invocation:
             seal = read_seal(spec.workspace, spec.root, paths.state_dir, signs=True)
             refuse_other_pipeline(spec, read_head(paths.ledger, seal).pipeline)
             files.make_directories(paths.state_dir)
-            self.run = self.run or noop.new_run_id(paths)
+            self.run = self.run or new_run_id(paths)
             ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal), self.ended(code, fault=fault)
             return ledger.append(events.ENDED, self.run, None, sync=self._sync, part=self.part, invocation=ending)
         except OffpipeError:
@@ -240,7 +240,7 @@ def opening(
     spec, options = session.spec, session.options
     encoded = spec.canonical.encode("utf-8", "backslashreplace")
     text = {"spec": spec.canonical} if len(encoded) <= longest else {}
-    return noop.opening(
+    return opening_payload(
         spec.name, {"specSha256": sha256_of(encoded), **text}, options.argv, session.head.position.hash, options.stages,
         dict(layers), key_id,
     )  # fmt: skip

@@ -7,17 +7,19 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner import noop
 from runner.engine import Options
 from runner.engine.journal import opening, warning_record
 from runner.engine.open_runs import supersede
 from runner.errors import EXIT_OK, StateError
 from runner.levels import NONE
+from runner.noop import write_run
 from runner.plan.decisions import Skip
 from runner.plan.fingerprint import Dependencies
 from runner.record import files
 from runner.record.events import ENDED, NOOP, encode
+from runner.record.invocation import LONGEST_SPEC, new_run_id
 from runner.record.log import Position, lines_of
+from runner.record.noop_record import conditions_now, is_plain, record_of
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.spec.globs import parents
 
@@ -40,7 +42,7 @@ def end_without_work(
     ended, or another process executes it.
     """
     options, paths, durable = session.options, session.spec.paths, session.options.is_durable
-    run_id, seconds = options.run_id or noop.new_run_id(paths), time.monotonic() - began
+    run_id, seconds = options.run_id or new_run_id(paths), time.monotonic() - began
     stages = {
         name: StageResult(name, SKIPPED, key=decision.key)
         for name, decision in plan.decisions.items()
@@ -55,13 +57,11 @@ def end_without_work(
         supersede(session, others, run_id)
         return append(NOOP, Position(last, digest))
 
-    first = opening(session, {"level": NONE}, session.seal.id, noop.LONGEST_SPEC)
+    first = opening(session, {"level": NONE}, session.seal.id, LONGEST_SPEC)
     warnings = [(event, encode(data)) for event, data in map(warning_record, invocation.warnings)]
     files.make_directories(paths.state_dir)
     try:
-        head = noop.write_run(
-            paths, run_id, first, len(stages), seconds, close, session.seal, warnings, durable=durable
-        )
+        head = write_run(paths, run_id, first, len(stages), seconds, close, session.seal, warnings, durable=durable)
         if session.events:
             session.events.append(b"".join(lines_of(paths.audit(run_id))))
     except StateError as error:
@@ -84,20 +84,27 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
     """
     spec, options = session.spec, session.options
     given = options._replace(
-        workspace=None, jobs=None, keep_going=False, durability="full", events=None, argv=(), final=False,
-        variables={} if options.var_sources else options.variables, var_sources=(),
-    )  # fmt: skip
-    if given != Options() or noop.is_plain() or session.seal.id or session.warned:
+        workspace=None,
+        jobs=None,
+        keep_going=False,
+        durability="full",
+        events=None,
+        argv=(),
+        final=False,
+        variables={} if options.var_sources else options.variables,
+        var_sources=(),
+    )
+    if given != Options() or is_plain() or session.seal.id or session.warned:
         return
     dependencies = Dependencies()
     session.examiner.add_to(dependencies)
     dependencies.files |= session.orphans.absent.keys()
     _add_spec(spec, dependencies)
-    record = noop.record_of(dependencies, spec, spec_sha256, run_id, began)
+    record = record_of(dependencies, spec, spec_sha256, run_id, began)
     if record is None:
         return
     path = session.noop_record
-    content = record.encode(noop.conditions_now(spec.path, options.workspace, options.var_sources))
+    content = record.encode(conditions_now(spec.path, options.workspace, options.var_sources))
     with suppress(StateError):  # the next run plans again
         if session.examiner.changed_since(session.examiner.read):
             return  # another file may have taken a path, with older time stamps

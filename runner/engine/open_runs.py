@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import END
 from runner.errors import StateError
-from runner.noop import new_run_id
 from runner.record import files
 from runner.record.events import CLOSED, SUPERSEDED
+from runner.record.invocation import new_run_id
 from runner.record.locks import PipelineLock, has_leftovers
 from runner.record.log import last_record, position_of
 

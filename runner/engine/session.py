@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from runner.canonical import KEY_VARIABLE, stamp
 from runner.engine.programs import find_command
 from runner.errors import Fault, OffpipeError, SpecError, StateError
-from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.decisions import NO_RUN, Plan
@@ -23,6 +22,7 @@ from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
 from runner.record.log import EventFile
 from runner.record.markers import Marker, marked_stages, read_marker
+from runner.record.noop_record import is_damaged, is_plain, record_path
 from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.graph import build_graph, select, select_names

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError
 from runner.listener import Clock, Listener
-from runner.noop import is_plain
 from runner.plan.code.modules import sdk_path
 from runner.record.locks import is_held
+from runner.record.noop_record import is_plain
 from runner.sandbox.environment import interpreter_environment
 from runner.sandbox.guard import start_guarded
 from runner.sandbox.launcher import Launcher

@@ -2,7 +2,7 @@
 
 The key is the SHA-256 of the components' canonical JSON. The marker keeps the components, so that `plan` and `explain`
 can show each difference with its old and new value. All paths that a plan has read are its `Dependencies`. While none
-of them changes, no key changes (see `runner.noop`).
+of them changes, no key changes (see `runner.record.noop_record`).
 """
 
 from __future__ import annotations

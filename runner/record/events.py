@@ -132,7 +132,7 @@ class LedgerEntry(NamedTuple):
     """A line of the ledger. `open`: the runs that have not succeeded; `log_seq` and `log_hash`: a record of a log.
 
     `part` counts the invocations that worked on the run, up to this one. `invocation` is in the line that ends one (see
-    `runner.noop.invocation`). `by`: the run that did the work of a superseded one. `runs` were pruned, and
+    `runner.record.invocation`). `by`: the run that did the work of a superseded one. `runs` were pruned, and
     `commits` has the commits in their logs that markers refer to: stage -> [run, record, digest of the marker].
     `Seal.entry` adds the id of the key that signs the line.
     """

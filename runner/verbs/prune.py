@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from runner import noop
 from runner.audit.verification import Verification
 from runner.engine.journal import Invocation
 from runner.engine.open_runs import held_lock
 from runner.engine.session import Session
 from runner.record import files
 from runner.record.events import ENDED, PRUNED
+from runner.record.invocation import new_run_id
 from runner.record.ledger import past_invocations, pruned_commits
 from runner.record.log import read_records
 
@@ -51,7 +51,7 @@ def prune(
                 return runs, session.head.position.hash
             commits = verified.markers.commits_of(set(runs))
             head = session.ledger.append(
-                PRUNED if runs else ENDED, noop.new_run_id(paths), None, sync=True,
+                PRUNED if runs else ENDED, new_run_id(paths), None, sync=True,
                 invocation=invocation.ended(), runs=runs or None, commits=commits or None,
             )  # fmt: skip
             for run in _without_holders(session, {*runs, *left}):  # anew: runs without work take no lock

@@ -23,9 +23,10 @@ from runner.engine import Options
 from runner.engine.run import run
 from runner.errors import OffpipeError, StateError
 from runner.listener import Listener
-from runner.noop import MAGIC, SHORT_SPEC, conditions_now
 from runner.plan.decisions import Skip
 from runner.reading import TICK_NS
+from runner.record.invocation import SHORT_SPEC
+from runner.record.noop_record import MAGIC, conditions_now
 from runner.verbs.query import plan
 
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"

@@ -20,7 +20,7 @@ from report_page import ReportPage
 from signing_keys import make_keys
 
 from runner.display.text import seconds
-from runner.noop import SHORT_SPEC
+from runner.record.invocation import SHORT_SPEC
 
 SCRIPT = "<script>alert(1)<b>'\"&amp;\N{RIGHT-TO-LEFT OVERRIDE}"
 

@@ -11,8 +11,8 @@ import pytest
 from pipeline_bench import ROOT, PipelineBench, shell
 
 from runner.canonical import GENESIS, stamp
-from runner.noop import invocation
 from runner.record.events import CLOSED, NOOP, OPENED, PRUNED, LedgerEntry
+from runner.record.invocation import invocation_entry
 from runner.record.log import Position, encode_record, last_record, position_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def append(ledger: Path, entries: Iterable[tuple[str, str, LedgerEntry]]) -> Non
 
 def nights(count: int) -> Iterable[tuple[str, str, LedgerEntry]]:
     """The lines of nights with nothing to do, each with its `prune`."""
-    idle, pruned = invocation(stamp(), 0, {"skipped": 1}), invocation(stamp(), 0, {}, verb="prune")
+    idle, pruned = invocation_entry(stamp(), 0, {"skipped": 1}), invocation_entry(stamp(), 0, {}, verb="prune")
     for night in range(count):
         run = f"night-{night:05}"
         yield NOOP, run, LedgerEntry("bench", (), None, 1, GENESIS, None, idle)
@@ -120,7 +120,7 @@ def test_ten_years_of_nights_with_work_fit_into_a_small_ledger(bench) -> None:
 def test_each_of_ten_thousand_invocations_is_listed_with_a_few_calls(bench) -> None:
     def invocations():
         for number in range(10_000):
-            run, ending = f"20261129T000000Z-{number:04x}", invocation(stamp(), 0, {"succeeded": 1})
+            run, ending = f"20261129T000000Z-{number:04x}", invocation_entry(stamp(), 0, {"succeeded": 1})
             yield OPENED, run, LedgerEntry("bench", [run], None, 0, GENESIS, 1)
             yield CLOSED, run, LedgerEntry("bench", (), None, 9, GENESIS, 1, ending)
 

@@ -10,8 +10,8 @@ from pipeline_bench import kill_and_await, shell, wait_for
 from runner.engine import Options
 from runner.engine.run import run
 from runner.listener import Listener as Quiet
-from runner.noop import new_run_id
 from runner.paths import StatePaths
+from runner.record.invocation import new_run_id
 from runner.record.log import read_chain
 from runner.results import SKIPPED
 

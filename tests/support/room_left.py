@@ -22,7 +22,7 @@ RUN = ("engine.run", "sandbox.service", "sandbox.program", "sdk")  # the modules
 EXTRAS = ("extras",)  # need packages that a plain installation lacks
 CLOSED = (
     *("sandbox", "plan.code", "spec.each", "sdk"),  # rooms with a narrow door
-    *("noop", "engine.noop"),  # how a run with nothing to do ends early
+    *("noop", "engine.noop", "record.noop_record"),  # how a run with nothing to do ends early
     *("plan.orphans", "plan.roles", "record.seal", "record.signatures"),  # asides
 )  # what a newcomer need not read of what a run loads
 

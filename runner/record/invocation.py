@@ -1,0 +1,72 @@
+"""What the record says of an invocation and of a run that it begins: the run's id, record 0, and the ledger's entry.
+
+Loads built-in modules only, because a run with nothing to do writes these, too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from runner import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runner.paths import StatePaths
+
+SHORT_SPEC = 1 << 12  # characters: record 0 repeats a spec up to this length, else it names the run that has the spec
+LONGEST_SPEC = 1 << 20  # bytes: in no run with nothing to do does record 0 hold a longer spec
+
+
+def invocation_entry(
+    began: str,
+    exit_code: int,
+    stages: dict[str, int],
+    fault: str | None = None,
+    warnings: Sequence[str] = (),
+    verb: str = "run",
+) -> dict[str, object]:
+    """Return what the ledger says of an invocation: its begin, exit code, stages by status, first fault, warnings."""
+    return {"began": began, "exitCode": exit_code, "fault": fault, "stages": stages, "verb": verb, "warnings": warnings}
+
+
+def new_run_id(
+    paths: StatePaths, clock: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
+) -> str:
+    """Return a run id that no run has: the time in UTC, and 4 random hex digits."""
+    while True:
+        drawn = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(clock()))}-{random(2).hex()}"
+        if not os.path.lexists(paths.audit(drawn)):
+            return drawn
+
+
+def opening_payload(
+    pipeline: str,
+    spec: dict[str, str],
+    argv: Sequence[str],
+    head: str,
+    stages: Sequence[str] = (),
+    isolation: dict[str, str] | None = None,
+    key_id: str | None = None,
+) -> dict[str, object]:
+    """Return the payload of record 0: who runs what, where, with which versions. `spec` are its fields on the spec."""
+    from pwd import getpwuid
+
+    uid, system = os.getuid(), os.uname()
+    try:
+        user = getpwuid(uid).pw_name
+    except KeyError:
+        user = ""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+            boot_id = file.read().strip().decode()
+    except OSError:
+        boot_id = ""
+    versions = {"offpipe": __version__, "python": sys.version.partition(" ")[0], "system": system.release}
+    around = {"bootId": boot_id, "host": system.nodename, "uid": uid, "user": user, "versions": versions}
+    given = {"pipeline": pipeline, "argv": list(argv), "stages": list(stages), **spec}
+    guarded = {"isolation": isolation or {"level": "none"}, "keyId": key_id, "ledgerHead": head}
+    return {**around, **given, **guarded, "interpreter": os.path.basename(sys.executable)}
