@@ -143,6 +143,18 @@ def test_undeclared_relative_read_finds_nothing_and_the_log_says_so(project):
     result.stdout.fnmatch_lines(["  log:      cat: rules.txt: No such file or directory"])
 
 
+def test_undeclared_read_of_another_stages_input_is_found_where_the_stage_runs_alone(project):
+    project.write("rules.txt", "rules\n")
+    other = {**COPY, "inputs": {"text": "rules.txt"}}
+    project.spec(other, project.shell("cat $i rules.txt >$o"))
+    project.checks = "run,retry"
+    result = project.pytest("it.json", "-k", "work")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["  log:      cat: rules.txt: No such file or directory", "FAILED it.json::work[[]retry]*"]
+    )
+
+
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_stage_that_hangs_is_ended_and_fails_with_its_log(project, workers):
     if workers:
