@@ -71,7 +71,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--public-key", "FILE", "verify report export", "the ledger must be signed with this key (repeatable)"),
     ("--builder-id", "URI", "export", "who you say runs offpipe here"),
     ("-o --output", "FILE", "report export", "write to this file; `-` is standard output"),
-    ("--keep", "N", "prune", "keep the newest N invocations of run"),
+    ("--keep", "N", "prune", "keep the records of the newest N runs"),
     ("--before", "DATE", "prune", "remove runs that began before a date (UTC), or so many days ago: 90d"),
     ("--orphans", "", "clean", "only remove outputs that no stage declares any more"),
     ("--state", "", "clean", "also remove the audit logs, metrics and logs"),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def prune(
     spec_path: str, options: Options, warn: Callable[[Fault], None], *, keep: int | None, before: str, dry_run: bool
 ) -> tuple[list[str], str]:
-    """Remove the files of runs that have ended: all but the newest `keep` invocations, or all from `before` a time.
+    """Remove the files of runs that have ended: all but the newest `keep` that have a log, or all from `before` a time.
 
     Return these runs, oldest first, and the ledger's head. Never removes an open run, nor one whose log has the spec of
     a run that stays. First the ledger names the runs, with the digests of the commits that markers refer to; a killed
@@ -64,10 +64,10 @@ def _removable(session: Session, keep: int | None, before: str) -> tuple[list[st
     """Return the runs to remove, oldest first, and those that a killed `prune` has left."""
     paths = session.spec.paths
     past = [each for each in past_invocations(paths.ledger) if each.verb == "run"]
-    recent = islice(past, keep) if keep is not None else (each for each in past if each.began >= before)
-    kept = {each.run for each in recent}.union(session.read_head().open_runs)
-    runs = [run for run in dict.fromkeys(each.run for each in reversed(past)) if run not in kept]
-    runs = [run for run in runs if os.path.lexists(paths.audit(run))]
+    recorded = [run for run in dict.fromkeys(each.run for each in past) if os.path.lexists(paths.audit(run))]
+    recent = recorded[:keep] if keep is not None else (each.run for each in past if each.began >= before)
+    kept = {*recent, *session.read_head().open_runs}
+    runs = [run for run in reversed(recorded) if run not in kept]
     left = _present(paths).intersection(pruned_commits(paths.ledger)).difference(runs)
     chosen = _without_holders(session, {*runs, *left})
     return [run for run in runs if run in chosen], left & chosen

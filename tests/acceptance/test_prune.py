@@ -60,6 +60,32 @@ def test_it_removes_whole_old_runs_and_the_record_stays_intact(bench) -> None:
     assert "was pruned" in bench.run("log", "a").stderr
 
 
+def test_invocations_that_were_refused_push_out_no_records(bench) -> None:
+    """They have no records themselves: else a night of refusals would remove those of all good runs."""
+    nights(bench)
+    good = runs_on_disk(bench)
+    (bench.root / "in.txt").unlink()
+    for _ in good:
+        assert bench.run("-q").returncode == 5
+    assert bench.succeed("prune", "--keep", str(len(good))).stdout.startswith("nothing to remove\n")
+    assert runs_on_disk(bench) == good
+    bench.succeed("prune", "--keep", "2")
+    assert len(runs_on_disk(bench)) == 2
+
+
+def test_a_run_that_was_continued_counts_once(bench) -> None:
+    nights(bench)
+    good = runs_on_disk(bench)
+    bench.write("in.txt", "another")
+    bench.define(shell("a", "exit 1"))
+    for _ in good:
+        assert bench.run("-q").returncode == 1
+    bench.define(shell("a", TOUCH))
+    bench.succeed("-q")
+    bench.succeed("prune", "--keep", str(len(good) + 1))
+    assert len(runs_on_disk(bench)) == len(good) + 1
+
+
 def test_it_removes_what_began_before_a_date(bench) -> None:
     nights(bench)
     for date in ("2020-01-01", "0206-11-01", "600000d"):
@@ -119,8 +145,7 @@ def test_a_killed_prune_is_not_completed_where_a_later_run_refers_to_a_spec(benc
     bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT", env={"LONG": "y" * 5000}))
     bench.succeed("-q")
     wait_for(lambda: bench.exists(".offpipe/noop-spec.json") or (bench.succeed("-q") and False))
-    bench.run("nope")
-    words = [sys.executable, "-m", "runner", "prune", str(bench.spec), "--keep", "1"]
+    words = [sys.executable, "-m", "runner", "prune", str(bench.spec), "--before", "0d"]
     killed = trace(words, log=str(tmp_path / "log"), cwd=str(ROOT), position=1, when=lambda call: call.name == "unlink")
     assert killed.victims
     bench.run("nope")  # right after the line of `prune`, a run with nothing to do would not refer to a pruned run
