@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from spec_project import COPY, SORT, SpecProject, ids
 
+from pytest_offpipe.settings import PIPELINE_CHECKS, STAGE_CHECKS
+
 TEST = "def test_a(): pass\n"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -21,6 +25,12 @@ def test_items_are_flat_and_in_the_order_of_the_spec(project):
     checks = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
     whole = [f"it.json::pipeline[{name}]" for name in ("offline", "skip", "audit")]
     assert items == [whole[0], *ids(stages=("sort", "copy"), checks=checks), *whole[1:]]
+
+
+def test_every_check_is_explained():
+    plain, others = ((DOCS / name).read_text() for name in ("pytest-specs.md", "checks.md"))
+    assert [name for name in STAGE_CHECKS if f"- `{name}`: " not in plain and f"\n## {name}\n" not in others] == []
+    assert [name for name in PIPELINE_CHECKS if f"- `pipeline[{name}]`: " not in plain] == []
 
 
 def test_items_are_functions_below_a_file(project):

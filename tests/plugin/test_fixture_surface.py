@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -64,6 +65,9 @@ def test_every_fixture_and_marker_is_explained(pytester: pytest.Pytester) -> Non
         ".slept",
     ):
         assert phrase in listed
+    assert set(re.findall(r"^(offpipe\w*)(?: \[.*\])? -- ", listed, re.MULTILINE)) == set(FIXTURES)
+    page = (Path(pytest_offpipe.__file__).parents[1] / "docs/pytest-fixtures.md").read_text(encoding="utf-8")
+    assert [name for name in FIXTURES if name not in page] == []
     assert "_offpipe_test" not in listed
     markers = pytester.runpytest_inprocess("--markers", *LEFT_OUT).stdout.str()
     for marker in (

@@ -11,7 +11,8 @@ import pytest
 from forked_runs import offpipe
 from pipeline_bench import unstamped
 
-from runner.cli.commands import read_params
+from runner.cli.commands import Commands, read_params
+from runner.cli.parser import VERBS
 from runner.engine import Options
 from runner.errors import UsageError
 from runner.spec.load import load_spec
@@ -54,6 +55,10 @@ def pipeline(tmp_path):
 
 
 # ---- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_verb_has_a_method() -> None:
+    assert [verb for verb in VERBS if not callable(getattr(Commands, verb, None))] == []
 
 
 def test_run_writes_events_to_stderr_and_a_summary_to_stdout(pipeline) -> None:

@@ -1,6 +1,8 @@
 """Records that were forged with the right hashes: every field that readers act on or use in a path is checked first."""
 
 import json
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -9,12 +11,15 @@ from hypothesis import strategies as st
 from runner.canonical import GENESIS
 from runner.errors import StateError
 from runner.paths import StatePaths
+from runner.record import events
 from runner.record.events import (
     AttemptFinished,
     AttemptStarted,
     LedgerEntry,
     NetworkAttempt,
     RunEnded,
+    RunOpened,
+    RunWarning,
     StageCommit,
     StageFinished,
     StageSkipped,
@@ -48,7 +53,9 @@ EVERY = {
     "attempt.finished": AttemptFinished("a"),
     "attempt.started": AttemptStarted("a", 1, "k", "0000aa", "/p", {"out": "o"}, 5, [["x", "y", None, 1]], {}),
     "offline.attempt": NetworkAttempt("a", 1, "curl", "AF_INET", 3, "fail"),
+    "run.start": RunOpened(["a"], "h", "{}", "0", None),
     "run.stopped": RunEnded("failed", {"failed": 1}, "f", 3, 0, "0"),
+    "run.warning": RunWarning("a.json", "is odd", "so"),
     "stage.commit": StageCommit(
         "a", "k", 1, "{}", "0000aa", "/p", {"out": OutputIdentity.from_json(OUTPUT)}, [], ["r", 3]
     ),
@@ -58,11 +65,22 @@ EVERY = {
 }
 
 
+REFERENCE = "".join((Path(__file__).parents[2] / "docs" / name).read_text() for name in ("on-disk.md", "audit.md"))
+
+
 def fits(event, data):
     try:
         return decode(event, data) is not None
     except ValueError:
         return False
+
+
+def test_every_event_is_in_the_reference():
+    assert [name for name in (events.RECOVERED, *events._TYPES) if f"`{name}`" not in REFERENCE] == []
+
+
+def test_every_type_of_event_is_tried_here():
+    assert set(map(type, EVERY.values())) == set(get_args(events.Event))
 
 
 @pytest.mark.parametrize("name", EVERY)
