@@ -39,6 +39,7 @@ PAGE_WORDS = {
     "from-dvc.md": 398,
     "from-make.md": 410,
     "from-snakemake.md": 528,
+    "internals/adding.md": 1273,
     "internals/benchmarks.md": 1269,
     "internals/crash-sweep.md": 333,
     "internals/guard.md": 255,

@@ -40,6 +40,13 @@ def test_the_readme_is_short_and_names_every_page() -> None:
     assert [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in text] == []
 
 
+def test_the_places_of_an_addition_exist() -> None:
+    text = (DOCS / "internals/adding.md").read_text(encoding="utf-8")
+    named = {name for name in re.findall(r"`([\w./-]+(?:\.\w+|/))`", text) if "NAME" not in name and "/" in name}
+    assert len(named) > 50
+    assert sorted(name for name in named if not ((ROOT / name).exists() or (ROOT / "tests" / name).exists())) == []
+
+
 def test_every_page_keeps_to_its_limit() -> None:
     assert PAGE_WORDS.keys() == pages().keys(), "PAGE_WORDS in tests/support/room_left.py lists every page"
     too_long = {name: size for name, page in pages().items() if (size := words(page)) > PAGE_WORDS[name]}
