@@ -127,19 +127,21 @@ def _brief(fault: Fault) -> str:
 class Journal:
     """Writes the records of one run with work to do."""
 
-    def __init__(self, session: Session, mine: OpenRun, layers: dict[str, str], invocation: Invocation) -> None:
+    def __init__(
+        self, session: Session, spec: Spec, mine: OpenRun, layers: dict[str, str], invocation: Invocation
+    ) -> None:
         """Open a run, or resume one, and make that durable before anything starts.
 
         `layers` keep its stages offline: the `level`, and a word on each layer. The log comes first, then the ledger:
         each run in the ledger has a log.
         """
-        paths = session.spec.paths
+        paths = spec.paths
         self.mine = mine
         self.run_id = mine.run
         self.resumed = mine.last is not None
         self.durable = session.options.is_durable
         self._invocation = invocation
-        self._spec = session.spec
+        self._spec = spec
         self._selected = mine.selected_with(session.options.stages)
         self._ledger = session.ledger
         files.discard(session.noop_record)  # there is work to do
@@ -147,15 +149,15 @@ class Journal:
         self.log = self._open_log(session, mine)
         self._before = read_metrics(paths, self.run_id) if self.resumed else {}
         self.layers = layers
-        record, torn = opening(session, layers, self.log.seal.id), {"tornBytes": mine.torn_bytes}
-        if commit := commit_of(session.spec.root):
+        record, torn = opening(session, spec, layers, self.log.seal.id), {"tornBytes": mine.torn_bytes}
+        if commit := commit_of(spec.root):
             record["gitCommit"] = commit
         if mine.torn_bytes and self.resumed:
             self.log.append(events.RECOVERED, torn)
         position = self.log.append(events.RESUMED if self.resumed else START, record, sync=self.durable)
         if self.durable:  # the directories must name the log and the ledger on disk, too
             files.touch(paths.ledger)
-            files.sync_files(upward(paths.state_dir, session.spec.workspace))
+            files.sync_files(upward(paths.state_dir, spec.workspace))
         part = len(mine.beginnings) + 1
         self._ledger.append(events.OPENED, self.run_id, position, sync=self.durable, part=part)
         invocation.run, invocation.part = self.run_id, part  # until here, it counts as refused
@@ -230,14 +232,14 @@ def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, 
 
 
 def opening(
-    session: Session, layers: dict[str, str], key_id: str | None, longest: int = sys.maxsize
+    session: Session, spec: Spec, layers: dict[str, str], key_id: str | None, longest: int = sys.maxsize
 ) -> dict[str, object]:
     """Return the payload of record 0: who runs what, where, and with which versions.
 
     It holds the effective spec, unless that is longer than `longest` bytes. The spec is there as canonical text,
     because it may hold floats, which a record may not.
     """
-    spec, options = session.spec, session.options
+    options = session.options
     encoded = spec.canonical.encode("utf-8", "backslashreplace")
     text = {"spec": spec.canonical} if len(encoded) <= longest else {}
     return opening_payload(

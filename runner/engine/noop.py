@@ -27,14 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runner.engine.journal import Invocation
-    from runner.engine.session import Session
-    from runner.plan.decisions import Plan
+    from runner.engine.session import Planning, Session
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
 
 
 def end_without_work(
-    session: Session, plan: Plan, began: float, invocation: Invocation, others: Sequence[OpenRun] = ()
+    session: Session, planning: Planning, began: float, invocation: Invocation, others: Sequence[OpenRun] = ()
 ) -> RunResult:
     """Record a run without work that began at `began` (time.monotonic), and return its result.
 
@@ -45,7 +44,7 @@ def end_without_work(
     run_id, seconds = options.run_id or new_run_id(paths), time.monotonic() - began
     stages = {
         name: StageResult(name, SKIPPED, key=decision.key)
-        for name, decision in plan.decisions.items()
+        for name, decision in planning.plan.decisions.items()
         if isinstance(decision, Skip)
     }
 
@@ -57,7 +56,7 @@ def end_without_work(
         supersede(session, others, run_id)
         return append(NOOP, Position(last, digest))
 
-    first = opening(session, {"level": NONE}, session.seal.id, LONGEST_SPEC)
+    first = opening(session, planning.spec, {"level": NONE}, session.seal.id, LONGEST_SPEC)
     warnings = [(event, encode(data)) for event, data in map(warning_record, invocation.warnings)]
     files.make_directories(paths.state_dir)
     try:
@@ -68,21 +67,21 @@ def end_without_work(
         if not isinstance(error.__cause__, FileExistsError):
             raise
         if not options.run_id:  # another process drew the same id
-            return end_without_work(session, plan, began, invocation, others)
+            return end_without_work(session, planning, began, invocation, others)
         head = append(ENDED, None)
     session.save_cache()
-    _write_noop_record(session, run_id, str(first["specSha256"]), invocation.began)
+    _write_noop_record(session, planning, run_id, str(first["specSha256"]), invocation.began)
     return RunResult(session.spec.name, run_id, SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
 
-def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: int) -> None:
+def _write_noop_record(session: Session, planning: Planning, run_id: str, spec_sha256: str, began: int) -> None:
     """Write the no-op record of a plan that found every stage up to date, and that began at `began` (time.time_ns).
 
     The log of `run_id` has the spec.
 
     Writes nothing if options changed the plan, or if there were warnings, which the next run must repeat.
     """
-    spec, options = session.spec, session.options
+    spec, options = planning.spec, session.options
     given = options._replace(
         workspace=None,
         jobs=None,
@@ -97,8 +96,8 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
     if given != Options() or is_plain() or session.seal.id or session.warned:
         return
     dependencies = Dependencies()
-    session.examiner.add_to(dependencies)
-    dependencies.files |= session.orphans.absent.keys()
+    planning.examiner.add_to(dependencies)
+    dependencies.files |= planning.orphans.absent.keys()
     _add_spec(spec, dependencies)
     record = record_of(dependencies, spec, spec_sha256, run_id, began)
     if record is None:
@@ -106,7 +105,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
     path = session.noop_record
     content = record.encode(conditions_now(spec.path, options.workspace, options.var_sources))
     with suppress(StateError):  # the next run plans again
-        if session.examiner.changed_since(session.examiner.read):
+        if planning.examiner.changed_since(planning.examiner.read):
             return  # another file may have taken a path, with older time stamps
         files.make_directories(os.path.dirname(path))
         files.replace(path, content, temporary=f"{path}.{os.getpid()}")

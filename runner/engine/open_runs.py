@@ -65,11 +65,11 @@ class Recovered(NamedTuple):
     is_any: bool
 
 
-def recover_runs(session: Session) -> Recovered:
+def recover_runs(session: Session, spec: Spec) -> Recovered:
     """Finish what killed runs had committed, and choose the run to resume. Needs the pipeline lock."""
     from runner.record.recovery import recover
 
-    spec, options = session.spec, session.options
+    options = session.options
     _close_ended(session)
     session.head = session.read_head()
     open_runs = session.head.open_runs

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from runner.engine.open_runs import is_closed
 from runner.engine.programs import program_faults
 from runner.errors import Fault, InputError, InterruptedRunError, LockHeldError, SpecError, UsageError
-from runner.plan.decisions import Plan, Skip
+from runner.plan.decisions import Skip
 from runner.plan.orphans import Places
 from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
@@ -24,10 +24,12 @@ from runner.spec.kinds import did_you_mean
 from runner.spec.placeholders import remarks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from runner.engine.session import Session
+    from runner.engine.session import Planning, Session
     from runner.interrupts import Interrupts
+    from runner.record.markers import Marker
+    from runner.spec.model import Spec, Stage
 
 _SHOWN = 3  # paths in a warning
 LONG_HASHING = 0.5  # seconds of hashing; then it matters whether another run holds the lock
@@ -35,7 +37,7 @@ LONG_HASHING = 0.5  # seconds of hashing; then it matters whether another run ho
 
 def plan_without_lock(
     session: Session, interrupts: Interrupts, on_hashed: Callable[[str, int, int], None]
-) -> Plan | None:
+) -> Planning | None:
     """Return the plan that counts, or None if hashing takes long while another run holds the lock.
 
     Raises what `refuse` raises. `on_hashed` gets a path, its size, and the bytes just read, also in later plans.
@@ -56,7 +58,7 @@ def plan_without_lock(
         raise UsageError(Fault(f"run {run_id}", "it has ended, and its records were pruned", "leave out --run-id"))
     session.cache.tick = hashed_without_lock
     try:
-        plan = session.plan()
+        planning = session.plan()
     except LockHeldError:
         return None
     except InterruptedRunError:
@@ -64,29 +66,29 @@ def plan_without_lock(
         raise
     finally:
         session.cache.tick = hashed
-    return refuse(session, plan)
+    return refuse(session, planning)
 
 
-def refuse(session: Session, plan: Plan) -> Plan:
-    """Raise if a run cannot carry out this plan; else return the plan that counts.
+def refuse(session: Session, planning: Planning) -> Planning:
+    """Raise if a run cannot carry out this plan; else return what counts.
 
     InputError (exit 5) has every declared input that is missing or unusable; with `-k`, it only blocks what needs it.
     SpecError (exit 2) has every stage that may have to run and whose program is missing. UsageError: the run id belongs
     to a run that has succeeded. That run may have succeeded while this one was planning; then all is done, as a new
     plan shows.
     """
-    if plan.faults and not session.options.keep_going:
-        raise InputError(*plan.faults)
+    if planning.plan.faults and not session.options.keep_going:
+        raise InputError(*planning.plan.faults)
     run_id = session.options.run_id
-    if run_id and not plan.is_noop and is_closed(session, run_id):
-        plan = session.plan()
-        if not plan.is_noop:
+    if run_id and not planning.plan.is_noop and is_closed(session, run_id):
+        planning = session.plan()
+        if not planning.plan.is_noop:
             hint = "choose another, or leave --run-id out"
             raise UsageError(Fault("--run-id", f"the run {run_id} has succeeded already", hint))
-    pending = [stage for stage in session.stages if not isinstance(plan.decisions[stage.name], Skip)]
-    if faults := program_faults(session.spec, pending):
+    pending = [stage for stage in planning.stages if not isinstance(planning.plan.decisions[stage.name], Skip)]
+    if faults := program_faults(planning.spec, pending):
         raise SpecError(*faults)
-    return plan
+    return planning
 
 
 def refuse_newer(session: Session) -> None:
@@ -106,9 +108,10 @@ def refuse_newer(session: Session) -> None:
 # ---- warnings ----
 
 
-def remark(session: Session) -> None:
-    """Warn of likely mistakes in the spec, and of files that a run would replace."""
-    for fault in (*remarks(session.spec, session.stages), *_useless_allowances(session), *replaced(session)):
+def remark(session: Session, spec: Spec, stages: Sequence[Stage], markers: Iterable[Marker]) -> None:
+    """Warn of likely mistakes in the spec, and of files that a run of `stages` would replace."""
+    unknown = replaced(session, spec, stages, markers, "a run replaces")
+    for fault in (*remarks(spec, stages), *_useless_allowances(session), *unknown):
         session.warn(fault)
 
 
@@ -119,17 +122,19 @@ def _useless_allowances(session: Session) -> Iterator[Fault]:
             yield Fault(f"{session.spec.shown}#/offline/allowImports/{index}", f'nothing bans "{name}"', hint)
 
 
-def replaced(session: Session, verb: str = "a run replaces") -> Iterator[Fault]:
+def replaced(
+    session: Session, spec: Spec, stages: Sequence[Stage], markers: Iterable[Marker], verb: str
+) -> Iterator[Fault]:
     """Yield a warning of the files in the places of outputs that no marker names; `verb` says what becomes of them."""
-    known = Places(output.path for marker in session.markers() for output in marker.all_outputs())
+    known = Places(output.path for marker in markers for output in marker.all_outputs())
     paths = [
         path
-        for stage in session.stages
-        if session.spec.paths.marker(stage.name) not in session.damage  # there is a warning already
+        for stage in stages
+        if spec.paths.marker(stage.name) not in session.damage  # there is a warning already
         for path in stage.outputs.values()
-        if path not in known and os.path.lexists(session.spec.output_path(path))
+        if path not in known and os.path.lexists(spec.output_path(path))
     ]
     if paths:
         shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
         what = f"{verb} files that no stage is known to have made: {shown}"
-        yield Fault(session.spec.shown, what, "move it away if you need it")
+        yield Fault(spec.shown, what, "move it away if you need it")

@@ -48,8 +48,8 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         invocation = stack.enter_context(Invocation(spec, options, listener.warn, began_ns, plugins))
         session = Session(spec_path, options, spec=spec, writes=True, warn=invocation.warn)
         before = last_holder(spec.paths), session.head.position
-        plan = preflight.plan_without_lock(session, interrupts, listener.hashed)
-        idle = plan if plan is not None and plan.is_noop else None
+        planning = preflight.plan_without_lock(session, interrupts, listener.hashed)
+        idle = planning if planning is not None and planning.plan.is_noop else None
         if idle is not None and not open_runs.needs_recovery(session):
             return noop.end_without_work(session, idle, began, invocation)
         try:
@@ -63,24 +63,30 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         hooks = make_hooks((*listener.hooks(), *plugins))
         launcher = stack.enter_context(make_launcher(hooks, spec, early, session.warn, interrupts.check))
         lock.update_holder(launcher=launcher.pid, launcherStarted=launcher.started_at)
-        recovered = open_runs.recover_runs(session)
-        if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
-            plan = session.plan()
-        plan = preflight.refuse(session, plan)
-        if plan.is_noop and not recovered.is_open:
-            return noop.end_without_work(session, plan, began, invocation, recovered.others)
+        recovered = open_runs.recover_runs(session, planning.spec if planning else spec)
+        if planning is None or recovered.is_any or (lock.previous, session.head.position) != before:
+            planning = session.plan()
+        planning = preflight.refuse(session, planning)
+        if planning.plan.is_noop and not recovered.is_open:
+            return noop.end_without_work(session, planning, began, invocation, recovered.others)
         # Execute.
-        launcher.load(session.examiner.standard, session.examiner.distributions)
-        preload(session.spec, durable=options.is_durable)
-        preflight.remark(session)
+        launcher.load(planning.examiner.standard, planning.examiner.distributions)
+        preload(planning.spec, durable=options.is_durable)
+        preflight.remark(session, planning.spec, planning.stages, planning.markers)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
-        journal = Journal(session, recovered.mine, launcher.layers, invocation)
-        executor = make_executor(session, plan, journal.log, journal.mine, launcher, hooks, interrupts, listener, clock)
+        journal = Journal(session, planning.spec, recovered.mine, launcher.layers, invocation)
+        executor = make_executor(
+            options, planning, journal.log, journal.mine, launcher, hooks, interrupts, listener, clock
+        )
         hooks.offpipe_run_started(
-            spec=session.spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
-            isolation=launcher.layers, checkpoints=session.checkpoints,
-        )  # fmt: skip
+            spec=planning.spec,
+            run_id=journal.run_id,
+            stages=len(planning.stages),
+            resumed=journal.resumed,
+            isolation=launcher.layers,
+            checkpoints=planning.checkpoints,
+        )
         with executor.attempts:
             stages = executor.execute()
             executor.publisher.sync()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import KEY_VARIABLE, stamp
 from runner.engine.programs import find_command
@@ -14,34 +14,61 @@ from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.decisions import NO_RUN, Plan
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
-from runner.plan.orphans import NO_ORPHANS, FormerOutput, Orphans, find_orphans
+from runner.plan.orphans import FormerOutput, Orphans, find_orphans
 from runner.plan.planner import Planner
 from runner.plan.roles import refuse_own_file
 from runner.record import files
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
 from runner.record.log import EventFile
-from runner.record.markers import Marker, marked_stages, read_marker
+from runner.record.markers import Marker, Markers, read_marker
 from runner.record.noop_record import is_damaged, is_plain, record_path
 from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
-from runner.spec.graph import build_graph, select, select_names
+from runner.spec.graph import Graph, build_graph, select, select_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     from runner.engine import Options
     from runner.paths import StatePaths
     from runner.record.state import Note
-    from runner.spec.model import Spec
+    from runner.spec.model import Spec, Stage
 
 
 def no_warning(fault: Fault) -> None:
     """Ignore a warning."""
 
 
+class Planning(NamedTuple):
+    """One planning of a pipeline: what it decided, and all that it found on the way.
+
+    `graph` has the instances of templates that are there now, without those that only orphans made. `stages` are the
+    selected ones, in order. `planner` and `new_examiner` decide a stage again, once more has been made. `examiner` has
+    read everything that the decisions depend on. `markers` are all that were there, also of stages that are gone.
+    `checkpoints`: those of earlier runs, by stage.
+    """
+
+    graph: Graph
+    stages: tuple[Stage, ...]
+    plan: Plan
+    planner: Planner
+    examiner: Examiner
+    new_examiner: Callable[[], Examiner]
+    markers: Collection[Marker]
+    orphans: Orphans
+    checkpoints: dict[str, Progress]
+
+    @property
+    def spec(self) -> Spec:
+        """The spec of the graph."""
+        return self.graph.spec
+
+
 class Session:
     """A loaded pipeline, with what it takes to plan it. Making one writes nothing.
+
+    A plan leaves nothing here but the digests that it has read, and the damage that it has found.
 
     Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline. A verb that
     `writes` needs the keys of the logs: then this also raises what `read_seal` raises, and UsageError for a ledger with
@@ -57,7 +84,9 @@ class Session:
     ) -> None:  # fmt: skip
         """`spec` is what `options.load` returned, if it was called."""
         self.options = options
-        self._use(spec or options.load(spec_path))
+        self.spec = spec or options.load(spec_path)
+        self.graph = build_graph(self.spec)
+        self.stages = select(self.graph, options.stages)
         places = self.spec.workspace, self.spec.root, self.spec.paths.state_dir
         self.seal = read_seal(*places, needs_key=writes, signs=writes)
         self.ledger = Ledger(self.spec.paths.ledger, self.spec.name, stamp, self.seal)
@@ -71,28 +100,10 @@ class Session:
             self._check_noop_record(self._note)
         self.cache = _load_cache(self.spec.paths, self._note, trust=not options.paranoid)
         if options.events:
-            code = CodeReader(self.spec, self.cache, self._declared)
+            code = CodeReader(self.spec, self.cache, declared_paths(self.spec))
             refuse_own_file("--events", options.events, self.spec.paths.state_dir, self.graph, code)
         self.events = EventFile(options.events, self.warn) if options.events else None
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
-        self._markers: dict[str, Marker | None] = {}
-        self._gone: dict[frozenset[str], list[Marker]] = {}  # of stages that are gone, by their outputs
-        self.orphans = NO_ORPHANS  # as of the last plan
-        self.checkpoints: dict[str, Progress] = {}  # as of the last plan, by stage
-        self.examiner = self.new_examiner()  # of the last plan
-
-    def _use(self, spec: Spec) -> None:
-        """Set the spec, and what is computed from it."""
-        self.spec = spec
-        self.graph = build_graph(spec)
-        self.stages = select(self.graph, self.options.stages)
-        self._declared = declared_paths(spec)
-
-    @property
-    def planner(self) -> Planner:
-        """Decides the stages of the spec."""
-        forced = frozenset(select_names(self.spec.names, self.options.stages) if self.options.force else ())
-        return Planner(self.graph, self.cache, self.marker, forced, self._absence, self._gone)
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now. SpecError for the state directory of another pipeline."""
@@ -100,34 +111,17 @@ class Session:
         refuse_other_pipeline(self.spec, head.pipeline)
         return head
 
-    def marker(self, stage: str) -> Marker | None:
-        """Return the marker of a stage. Each is read once for a plan."""
-        if stage not in self._markers:
-            self._markers[stage] = read_marker(self.spec.paths, stage, self._note)
-        return self._markers[stage]
+    def markers(self) -> list[Marker]:
+        """Return all markers as they are now, also those of stages that are gone."""
+        return [*Markers(self.spec.paths, self._note).all(self.graph.upstream)]
 
-    def markers(self) -> Iterator[Marker]:
-        """Yield every marker in the state directory, also those of stages that are gone."""
-        for stage in marked_stages(self.spec.paths):
-            is_declared = stage in self.graph.upstream
-            if marker := self.marker(stage) if is_declared else read_marker(self.spec.paths, stage):
-                yield marker
-
-    def find_orphans(self, cache: DigestCache) -> Orphans:
-        """Return the outputs that no stage declares any more.
+    def find_orphans(self, markers: Collection[Marker], cache: DigestCache) -> tuple[Graph, Orphans]:
+        """Return the outputs that no stage declares any more, given all markers, and the graph of the spec then.
 
         A pattern of an `each` may have matched orphans: then the spec is expanded again, without these.
         """
-        markers = [*self.markers()]
         spec, orphans = without_orphans(self.options, self.spec, markers, cache)
-        if spec is not self.spec:
-            self._use(spec)
-        self._gone.clear()
-        for marker in markers:
-            if marker.stage not in self.graph.upstream:
-                paths = frozenset(output.path for output in marker.outputs.values())
-                self._gone.setdefault(paths, []).append(marker)
-        return orphans
+        return (self.graph if spec is self.spec else build_graph(spec)), orphans
 
     def _check_noop_record(self, note: Note) -> None:
         """Note a damaged no-op record. StateError if something else is in the place of its directory."""
@@ -169,37 +163,50 @@ class Session:
             self._note(path, what)
             files.discard(path)
 
-    def plan(self, *, reads_all: bool = True) -> Plan:
+    def plan(self, *, reads_all: bool = True) -> Planning:
         """Decide every selected stage from what is on disk now.
 
         Without `reads_all`, the inputs of a stage that runs in any case are opened, and not read.
         Raises OfflineError with every fault in the stages' code, also if the stages are up to date.
         """
-        self._markers.clear()
         self.cache.published.clear()
-        self.checkpoints.clear()
-        self.orphans = self.find_orphans(self.cache)
-        selected = {stage.name for stage in self.stages}
-        left = progress_files(self.spec.paths.state_dir, self.spec.paths.temporary)
-        for stage in self.spec.stages:  # recovery may remove any checkpoint: refuse those of a newer release
+        markers = Markers(self.spec.paths, self._note)
+        every = [*markers.all(self.graph.upstream)]
+        graph, orphans = self.find_orphans(every, self.cache)
+        spec, stages = graph.spec, select(graph, self.options.stages)
+        checkpoints = self._find_checkpoints(spec, {stage.name for stage in stages})
+        self._warn_of_orphans(orphans)
+        forced = frozenset(select_names(spec.names, self.options.stages) if self.options.force else ())
+        planner = Planner(graph, self.cache, markers.of, forced, self._absence, _gone(every, graph))
+        declared = declared_paths(spec)
+
+        def new_examiner() -> Examiner:
+            code = CodeReader(spec, self.cache, declared, self.bans, self.warn)
+            return Examiner(graph, self.cache, code, orphans, find_command)
+
+        examiner = new_examiner()
+        examiner.reads_all = reads_all
+        plan = planner.plan(stages, examiner)
+        return Planning(graph, stages, plan, planner, examiner, new_examiner, every, orphans, checkpoints)
+
+    def _find_checkpoints(self, spec: Spec, selected: Collection[str]) -> dict[str, Progress]:
+        """Return the checkpoints that earlier runs left, by stage."""
+        checkpoints: dict[str, Progress] = {}
+        left = progress_files(spec.paths.state_dir, spec.paths.temporary)
+        for stage in spec.stages:  # recovery may remove any checkpoint: refuse those of a newer release
             if path := left.get(stage.name):
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
-                    self.checkpoints[stage.name] = progress
+                    checkpoints[stage.name] = progress
+        return checkpoints
+
+    def _warn_of_orphans(self, orphans: Orphans) -> None:
         groups: dict[tuple[str, str], list[FormerOutput]] = {}  # one for each template
-        for former in self.orphans.former:
+        for former in orphans.former:
             template, at, _ = former.stage.partition("@")
             groups.setdefault((template if at else former.path, former.state), []).append(former)
         for first, *others in groups.values():
             self.warn(first.warning(self.spec.shown, len(others)))
-        self.examiner = self.new_examiner()
-        self.examiner.reads_all = reads_all
-        return self.planner.plan(self.stages, self.examiner)
-
-    def new_examiner(self) -> Examiner:
-        """Return an examiner, which computes keys from what is on disk now."""
-        code = CodeReader(self.spec, self.cache, self._declared, self.bans, self.warn)
-        return Examiner(self.graph, self.cache, code, self.orphans, find_command)
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. If the disk refuses them, the next run only takes longer."""
@@ -225,6 +232,15 @@ def without_orphans(
             return spec, orphans
         without |= matched
         spec = options.load(spec.shown, without)
+
+
+def _gone(markers: Iterable[Marker], graph: Graph) -> dict[frozenset[str], list[Marker]]:
+    """Return the markers of stages that are gone, by the paths of their outputs."""
+    gone: dict[frozenset[str], list[Marker]] = {}
+    for marker in markers:
+        if marker.stage not in graph.upstream:
+            gone.setdefault(frozenset(output.path for output in marker.outputs.values()), []).append(marker)
+    return gone
 
 
 def _load_cache(paths: StatePaths, note: Note, *, trust: bool = True) -> DigestCache:

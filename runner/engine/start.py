@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.engine import Options
-    from runner.engine.session import Session
+    from runner.engine.session import Planning
     from runner.executor.loop import Executor
     from runner.interrupts import Interrupts
-    from runner.plan.decisions import Plan
     from runner.record.log import AuditLog
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
@@ -123,22 +122,36 @@ def preload(spec: Spec, *, durable: bool) -> None:
 
 
 def make_executor(
-    session: Session, plan: Plan, log: AuditLog, mine: OpenRun, launcher: Launcher, hooks: HookRelay,
-    interrupts: Interrupts, listener: Listener, clock: Clock | None,
-) -> Executor:  # fmt: skip
-    """Return the executor of the open run `mine`."""
+    options: Options,
+    planning: Planning,
+    log: AuditLog,
+    mine: OpenRun,
+    launcher: Launcher,
+    hooks: HookRelay,
+    interrupts: Interrupts,
+    listener: Listener,
+    clock: Clock | None,
+) -> Executor:
+    """Return the executor of the open run `mine`, which is recorded in `log`."""
     from runner.executor.job import RunContext
     from runner.executor.loop import Executor
 
     context = RunContext(
-        session.graph, session.spec, log, session.planner, session.new_examiner, session.cache, session.marker,
-        session.orphans, mine.attempts, mine.tags, launcher.layers["level"],
-        session.options.is_durable, "cluster" in launcher.layers,
-    )  # fmt: skip
-    return Executor(
-        context, session.stages, plan, launcher, hooks, interrupts, clock or Clock(), listener,
-        session.options.jobs, keep_going=session.options.keep_going,
-    )  # fmt: skip
+        graph=planning.graph,
+        stages=planning.stages,
+        plan=planning.plan,
+        planner=planning.planner,
+        new_examiner=planning.new_examiner,
+        orphans=planning.orphans,
+        log=log,
+        earlier=mine.attempts,
+        tags=mine.tags,
+        level=launcher.layers["level"],
+        durable=options.is_durable,
+        is_remote="cluster" in launcher.layers,
+    )
+    clock = clock or Clock()
+    return Executor(context, launcher, hooks, interrupts, clock, listener, options.jobs, keep_going=options.keep_going)
 
 
 def _may_have_plugins() -> bool:

@@ -14,7 +14,7 @@ from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.plan.decisions import Reason
+    from runner.plan.decisions import Plan, Reason
     from runner.plan.orphans import Orphans
     from runner.plan.planner import Planner
     from runner.record.log import AuditLog
@@ -26,7 +26,7 @@ REASONS_KEPT = 100  # in records and markers
 
 
 class RunContext(NamedTuple):
-    """What all parts of the executor share in one run.
+    """What all parts of the executor share in one run: what the planning found, and the run that goes on record.
 
     `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those of all attempts of open
     runs, stage -> tag -> key; grows.
@@ -35,18 +35,27 @@ class RunContext(NamedTuple):
     """
 
     graph: Graph
-    spec: Spec
-    log: AuditLog
+    stages: tuple[Stage, ...]
+    plan: Plan
     planner: Planner
     new_examiner: Callable[[], Examiner]
-    cache: DigestCache
-    marker_of: Callable[[str], Marker | None]
     orphans: Orphans
+    log: AuditLog
     earlier: Mapping[str, int]
     tags: dict[str, dict[str, str]]
     level: str
     durable: bool
     is_remote: bool
+
+    @property
+    def spec(self) -> Spec:
+        """The spec of the graph."""
+        return self.graph.spec
+
+    @property
+    def cache(self) -> DigestCache:
+        """The digests that this process knows."""
+        return self.planner.cache
 
 
 class Job:

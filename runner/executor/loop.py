@@ -1,6 +1,9 @@
 """Runs the stages: starts those that are ready and admitted, and settles those that ended, until none is left.
 
 One loop waits for the launcher, a signal, a sync, or the end of a back-off, whichever comes first.
+
+The plan says only which stages may have to run. Each of those is decided again when it starts, from the disk as it is
+then: its inputs may have been made since, with other bytes or the same, and its key must be that of what it reads.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.retry import delay_after, failure
 from runner.executor.schedule import admits, blocked, blocking, unstarted
 from runner.interrupts import Interrupts, Stopping
-from runner.plan.decisions import Plan, Skip
+from runner.plan.decisions import Skip
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
 from runner.spec.graph import ReadyQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from pluggy import HookRelay
 
@@ -39,12 +42,11 @@ class Executor:
     """Executes the stages of one run. All that it writes goes through `attempts` and `publisher`."""
 
     def __init__(
-        self, run: RunContext, stages: Sequence[Stage], plan: Plan, launcher: Launcher, hooks: HookRelay,
+        self, run: RunContext, launcher: Launcher, hooks: HookRelay,
         interrupts: Interrupts, clock: Clock, listener: Listener, jobs: int | None, *, keep_going: bool,
     ) -> None:  # fmt: skip
         self._run = run
-        self._stages = {stage.name: stage for stage in stages}
-        self._plan = plan
+        self._stages = {stage.name: stage for stage in run.stages}
         self.attempts = Attempts(run)
         self.publisher = Publisher(run)
         self._launcher = launcher
@@ -55,7 +57,7 @@ class Executor:
         self._jobs = jobs
         self._keep_going = keep_going
         self.results: dict[str, StageResult] = {}
-        self._ready = ReadyQueue(run.graph, stages)
+        self._ready = ReadyQueue(run.graph, run.stages)
         self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as it is admitted
         self._sleeping: list[tuple[float, str, Job]] = []  # by the time of their next attempt
         self._running: dict[int, Job] = {}
@@ -86,7 +88,7 @@ class Executor:
             self._commits.close()
         if self._ahead is not None:
             self.attempts.abandon(self._ahead[0])
-        for result in unstarted(self._run.graph, self._plan, self.results, interrupted=self._interrupts.count > 0):
+        for result in unstarted(self._run.graph, self._run.plan, self.results, interrupted=self._interrupts.count > 0):
             self._finish(result)
         return self.results
 
@@ -136,7 +138,7 @@ class Executor:
             stage = self._ready.take()
             if stage is None:
                 return
-            decision, job = self._plan.decisions[stage.name], Job(self._run.spec, stage)
+            decision, job = self._run.plan.decisions[stage.name], Job(self._run.spec, stage)
             if by := blocking(self._run.graph, stage.name, self.results):
                 self._finish(blocked(stage.name, by))
             elif isinstance(decision, Skip):

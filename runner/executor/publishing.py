@@ -97,7 +97,7 @@ class Publisher:
         for name, path in self._finished(job):
             with _blaming_stage():
                 outputs[name] = self._identity(job.stage.outputs[name], path)
-        before = self._run.marker_of(job.stage.name)
+        before = self._run.planner.marker_of(job.stage.name)
         replaces = [before.run, before.audit_seq] if before else None
         job.commit = self._record(job, outputs, before, job.reasons_as_json(), replaces)
 

@@ -14,7 +14,7 @@ from runner.record import files
 from runner.record.state import DAMAGED, MOST_MARKER, decode_object, no_note, read_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from runner.paths import StatePaths
     from runner.record.state import Note
@@ -188,6 +188,28 @@ def marked_stages(paths: StatePaths) -> list[str]:
 def read_markers(paths: StatePaths) -> Iterator[Marker]:
     """Yield every usable marker in the state directory."""
     return filter(None, (read_marker(paths, stage) for stage in marked_stages(paths)))
+
+
+class Markers:
+    """The markers in a state directory. That of a stage of the spec is read once, so this is how they stand then."""
+
+    def __init__(self, paths: StatePaths, note: Note = no_note) -> None:
+        """`note` gets each marker of a stage of the spec that cannot be used, and why."""
+        self._paths = paths
+        self._note = note
+        self._read: dict[str, Marker | None] = {}
+
+    def of(self, stage: str) -> Marker | None:
+        """Return the marker of a stage of the spec; None if it has no usable one."""
+        if stage not in self._read:
+            self._read[stage] = read_marker(self._paths, stage, self._note)
+        return self._read[stage]
+
+    def all(self, declared: Container[str]) -> Iterator[Marker]:
+        """Yield every marker, also those of stages that are gone: which are not `declared`."""
+        for stage in marked_stages(self._paths):
+            if marker := self.of(stage) if stage in declared else read_marker(self._paths, stage):
+                yield marker
 
 
 def _is_sound(body: dict[str, Any]) -> bool:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from runner.engine import Options
+    from runner.paths import StatePaths
+    from runner.record.markers import Marker
+    from runner.spec.graph import Graph
+    from runner.spec.model import Spec
 
 OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
 """What runs write into a state directory, which may also hold the locks, and the state of other pipelines."""
@@ -44,17 +48,22 @@ def clean(
         invocation.is_recorded = dry_run or state or not os.path.exists(spec.paths.ledger)  # then it leaves no line
         session = Session(spec_path, options, spec=spec, writes=not dry_run, warn=invocation.warn)
         with nullcontext() if dry_run else held_lock(spec, options.wait):
-            left, spec = session.find_orphans(DigestCache(trust=False)), session.spec  # reads each of them
+            markers = session.markers()
+            graph, left = session.find_orphans(markers, DigestCache(trust=False))  # reads each of them
+            spec = graph.spec
             kept = (former.warning(spec.shown) for former in left.former if former.state != REMOVABLE)
-            for fault in (*kept, *(() if orphans else replaced(session, "`clean` removes"))):
+            for fault in (
+                *kept,
+                *(() if orphans else replaced(session, spec, spec.stages, markers, "`clean` removes")),
+            ):
                 session.warn(fault)
-            sources = InputResolver(session.graph, left)
+            sources = InputResolver(graph, left)
             if orphans and (missing := dict.fromkeys(sources.missing_sources(spec.stages))):  # a disk may be unmounted
                 raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *missing)
             first, known = left.removable(), {former.stage for former in left.former if former.state == ADOPTED}
-            gone = [*_markers_of_gone(session, known, adopts=orphans)]
-            state_files = _state(session) if state else ()
-            others = [] if orphans else [*dict.fromkeys((*gone, *_made(session, known), *state_files))]
+            gone = [*_markers_of_gone(graph, markers, known, adopts=orphans)]
+            state_files = _state(spec.paths) if state else ()
+            others = [] if orphans else [*dict.fromkeys((*gone, *_made(spec, known), *state_files))]
             if not dry_run:  # orphans first: only their markers know them, also after a kill or a power cut
                 for place in first:
                     _discard_orphan(place)
@@ -73,40 +82,41 @@ def _discard_orphan(place: str) -> None:
     files.discard(place)
 
 
-def _state(session: Session) -> Iterator[str]:
+def _state(paths: StatePaths) -> Iterator[str]:
     """Yield what is in the state directory, but for the locks."""
-    paths = session.spec.paths
     for name in sorted(os.listdir(paths.state_dir)) if os.path.isdir(paths.state_dir) else ():
         path = f"{paths.state_dir}/{name}"
         if OURS.fullmatch(name) and path != paths.locks_dir:
             yield path
 
 
-def _markers_of_gone(session: Session, known: Collection[str], *, adopts: bool) -> Iterator[str]:
+def _markers_of_gone(
+    graph: Graph, markers: Collection[Marker], known: Collection[str], *, adopts: bool
+) -> Iterator[str]:
     """Yield the markers of stages that are gone, except of those `known`, whose orphans stay.
 
     With `adopts`, the outputs of other stages stay, too, and with them the markers that a stage without one may adopt.
     """
-    spec, kept = session.spec, {*known}
-    bare = [stage for stage in spec.stages if not session.marker(stage.name)] if adopts else []
+    spec, kept, complete = graph.spec, {*known}, {marker.stage for marker in markers}
+    bare = [stage for stage in spec.stages if stage.name not in complete] if adopts else []
     unmade = {path for stage in bare for path in stage.outputs.values()}
-    for marker in session.markers():
+    for marker in markers:
         if not unmade.isdisjoint(output.path for output in marker.all_outputs()):
             kept.add(marker.stage)
-    declared, unknown = session.graph.upstream.keys(), unknown_templates(spec)
+    declared, unknown = graph.upstream.keys(), unknown_templates(spec)
     for stage in marked_stages(spec.paths):
         if stage not in declared and stage not in kept and stage.partition("@")[0] not in unknown:
             yield spec.paths.marker(stage)
 
 
-def _made(session: Session, known: Collection[str]) -> Iterator[str]:
+def _made(spec: Spec, known: Collection[str]) -> Iterator[str]:
     """Yield what the stages made and is there. Markers come first, so that a killed `clean` leaves no false marker.
 
     The markers of the stages `known` stay: they know of orphans that stay.
     """
-    paths = session.spec.paths
-    for stage in session.stages:
-        outputs = {name: session.spec.output_path(path) for name, path in stage.outputs.items()}
+    paths = spec.paths
+    for stage in spec.stages:
+        outputs = {name: spec.output_path(path) for name, path in stage.outputs.items()}
         partials = [path for found in find_partials(outputs).values() for path in found]
         markers = () if stage.name in known else (paths.marker(stage.name),)
         for path in (*markers, paths.progress(stage.name), *outputs.values(), *partials):

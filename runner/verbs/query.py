@@ -16,7 +16,7 @@ from runner import results
 from runner.audit.archive import Archive, open_archive
 from runner.engine.preflight import remark
 from runner.engine.programs import program_faults
-from runner.engine.session import Session, no_warning
+from runner.engine.session import Planning, Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay
 from runner.plan.decisions import Decision, Plan, Run, Skip
@@ -154,10 +154,10 @@ class Explained(NamedTuple):
 def validate(spec_path: str, options: Options, warn: Warn = no_warning) -> Planned:
     """Load and plan. Raises one error with every fault that would keep a run from starting."""
     session = Session(spec_path, options, warn=warn)
-    remark(session)
+    remark(session, session.spec, session.stages, session.markers())
     programs = program_faults(session.spec, session.stages)
     try:
-        planned = _planned(session)
+        planned = _planned(session, session.plan(reads_all=False))
         if planned.plan.faults:
             raise InputError(*planned.plan.faults)
     except (OfflineError, InputError) as error:
@@ -172,18 +172,19 @@ def validate(spec_path: str, options: Options, warn: Warn = no_warning) -> Plann
 def plan(spec_path: str, options: Options, warn: Warn = no_warning) -> Planned:
     """Decide every selected stage. Faults of inputs are in the plan, and not raised."""
     session = Session(spec_path, options, warn=warn)
-    remark(session)
-    return _planned(session)
+    remark(session, session.spec, session.stages, session.markers())
+    return _planned(session, session.plan(reads_all=False))
 
 
 def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_warning) -> list[Explained]:
     """Decide the selected stages, and everything that they need."""
     session = Session(spec_path, options, warn=warn)
-    chosen = select(session.graph, (selector,))
-    planned, names = _planned(session), {*select_names(session.spec.names, (selector,))}
+    select(session.graph, (selector,))  # raises for an unknown name, before anything is read
+    planning = session.plan(reads_all=False)
+    planned, names = _planned(session, planning), {*select_names(planning.spec.names, (selector,))}
     return [
-        Explained(stage, planned.plan.decisions[stage.name], session.marker(stage.name), planned)
-        for stage in chosen
+        Explained(stage, planned.plan.decisions[stage.name], planning.planner.marker_of(stage.name), planned)
+        for stage in select(planning.graph, (selector,))
         if stage.name in names
     ]
 
@@ -202,10 +203,11 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
     is_running = is_held(paths)
     part = last_part(archive, run) if run else Part()
     if session:
-        remark(session)
+        remark(session, session.spec, session.stages, session.markers())
     for warning in () if session else part.warnings:
         warn(Fault(*warning))
-    planned = _planned(session) if session else None
+    planning = session.plan(reads_all=False) if session else None
+    planned = _planned(session, planning) if session and planning else None
     past = (past for past in past_invocations(paths.ledger) if past.verb == "run")
     refusals = takewhile(lambda past: past.outcome == results.REFUSED, past)
     return Status(
@@ -219,29 +221,30 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
         part,
         read_metrics(paths, run) if run and part.ended else {},  # after a kill, those of an earlier part are there
         read_holder(paths.pipeline_lock) if is_running else None,
-        tuple(former.path for former in session.orphans.former if former.is_orphan) if session else (),
+        tuple(former.path for former in planning.orphans.former if former.is_orphan) if planning else (),
         next((past for past in past_invocations(paths.ledger, is_running=is_running) if past.run == run), None),
         tuple(islice(refusals, _REFUSALS)),
     )
 
 
-def _planned(session: Session) -> Planned:
-    decided = session.plan(reads_all=False)
-    pending = [name for name, decision in decided.decisions.items() if not isinstance(decision, Skip)]
+def _planned(session: Session, planning: Planning) -> Planned:
+    plan = planning.plan
+    pending = [name for name, decision in plan.decisions.items() if not isinstance(decision, Skip)]
     failures = last_failures(session, pending) if pending else {}
-    return Planned(session.graph, session.stages, decided, failures, session.checkpoints, _fitting(session, decided))
+    return Planned(planning.graph, planning.stages, plan, failures, planning.checkpoints, _fitting(planning))
 
 
-def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
+def _fitting(planning: Planning) -> dict[str, bool]:
     """Return whether each checkpoint has its stage's key, for stages whose inputs are all made."""
     fits: dict[str, bool] = {}
-    for stage in session.stages if session.checkpoints else ():
-        progress, upstream = session.checkpoints.get(stage.name), session.graph.upstream[stage.name]
-        if progress is None or not isinstance(decided.decisions[stage.name], Run):
+    decisions, graph = planning.plan.decisions, planning.graph
+    for stage in planning.stages if planning.checkpoints else ():
+        progress, upstream = planning.checkpoints.get(stage.name), graph.upstream[stage.name]
+        if progress is None or not isinstance(decisions[stage.name], Run):
             continue
-        if all(isinstance(decided.decisions[name], Skip) for name in upstream):
+        if all(isinstance(decisions[name], Skip) for name in upstream):
             with suppress(InputError, OfflineError):  # a file was removed after the plan was made
-                fits[stage.name] = session.examiner.examine(stage).key == progress.key
+                fits[stage.name] = planning.examiner.examine(stage).key == progress.key
     return fits
 
 

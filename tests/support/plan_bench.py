@@ -25,14 +25,14 @@ class PlanBench(PipelineBench):
         return Session(str(self.spec), Options(**options))  # type: ignore[arg-type]
 
     def decisions(self, **options: object) -> dict[str, Decision]:
-        return self.session(**options).plan().decisions
+        return self.session(**options).plan().plan.decisions
 
     def reasons(self, stage: str = "a", **options: object) -> list[Reason]:
         return list(getattr(self.decisions(**options)[stage], "reasons", ()))
 
     def fingerprint(self, stage: str = "a", **options: object) -> Fingerprint:
         session = self.session(**options)
-        return session.new_examiner().examine(next(each for each in session.stages if each.name == stage))
+        return session.plan().new_examiner().examine(next(each for each in session.stages if each.name == stage))
 
     def inputs(self, stage: str = "a", **options: object) -> dict[str, list[str]]:
         """The paths that each input of a stage stands for."""
@@ -47,7 +47,7 @@ class PlanBench(PipelineBench):
         for stage in session.stages:
             if names and stage.name not in names:
                 continue
-            fingerprint = session.new_examiner().examine(stage)
+            fingerprint = session.plan().new_examiner().examine(stage)
             outputs = {}
             for name, declared in stage.outputs.items():
                 outputs[name] = self._output(spec.output_path(declared), declared, f"{stage.name} was here\n")
@@ -62,4 +62,5 @@ class PlanBench(PipelineBench):
             file.write(content)
         status = os.stat(path)
         sha256 = hashlib.sha256(content.encode()).hexdigest()
-        return OutputIdentity(declared, status.st_size, sha256, status.st_ino, status.st_mtime_ns)
+        identity = OutputIdentity(declared, status.st_size, sha256, status.st_ino, status.st_mtime_ns)
+        return identity.with_ctime(status.st_ctime_ns)

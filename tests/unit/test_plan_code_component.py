@@ -107,11 +107,11 @@ def test_a_word_that_is_outside_root_declared_or_no_file_is_not_code(bench, word
 def test_shared_code_is_the_same_for_all_stages_until_a_new_examiner_reads_it(bench):
     bench.define(*({"name": name, "processor": "stages/p.py", "outputs": [f"{name}.txt"]} for name in "ab"))
     session = bench.session()
-    examiner = session.new_examiner()
+    examiner = session.plan().new_examiner()
     first, second = (examiner.examine(stage).components["code"] for stage in session.stages)
     assert first == second
     bench.write("stages/deeper.py", "X = 2\n")
-    assert session.new_examiner().examine(session.stages[0]).components["code"] != first
+    assert session.plan().new_examiner().examine(session.stages[0]).components["code"] != first
 
 
 def test_code_that_cannot_be_parsed_is_refused_by_its_line(bench):
@@ -124,9 +124,9 @@ def test_code_that_cannot_be_parsed_is_refused_by_its_line(bench):
 def test_a_module_that_changes_while_the_stage_runs_is_seen(bench):
     python(bench, "content")
     session = bench.session()
-    before = session.new_examiner().examine(session.stages[0])
+    before = session.plan().new_examiner().examine(session.stages[0])
     bench.write("stages/deeper.py", "X = 3\n")
-    changed = session.new_examiner().changed_since(before)
+    changed = session.plan().new_examiner().changed_since(before)
     assert os.path.relpath(str(changed), bench.root) == "stages/deeper.py"
 
 

@@ -76,35 +76,35 @@ def fifo_in_tree(bench):
 @pytest.mark.parametrize("change", [lengthen, same_size, deep, more, gone, tree_gone, fifo_in_tree])
 def test_a_change_after_keying_is_seen_before_publishing(bench, change):
     session = bench.session()
-    before = session.new_examiner().examine(session.stages[0])
-    assert session.new_examiner().changed_since(before) is None
+    before = session.plan().new_examiner().examine(session.stages[0])
+    assert session.plan().new_examiner().changed_since(before) is None
     change(bench)
-    changed = session.new_examiner().changed_since(before)
+    changed = session.plan().new_examiner().changed_since(before)
     assert changed is not None
     assert os.path.relpath(changed, bench.root) in {"in.txt", "tree"}
 
 
 def test_a_touch_or_the_same_bytes_written_anew_are_no_change(bench):
     session = bench.session()
-    before = session.new_examiner().examine(session.stages[0])
+    before = session.plan().new_examiner().examine(session.stages[0])
     os.utime(bench.root / "in.txt", (1, 1))
     os.unlink(bench.root / "tree/sub/x")
     bench.write("tree/sub/x", "x")
-    assert session.new_examiner().changed_since(before) is None
-    assert session.new_examiner().examine(session.stages[0]).key == before.key
+    assert session.plan().new_examiner().changed_since(before) is None
+    assert session.plan().new_examiner().examine(session.stages[0]).key == before.key
 
 
 def test_published_outputs_are_not_hashed_again_by_their_readers(bench):
     bench.define(shell("a", "true", outputs={"out": "out.txt"}), shell("b", "true", inputs={"in": "out.txt"}))
     bench.complete("a")
     session = bench.session()
-    session.plan()
+    planning = session.plan()
     assert "out.txt" in session.cache.published
     session.cache.published["out.txt"] = session.cache.published["out.txt"]._replace(sha256="told")
-    examined = session.new_examiner().examine(session.stages[1])
+    examined = planning.new_examiner().examine(session.stages[1])
     assert examined.components["inputs"] == {"in": [["out.txt", "told"]]}
     os.utime(bench.root / "out.txt", (1, 1))
-    assert session.new_examiner().examine(session.stages[1]).components["inputs"] != {"in": [["out.txt", "told"]]}
+    assert planning.new_examiner().examine(session.stages[1]).components["inputs"] != {"in": [["out.txt", "told"]]}
 
 
 def test_a_same_size_rewrite_within_one_tick_is_never_hidden_by_the_cache(bench):
@@ -113,10 +113,10 @@ def test_a_same_size_rewrite_within_one_tick_is_never_hidden_by_the_cache(bench)
     now = time.time_ns()
     os.utime(path, ns=(now, now))
     session = bench.session()
-    before = session.new_examiner().examine(session.stages[0])
+    before = session.plan().new_examiner().examine(session.stages[0])
     path.write_text("INPUT")
     os.utime(path, ns=(now, now))
     again = bench.session()
     again.cache = DigestCache(session.cache.dump())
     assert bench.fingerprint().key != before.key
-    assert again.new_examiner().examine(again.stages[0]).key != before.key
+    assert again.plan().new_examiner().examine(again.stages[0]).key != before.key

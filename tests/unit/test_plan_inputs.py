@@ -169,7 +169,7 @@ def test_an_input_without_read_permission_has_a_place_and_a_hint():
 
 def test_all_faults_of_all_inputs_are_reported_at_once(bench):
     bench.define(shell("a", "true", inputs={"x": "none", "y": "*.none"}), shell("b", "true", inputs={"z": "gone"}))
-    plan = bench.session().plan()
+    plan = bench.session().plan().plan
     assert [fault.where.rpartition("#")[2] for fault in plan.faults] == [
         "/stages/0/inputs/x", "/stages/0/inputs/y", "/stages/1/inputs/z",
     ]  # fmt: skip
