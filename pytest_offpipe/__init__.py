@@ -17,9 +17,21 @@ if TYPE_CHECKING:
     from pytest_offpipe.specs import OffpipeSpec
 
 __all__ = [
-    "Attempt", "LookupRefusedError", "NetworkRefusedError", "Offpipe", "OffpipeAudit", "OffpipeClock", "OffpipeFaults",
-    "OffpipeOffline", "OffpipeSpec", "Output", "Outputs", "ProgramReport", "RunReport", "StageReport",
-]  # fmt: skip
+    "Attempt",
+    "LookupRefusedError",
+    "NetworkRefusedError",
+    "Offpipe",
+    "OffpipeAudit",
+    "OffpipeClock",
+    "OffpipeFaults",
+    "OffpipeOffline",
+    "OffpipeSpec",
+    "Output",
+    "Outputs",
+    "ProgramReport",
+    "RunReport",
+    "StageReport",
+]
 _EXPORTS = {
     "fixtures.audit": "OffpipeAudit",
     "fixtures.clock": "OffpipeClock",

@@ -148,9 +148,13 @@ class Case:
         """
         found = found.removeprefix("error: ")
         rows = {
-            "done": done, "expected": expected, "found": found, "log": "\n".join(tail(log)),
-            "kept": kept or str(self.directory if self.directory.exists() else ""), "by hand": by_hand or self.by_hand,
-        }  # fmt: skip
+            "done": done,
+            "expected": expected,
+            "found": found,
+            "log": "\n".join(tail(log)),
+            "kept": kept or str(self.directory if self.directory.exists() else ""),
+            "by hand": by_hand or self.by_hand,
+        }
         own = f"stage {self._subject}: "  # the test's id names it
         lines = [(found or expected).splitlines()[0].removeprefix(own)]
         for name, text in rows.items():

@@ -37,9 +37,12 @@ _METHODS = {  # kind -> the method that plans it, and why it may not happen
 }
 _WHEN = ("before", "after")
 _BOUNDS = {
-    "code": (0, 255), "times": (1, 1000), "at_checkpoint": (1, 1 << 53), "after_bytes": (0, 1 << 39),
+    "code": (0, 255),
+    "times": (1, 1000),
+    "at_checkpoint": (1, 1 << 53),
+    "after_bytes": (0, 1 << 39),
     "seconds": (0, 1 << 20),
-}  # fmt: skip
+}
 
 
 @dataclass

@@ -151,9 +151,16 @@ class RunLog(Chain):
     """
 
     def __init__(
-        self, directory: str, run: str, opened: list[Reference], end: Reference | None, seal: Seal,
-        findings: Findings, markers: Markers, heads: Container[int] | None,
-    ) -> None:  # fmt: skip
+        self,
+        directory: str,
+        run: str,
+        opened: list[Reference],
+        end: Reference | None,
+        seal: Seal,
+        findings: Findings,
+        markers: Markers,
+        heads: Container[int] | None,
+    ) -> None:
         super().__init__(directory, run, seal, findings)
         self.first_head = ""
         self.spec: tuple[str, str] | None = None

@@ -46,9 +46,14 @@ class Verification(Chain):
     """
 
     def __init__(
-        self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None, shown: str = "",
+        self,
+        directory: str,
+        seal: Seal,
+        run: str | None = None,
+        expect_head: str | None = None,
+        shown: str = "",
         public_keys: Iterable[PublicKey] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """With `run`, check only the log of that run, and the whole ledger. `shown` is the directory in messages.
 
         With `public_keys`, check signatures, too.

@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 
 
 def verify(
-    target: str, options: Options, run: str | None = None, *, outputs: bool = False, expect_head: str | None = None,
+    target: str,
+    options: Options,
+    run: str | None = None,
+    *,
+    outputs: bool = False,
+    expect_head: str | None = None,
     public_keys: Sequence[str] = (),
-) -> Verification:  # fmt: skip
+) -> Verification:
     """Check the state of the spec `target`, or a state directory `target`, which may be a copy.
 
     With `outputs`, read those, too: UsageError without a spec. Raises what `verify_archive` raises, and UsageError for

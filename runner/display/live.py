@@ -80,9 +80,13 @@ class Live:
         file = cast(TextIO, stderr)
         self._console = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
         self._live = RichLive(
-            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False,
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
             vertical_overflow="crop",
-        )  # fmt: skip
+        )
         self._live.start()
 
     def draw(self, lines: Sequence[tuple[str, bool]], rows: Sequence[Row], foot: Sequence[Row]) -> None:

@@ -51,9 +51,13 @@ class Options(NamedTuple):
         """Return the spec; no `each` matches the files `without`. Raises SpecError if it is not valid."""
         try:
             return load_spec(
-                spec_path, workspace=self.workspace, params=self.params, variables=self.variables, without=without,
+                spec_path,
+                workspace=self.workspace,
+                params=self.params,
+                variables=self.variables,
+                without=without,
                 inputs=self.inputs,
-            )  # fmt: skip
+            )
         except SpecError as error:
             if not (matched := _orphans_matched(cast("Spec | None", error.spec))):
                 raise

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 
 def held_lock(
-    spec: Spec, wait: float, on_wait: Callable[[dict[str, object]], None] = lambda _: None,
+    spec: Spec,
+    wait: float,
+    on_wait: Callable[[dict[str, object]], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
-) -> PipelineLock:  # fmt: skip
+) -> PipelineLock:
     """Take the pipeline lock and return it. Raises what `PipelineLock.take` raises."""
     lock = PipelineLock(spec.paths)
     place = ["--workspace", spec.workspace] if spec.workspace != spec.root else []
@@ -77,9 +79,14 @@ def recover_runs(session: Session, spec: Spec) -> Recovered:
     session.heal()
     outputs = {stage.name: stage.outputs for stage in spec.stages}
     recovered = recover(
-        spec.paths, spec.workspace, (*open_runs, *named), outputs,
-        durable=options.is_durable, seal=session.seal, warn=session.warn,
-    )  # fmt: skip
+        spec.paths,
+        spec.workspace,
+        (*open_runs, *named),
+        outputs,
+        durable=options.is_durable,
+        seal=session.seal,
+        warn=session.warn,
+    )
     mine = run_to_resume(spec.paths, recovered, options)
     others = [run for run in covered(recovered, options) if run is not mine]
     is_open = mine.run in open_runs or (mine.last is not None and not is_closed(session, mine.run))

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 
 def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bottom
-    spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = (),
-    clock: Clock | None = None, spec: Spec | None = None,
-) -> RunResult:  # fmt: skip
+    spec_path: str,
+    options: Options,
+    listener: Listener | None = None,
+    plugins: tuple[object, ...] = (),
+    clock: Clock | None = None,
+    spec: Spec | None = None,
+) -> RunResult:
     """Bring a pipeline up to date. `plugins` implement hooks, `listener` gets what no hook covers, tests pass `clock`.
 
     `spec` is what `options.load` returned, if it was called.
@@ -97,9 +101,13 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
 
 
 def _seal(
-    session: Session, journal: Journal, others: list[OpenRun], stages: dict[str, StageResult],
-    signal: int | None, began: float,
-) -> RunResult:  # fmt: skip
+    session: Session,
+    journal: Journal,
+    others: list[OpenRun],
+    stages: dict[str, StageResult],
+    signal: int | None,
+    began: float,
+) -> RunResult:
     """Write the last records of a run whose outputs are durable. If it succeeded, it has done the work of `others`."""
     from runner.engine.open_runs import supersede
 

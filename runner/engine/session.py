@@ -79,9 +79,14 @@ class Session:
     """
 
     def __init__(
-        self, spec_path: str, options: Options, *, spec: Spec | None = None, writes: bool = False,
+        self,
+        spec_path: str,
+        options: Options,
+        *,
+        spec: Spec | None = None,
+        writes: bool = False,
         warn: Callable[[Fault], None] = no_warning,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`spec` is what `options.load` returned, if it was called."""
         self.options = options
         self.spec = spec or options.load(spec_path)

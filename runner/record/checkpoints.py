@@ -103,8 +103,9 @@ def progress_files(*directories: str) -> dict[str, str]:
     return {
         name.removeprefix("progress_").removesuffix(".json").partition("~")[0]: f"{directory}/{name}"
         for directory in directories
-        for name in _names_in(directory) if name.startswith("progress_") and name.endswith(".json")
-    }  # fmt: skip
+        for name in _names_in(directory)
+        if name.startswith("progress_") and name.endswith(".json")
+    }
 
 
 def _progress(value: dict[str, Any]) -> Progress:
@@ -130,9 +131,12 @@ def _natural(value: object) -> int | None:
 
 
 def keep_checkpoint(
-    progress_path: str, key: str | None, outputs: Mapping[str, str], tags: Tags,
+    progress_path: str,
+    key: str | None,
+    outputs: Mapping[str, str],
+    tags: Tags,
     listings: dict[str, list[str]] | None = None,
-) -> Checkpoint | None:  # fmt: skip
+) -> Checkpoint | None:
     """Return the checkpoint that the next attempt of a stage can resume from, or None; remove all other partials.
 
     `outputs` are the stage's real paths. `key` None accepts any key: the next attempt compares the key of a dead run's

@@ -150,15 +150,32 @@ class LedgerEntry(NamedTuple):
 
 
 Event = (
-    RunOpened | RunEnded | RunWarning | AttemptStarted | AttemptFinished | NetworkAttempt
-    | StageCommit | StageSkipped | StageFinished | LedgerEntry
-)  # fmt: skip
+    RunOpened
+    | RunEnded
+    | RunWarning
+    | AttemptStarted
+    | AttemptFinished
+    | NetworkAttempt
+    | StageCommit
+    | StageSkipped
+    | StageFinished
+    | LedgerEntry
+)
 _TYPES: dict[str, type[Event]] = {
-    START: RunOpened, RESUMED: RunOpened, STOPPED: RunEnded, END: RunEnded, WARNING: RunWarning,
-    ATTEMPT_STARTED: AttemptStarted, ATTEMPT_FINISHED: AttemptFinished, NETWORK: NetworkAttempt,
-    COMMIT: StageCommit, ADOPTED: StageCommit, SKIPPED: StageSkipped, FINISHED: StageFinished,
+    START: RunOpened,
+    RESUMED: RunOpened,
+    STOPPED: RunEnded,
+    END: RunEnded,
+    WARNING: RunWarning,
+    ATTEMPT_STARTED: AttemptStarted,
+    ATTEMPT_FINISHED: AttemptFinished,
+    NETWORK: NetworkAttempt,
+    COMMIT: StageCommit,
+    ADOPTED: StageCommit,
+    SKIPPED: StageSkipped,
+    FINISHED: StageFinished,
     **dict.fromkeys((OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED, SIGNED), LedgerEntry),
-}  # fmt: skip
+}
 
 
 def member_name(field: str) -> str:
@@ -278,23 +295,38 @@ def _is_output(value: Any) -> bool:  # noqa: ANN401 - JSON
 
 
 _INVOCATION: dict[str, Check] = {
-    "began": _is_text, "exitCode": _is_number, "fault": _if_any(_is_text), "stages": _object_of(_is_number),
-    "verb": _is_text, "warnings": _list_of(_is_text),
-}  # fmt: skip
+    "began": _is_text,
+    "exitCode": _is_number,
+    "fault": _if_any(_is_text),
+    "stages": _object_of(_is_number),
+    "verb": _is_text,
+    "warnings": _list_of(_is_text),
+}
 _CHECKS: dict[type[Event], dict[str, Check]] = {
     RunOpened: {"stages": _if_any(_list_of(_is_text))},  # they may be patterns
     AttemptStarted: {"stage": is_stage, "attempt": _is_number, "outputs": _object_of(is_relative)},
     AttemptFinished: {"stage": is_stage},
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
-        "stage": is_stage, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": is_tag,
-        "outputs": _object_of(_is_output), "reasons": lambda value: isinstance(value, list),
-        "replaces": _is_place, "former": _if_any(_list_of(_is_output)),
+        "stage": is_stage,
+        "key": _is_text,
+        "keyVersion": _is_number,
+        "components": _is_object,
+        "tag": is_tag,
+        "outputs": _object_of(_is_output),
+        "reasons": lambda value: isinstance(value, list),
+        "replaces": _is_place,
+        "former": _if_any(_list_of(_is_output)),
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
     LedgerEntry: {
-        "pipeline": _is_text, "open": _list_of(is_name), "part": _if_any(_is_number),
-        "invocation": _if_any(_is_invocation), "by": _if_any(is_name), "runs": _if_any(_list_of(is_name)),
-        "commits": _if_any(_object_of(_is_commit)), "signer": _if_any(_is_text),
+        "pipeline": _is_text,
+        "open": _list_of(is_name),
+        "part": _if_any(_is_number),
+        "invocation": _if_any(_is_invocation),
+        "by": _if_any(is_name),
+        "runs": _if_any(_list_of(is_name)),
+        "commits": _if_any(_object_of(_is_commit)),
+        "signer": _if_any(_is_text),
     },
-}  # fmt: skip
+}

@@ -90,9 +90,12 @@ class PipelineLock:
         return _is_in_place(descriptor, path)  # else it was replaced before it was locked, and excludes nobody
 
     def take(
-        self, wait: float, on_wait: Callable[[Holder], None], check: Callable[[], None] = lambda: None,
+        self,
+        wait: float,
+        on_wait: Callable[[Holder], None],
+        check: Callable[[], None] = lambda: None,
         hint: str = "wait for it with --wait",
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take the lock within `wait` seconds, then wait until the processes of a killed holder have ended.
 
         LockHeldError (exit 9) names the holder; StateError if the launcher of a killed run does not end. `on_wait` is

@@ -192,9 +192,16 @@ class AuditLog:
     """The log of one run, open for appending; the pipeline lock makes this process its only writer."""
 
     def __init__(
-        self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None, *, seal: Seal = PLAIN,
-        outputs: CommittedOutputs | None = None, events: EventFile | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        path: str,
+        run: str,
+        stamp: Callable[[], str],
+        last: Position | None = None,
+        *,
+        seal: Seal = PLAIN,
+        outputs: CommittedOutputs | None = None,
+        events: EventFile | None = None,
+    ) -> None:
         """Open the log; `stamp` gives the time as ISO 8601 in UTC. For an existing log, pass `last` and `outputs`.
 
         `events` gets a copy of each record.

@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 CTIMES = "visibleNs"  # in nanoseconds, by output: when it got its name
 _FIELDS = {  # of the file, in the order of those of Marker
-    "stage": str, "key": str, "keyVersion": int, "components": dict, "outputs": dict, "run": str, "auditSeq": int,
+    "stage": str,
+    "key": str,
+    "keyVersion": int,
+    "components": dict,
+    "outputs": dict,
+    "run": str,
+    "auditSeq": int,
     "reasons": list,
-}  # fmt: skip
+}
 _REASON_LENGTH = 4  # component, what, old, new
 
 
@@ -76,10 +82,14 @@ class OutputIdentity(NamedTuple):
     def as_json(self) -> dict[str, object]:
         """Return the identity in the form of a marker."""
         return {
-            "path": self.path, "size": self.size, "sha256": self.sha256, "inode": self.inode, "mtimeNs": self.mtime_ns,
+            "path": self.path,
+            "size": self.size,
+            "sha256": self.sha256,
+            "inode": self.inode,
+            "mtimeNs": self.mtime_ns,
             **({"contentSha256": self.content} if self.content else {}),
             **({"run": self.run} if self.run else {}),
-        }  # fmt: skip
+        }
 
     def as_record(self) -> dict[str, object]:
         """Return the identity in the form of the audit log, whose integers stay below 2^53."""

@@ -94,9 +94,15 @@ class OpenRun:
 
 
 def recover(
-    paths: StatePaths, workspace: str, runs: tuple[str, ...], declared: Mapping[str, Mapping[str, str]],
-    *, durable: bool, seal: Seal = PLAIN, warn: Callable[[Fault], None] = lambda _: None,
-) -> list[OpenRun]:  # fmt: skip
+    paths: StatePaths,
+    workspace: str,
+    runs: tuple[str, ...],
+    declared: Mapping[str, Mapping[str, str]],
+    *,
+    durable: bool,
+    seal: Seal = PLAIN,
+    warn: Callable[[Fault], None] = lambda _: None,
+) -> list[OpenRun]:
     """Redo the commits of every open run, oldest first, and remove the files that they left.
 
     The caller holds the pipeline lock. `declared`: stage -> output name -> path, in the present spec; partials of other

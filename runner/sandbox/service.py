@@ -87,9 +87,15 @@ class Service:
     """The loop over requests, ends of processes and time limits. Nothing in it may block."""
 
     def __init__(
-        self, requests: int, reports: int, runner: int, tree: ProcessTree, tags: Tags | None,
-        isolation: Isolation, server: ForkServer | None,
-    ) -> None:  # fmt: skip
+        self,
+        requests: int,
+        reports: int,
+        runner: int,
+        tree: ProcessTree,
+        tags: Tags | None,
+        isolation: Isolation,
+        server: ForkServer | None,
+    ) -> None:
         """`runner` is our parent, unless that is outside our pid namespace: then the kernel kills us with it."""
         self._tree = tree
         self._isolation = isolation

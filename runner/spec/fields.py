@@ -15,10 +15,12 @@ YEAR = 366 * DAY
 BILLION = 1_000_000_000
 
 # By name, because numbers differ between architectures. Signals that the runner uses internally are left out.
-SIGNALS = (
-    "SIGABRT", "SIGALRM", "SIGBUS", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGKILL", "SIGPIPE", "SIGPROF", "SIGQUIT",
-    "SIGSEGV", "SIGSYS", "SIGTERM", "SIGTRAP", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGXCPU", "SIGXFSZ",
-)  # fmt: skip
+SIGNALS = tuple(
+    (
+        "SIGABRT SIGALRM SIGBUS SIGFPE SIGHUP SIGILL SIGINT SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSEGV SIGSYS SIGTERM "
+        "SIGTRAP SIGUSR1 SIGUSR2 SIGVTALRM SIGXCPU SIGXFSZ"
+    ).split()
+)
 
 _CONTROL = "[\\u0000-\\u001f\\u007f-\\u009f]"
 _NAMED = "a name is letters, digits, . _ - and begins with a letter or digit; 100 at most"

@@ -34,9 +34,14 @@ _UNUSED = "write {vars.NAME} where it belongs"
 
 
 def load_spec(
-    path: str, *, workspace: str | None = None, params: Mapping[str, Mapping[str, object]] = {},
-    variables: Mapping[str, Var] = {}, without: Collection[str] = (), inputs: str | None = None,
-) -> Spec:  # fmt: skip
+    path: str,
+    *,
+    workspace: str | None = None,
+    params: Mapping[str, Mapping[str, object]] = {},
+    variables: Mapping[str, Var] = {},
+    without: Collection[str] = (),
+    inputs: str | None = None,
+) -> Spec:
     """Return the spec at `path`. Everything but its inputs is checked.
 
     `params` override those of stages: stage -> key -> value, and `variables` the vars. No pattern of an `each` matches

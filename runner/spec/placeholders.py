@@ -33,8 +33,9 @@ _NO_PATH = re.compile(r"[-+@]|[^/]*[=:]")  # to some tools: an option, a list of
 _SHELL_WORDS = frozenset({"<", ">", ">>", "2>", "2>&1", "|", "&&", "||", ";", "&"})
 _TAKES_SHELL_WORDS = frozenset({"find", "expr", "test", "[", "sh", "bash", "dash", "zsh", "ksh", "fish"})
 _HINTS = {
-    "<": 'name the input to read from: "stdin"', ">": 'name the output to print into: "stdout"',
-}  # fmt: skip
+    "<": 'name the input to read from: "stdin"',
+    ">": 'name the output to print into: "stdout"',
+}
 
 
 def references(word: str) -> tuple[tuple[str, str], ...]:

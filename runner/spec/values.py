@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 _PLACEHOLDER = re.compile(r"\{(each|vars)\.([^{}\"'\\]*)\}")  # of any name: a name without a value is a fault
 _WILDCARD = re.compile(r"([*?[])")
 FILLED = {  # of a stage: where values are inserted, and what the result must be
-    "processor": PATH, "args": WORD, "command": WORD, "inputs": PATH, "outputs": PATH, "env": WORD, "params": None,
-}  # fmt: skip
+    "processor": PATH,
+    "args": WORD,
+    "command": WORD,
+    "inputs": PATH,
+    "outputs": PATH,
+    "env": WORD,
+    "params": None,
+}
 UNKNOWN = "*"  # stands for a value that is not known
 
 

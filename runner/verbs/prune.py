@@ -51,9 +51,14 @@ def prune(
                 return runs, session.head.position.hash
             commits = verified.markers.commits_of(set(runs))
             head = session.ledger.append(
-                PRUNED if runs else ENDED, new_run_id(paths), None, sync=True,
-                invocation=invocation.ended(), runs=runs or None, commits=commits or None,
-            )  # fmt: skip
+                PRUNED if runs else ENDED,
+                new_run_id(paths),
+                None,
+                sync=True,
+                invocation=invocation.ended(),
+                runs=runs or None,
+                commits=commits or None,
+            )
             for run in _without_holders(session, {*runs, *left}):  # anew: runs without work take no lock
                 for path in (paths.audit(run), paths.metrics(run), paths.logs(run)):
                     files.discard(path)

@@ -98,14 +98,22 @@ class Connection:
             raise StateError(Fault(where, "the scheduler is gone", "start it, and run the same command again to go on"))
 
     def submit(
-        self, workers: Iterable[str], needs: dict[str, float], on_end: OnEnd, function: Callable[..., object],
+        self,
+        workers: Iterable[str],
+        needs: dict[str, float],
+        on_end: OnEnd,
+        function: Callable[..., object],
         *arguments: object,
-    ) -> Future[Any]:  # fmt: skip
+    ) -> Future[Any]:
         """Let one of these workers call a function when it has what the call `needs`; then call `on_end` here."""
         future: Future[Any] = self._client.submit(
-            function, *arguments, key=f"offpipe_{function.__name__}-{os.urandom(8).hex()}", workers=[*workers],
-            allow_other_workers=False, resources=needs or None,
-        )  # fmt: skip
+            function,
+            *arguments,
+            key=f"offpipe_{function.__name__}-{os.urandom(8).hex()}",
+            workers=[*workers],
+            allow_other_workers=False,
+            resources=needs or None,
+        )
         self._client.loop.add_callback(self._follow, future, on_end)
         return future
 
@@ -203,9 +211,14 @@ def _start_local(count: int, directory: str) -> Any:  # noqa: ANN401 - Dask has 
         resource_tracker.ensure_running()  # it unblocks INT and TERM, once
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         return LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=count, threads_per_worker=threads, processes=True, memory_limit=0, local_directory=directory,
-            dashboard_address="127.0.0.1:0", security=True,  # TLS: every user of this machine reaches these ports
+            n_workers=count,
+            threads_per_worker=threads,
+            processes=True,
+            memory_limit=0,
+            local_directory=directory,
+            dashboard_address="127.0.0.1:0",
+            security=True,  # TLS: every user of this machine reaches these ports
             resources={"cpus": threads, "memoryMiB": memory_mib / count},
-        )  # fmt: skip
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

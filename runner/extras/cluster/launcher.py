@@ -82,9 +82,13 @@ class ClusterLauncher(Launcher):
     """
 
     def __init__(
-        self, settings: Settings, paths: StatePaths, fork_env: Mapping[str, str] | None,
-        warn: Callable[[Fault], None], check: Callable[[], None],
-    ) -> None:  # fmt: skip
+        self,
+        settings: Settings,
+        paths: StatePaths,
+        fork_env: Mapping[str, str] | None,
+        warn: Callable[[Fault], None],
+        check: Callable[[], None],
+    ) -> None:
         super().__init__(os.getpid(), -1, -1, KERNEL, fork_env)  # without pipes
         self._settings = settings
         self._paths = paths

@@ -69,9 +69,13 @@ _programs = DigestCache()
 
 
 def join(
-    wanted: list[str], names: list[str], directory: str, fork_env: Mapping[str, str] | None,
-    modules: list[str], locked: str,
-) -> Member:  # fmt: skip
+    wanted: list[str],
+    names: list[str],
+    directory: str,
+    fork_env: Mapping[str, str] | None,
+    modules: list[str],
+    locked: str,
+) -> Member:
     """Start the session of a run in this worker, and return what the runner checks. Any release can be called so.
 
     `wanted` are the runner's versions of `names`, see `shared`. `directory` is that of the leases.

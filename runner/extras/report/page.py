@@ -75,28 +75,50 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
     bad = (FAILED, INTERRUPTED) if is_running else (FAILED, INTERRUPTED, UNENDED)
     groups_of = partial(tables.group_stages, record, graph, SKIPPED if record.has_no_work else tables.NOT_STARTED)
     groups = groups_of()
-    return _environment().get_template("page.html").render(
-        pipeline=name, record=record, invocations=invocations, verified=verified, groups=groups,
-        outcome=invocations[0].outcome if invocations else record.ended.status if record.ended else KILLED,
-        files=[tables.files_of(record, group, archive.paths, is_newest=run == newest) for group in groups],
-        graph=graph, drawing=shapes.draw_graph(groups_of) if graph else None, timeline=shapes.Timeline(record),
-        failed=[stage for stage, status in record.status.items() if status in bad], history=past[:_HISTORY],
-        took=sum(map(record.took, invocations)),
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            pipeline=name,
+            record=record,
+            invocations=invocations,
+            verified=verified,
+            groups=groups,
+            outcome=invocations[0].outcome if invocations else record.ended.status if record.ended else KILLED,
+            files=[tables.files_of(record, group, archive.paths, is_newest=run == newest) for group in groups],
+            graph=graph,
+            drawing=shapes.draw_graph(groups_of) if graph else None,
+            timeline=shapes.Timeline(record),
+            failed=[stage for stage, status in record.status.items() if status in bad],
+            history=past[:_HISTORY],
+            took=sum(map(record.took, invocations)),
+        )
+    )
 
 
 def _environment() -> Environment:
     """Return the environment of the templates. Every value is made printable, so no name can change what is read."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         loader=PackageLoader(__package__),  # from its directory `templates`
         finalize=lambda value: text.printable(value) if type(value) is str else value,
-    )  # fmt: skip
+    )
     environment.globals |= {
-        "text": text, "tables": tables, "shapes": shapes, "calls_of": calls_of, "signature_text": signature_text,
-        "clock": _clock, "done": DONE, "unended": UNENDED, "most": _LISTED, "version": __version__,
+        "text": text,
+        "tables": tables,
+        "shapes": shapes,
+        "calls_of": calls_of,
+        "signature_text": signature_text,
+        "clock": _clock,
+        "done": DONE,
+        "unended": UNENDED,
+        "most": _LISTED,
+        "version": __version__,
         "made": datetime.now(UTC),
-    }  # fmt: skip
+    }
     return environment
 
 

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 NOT_STARTED = "not started"
 WORDS = {  # of a status, and a class in the templates; the most important status first
-    FAILED: ("failed", "bad"), INTERRUPTED: ("interrupted", "bad"), UNENDED: (UNENDED, "open"),
-    BLOCKED: ("blocked", "bad"), NOT_STARTED: (NOT_STARTED, "idle"), SUCCEEDED: ("succeeded", "good"),
-    ADOPTED: ("adopted", "good"), SKIPPED: ("up to date", "idle"),
-}  # fmt: skip
+    FAILED: ("failed", "bad"),
+    INTERRUPTED: ("interrupted", "bad"),
+    UNENDED: (UNENDED, "open"),
+    BLOCKED: ("blocked", "bad"),
+    NOT_STARTED: (NOT_STARTED, "idle"),
+    SUCCEEDED: ("succeeded", "good"),
+    ADOPTED: ("adopted", "good"),
+    SKIPPED: ("up to date", "idle"),
+}
 FOLDS: tuple[Callable[[str], str], ...] = (  # name groups of stages; each makes fewer groups than the one before
     str,
     lambda stage: stage.partition("@")[0],
@@ -78,11 +83,14 @@ def group_stages(
         needs.setdefault(name, {}).update(dict.fromkeys(needed for needed in map(fold, upstream) if needed != name))
     return [
         Group(
-            name, stages, Counter(record.status.get(stage, default) for stage in stages), [*needs[name]],
+            name,
+            stages,
+            Counter(record.status.get(stage, default) for stage in stages),
+            [*needs[name]],
             [attempt for stage in stages for attempt in record.attempts.get(stage, ())],
         )
         for name, stages in members.items()
-    ]  # fmt: skip
+    ]
 
 
 def reasons_of(record: RunRecord, group: Group) -> list[str]:

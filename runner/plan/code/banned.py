@@ -14,35 +14,36 @@ if TYPE_CHECKING:
 
 # asyncio, multiprocessing and the like have other uses, so only the kernel guards them.
 BANNED: dict[str, tuple[str, ...]] = {
-    "sockets": ("socket", "_socket", "socketserver", "ssl", "_ssl", "asyncore", "asynchat"),
-    "the standard library's protocols": (
-        "urllib", "http", "ftplib", "smtplib", "smtpd", "imaplib", "poplib", "nntplib", "telnetlib", "xmlrpc",
-        "wsgiref", "webbrowser", "nis",
-    ),
-    "HTTP and WebSocket": (
-        "requests", "urllib3", "aiohttp", "httpx", "httpcore", "httplib2", "pycurl", "treq", "niquests", "websockets",
-        "websocket", "socketio", "engineio", "socks", "mechanize", "scrapy", "selenium", "playwright",
-    ),
-    "servers and network frameworks": (
-        "twisted", "tornado", "gevent", "eventlet", "uvicorn", "gunicorn", "hypercorn", "waitress", "cherrypy",
-        "pyftpdlib", "aiosmtpd",
-    ),
-    "remote shells and files": ("paramiko", "asyncssh", "fabric", "scp", "pysftp", "smbclient", "smbprotocol", "hdfs"),
-    "calls and messages": (
-        "grpc", "grpclib", "Pyro5", "rpyc", "zmq", "pynng", "pika", "aio_pika", "kafka", "aiokafka", "confluent_kafka",
-        "nats", "paho", "aiomqtt", "stomp", "celery",
-    ),
-    "names and directories": ("dns", "aiodns", "pycares", "ldap", "ldap3", "whois"),
-    "database servers": (
-        "redis", "pymongo", "motor", "psycopg", "psycopg2", "asyncpg", "pg8000", "pymysql", "aiomysql", "MySQLdb",
-        "mysql", "cassandra", "elasticsearch", "opensearchpy", "clickhouse_driver", "clickhouse_connect", "influxdb",
-        "influxdb_client", "pymemcache", "memcache",
-    ),
-    "clouds": (
-        "boto", "boto3", "botocore", "aiobotocore", "aioboto3", "s3fs", "gcsfs", "adlfs", "minio", "azure",
-        "google.cloud", "googleapiclient", "dropbox", "openai", "anthropic",
-    ),
-}  # fmt: skip
+    what: tuple(names.split())
+    for what, names in {
+        "sockets": "socket _socket socketserver ssl _ssl asyncore asynchat",
+        "the standard library's protocols": (
+            "urllib http ftplib smtplib smtpd imaplib poplib nntplib telnetlib xmlrpc wsgiref webbrowser nis"
+        ),
+        "HTTP and WebSocket": (
+            "requests urllib3 aiohttp httpx httpcore httplib2 pycurl treq niquests websockets websocket "
+            "socketio engineio socks mechanize scrapy selenium playwright"
+        ),
+        "servers and network frameworks": (
+            "twisted tornado gevent eventlet uvicorn gunicorn hypercorn waitress cherrypy pyftpdlib aiosmtpd"
+        ),
+        "remote shells and files": "paramiko asyncssh fabric scp pysftp smbclient smbprotocol hdfs",
+        "calls and messages": (
+            "grpc grpclib Pyro5 rpyc zmq pynng pika aio_pika kafka aiokafka confluent_kafka nats paho aiomqtt "
+            "stomp celery"
+        ),
+        "names and directories": "dns aiodns pycares ldap ldap3 whois",
+        "database servers": (
+            "redis pymongo motor psycopg psycopg2 asyncpg pg8000 pymysql aiomysql MySQLdb mysql cassandra "
+            "elasticsearch opensearchpy clickhouse_driver clickhouse_connect influxdb influxdb_client "
+            "pymemcache memcache"
+        ),
+        "clouds": (
+            "boto boto3 botocore aiobotocore aioboto3 s3fs gcsfs adlfs minio azure google.cloud "
+            "googleapiclient dropbox openai anthropic"
+        ),
+    }.items()
+}
 
 ALLOWED = ("urllib.parse",)  # below a banned name, but harmless: it only splits text
 
