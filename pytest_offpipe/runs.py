@@ -28,8 +28,9 @@ from runner.errors import EXIT_OK, OffpipeError
 from runner.hookspecs import hookimpl
 from runner.processes import has_ended
 from runner.record.seal import SIGNING_VARIABLE
+from runner.results import AttemptResult
 from runner.sandbox.guard import start_guarded
-from runner.sandbox.launcher import Launch, Launcher, NetworkReport, Report
+from runner.sandbox.launcher import Launch, Launcher, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,7 @@ class Around:
     """The surroundings of the stages of a run: HOME is `home`, and each attempt has a TMPDIR below `temporary`.
 
     `env` is added to the environment, and `affinity` replaces the processors. `alter` changes a launch last. `ended` is
-    called when an attempt has ended, before its leftovers are removed.
+    called with attempts that have ended, before the runner looks at what they left.
     """
 
     home: str
@@ -57,7 +58,7 @@ class Around:
     alter: Callable[[Launch], Launch] | None = None
     env: dict[str, str] = field(default_factory=dict)
     affinity: list[int] | None = None
-    ended: Callable[[], None] | None = None
+    ended: Callable[[list[AttemptResult]], None] | None = None
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead of `launch`."""
@@ -92,10 +93,10 @@ class StageLauncher(Launcher):
     def receive(self) -> list[Report]:
         """Return the reports since the last call."""
         reports = super().receive()
-        ended = sum(not isinstance(report, NetworkReport) for report in reports)
-        self.running -= ended
+        ended = [report for report in reports if isinstance(report, AttemptResult)]
+        self.running -= len(ended)
         if ended and self.around.ended:
-            self.around.ended()
+            self.around.ended(ended)
         return reports
 
     def instead(self, level: str) -> Self:

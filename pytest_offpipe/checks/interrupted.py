@@ -28,6 +28,7 @@ KILLS = 8  # at most
 PARTS = (0.0, 0.25, 0.5, 0.75, 0.95)  # of its bytes, at which a stage without checkpoints is killed
 _STOPS = (0.5, 0.25, 0.1)  # of its usual time since it began to read; a short stage may be done at half of it
 _STOPPED = "sent TERM to it in mid-work"
+_SWALLOWS = "usual causes: a write that is not checked, a file that is never closed"
 _LARGER = "larger inputs give it more to do (--offpipe-inputs)"
 
 
@@ -225,7 +226,7 @@ def _fill_and_make_room(trial: Trial, done: str) -> None:
     if report.succeeded:  # right only if all bytes are there, as those of a file with holes may be
         complete = "all of its outputs fit into half of their size"
         lacks = trial.lack(report, "on a full disk", "it was written", complete)
-        what = f"it swallowed that the disk was full\n{lacks}"
+        what = f"it swallowed that the disk was full\n{_SWALLOWS}\n{lacks}"
         trial.fail(done, f"an exit code other than 0, or {SAME}", what, report)
     bench.call(make_room, trial.options.workspace)
     again = trial.run_apart(bench.call)

@@ -10,7 +10,8 @@ import errno
 import os
 import shutil
 import threading
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from pytest_offpipe.faults.plan import DISK_FULL, Fault, Injector
 from pytest_offpipe.reports import RunReport, read_log
 from pytest_offpipe.runs import Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, discard
-from runner.hookspecs import hookimpl
 from runner.sandbox.syscalls import MS_NODEV, MS_NOSUID, MS_REMOUNT, function
 from runner.spec.load import load_spec
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.fixtures.clock import OffpipeClock
     from runner.engine import Options
+    from runner.results import AttemptResult
     from runner.sandbox.launcher import Launch
-    from runner.spec.model import Stage
 
 TEMPORARY = ".tmpdir"  # on the disk of a stage's outputs: some stages rename files from there to their outputs
 ROOMY = 1 << 40  # bytes; a disk without a bound does not report how much of it is in use
@@ -91,9 +91,20 @@ class Watch:
 
 
 def run_watched(sandbox: Sandbox, around: Around, options: Options) -> tuple[RunReport, bool]:
-    """Return the report of a run, and whether the disk of its workspace was ever full."""
-    watch = Watch(str(options.workspace))
-    around.ended = watch.look
+    """Return the report of a run, and whether the disk of its workspace was ever full.
+
+    The runner refuses outputs on a full disk. So there is room again once an attempt has ended with 0: its outputs can
+    then be compared.
+    """
+    workspace = str(options.workspace)
+    watch = Watch(workspace)
+
+    def ended(attempts: list[AttemptResult]) -> None:
+        watch.look()
+        if any(attempt.code == 0 for attempt in attempts):
+            make_room(workspace)
+
+    around.ended = ended
     try:
         return run_sandbox(sandbox, around, options), watch.end()
     finally:
@@ -109,9 +120,10 @@ def says_full(log: str) -> bool:
 
 
 def make_room(path: str) -> None:
-    """Remove the ballast, and the bound of the disk at `path`."""
-    os.unlink(f"{path}/{BALLAST}")
-    mount_disk(path, 0, MS_REMOUNT)
+    """Remove the ballast, and make the disk at `path` larger than any stage needs. May be called again."""
+    with suppress(FileNotFoundError):
+        os.unlink(f"{path}/{BALLAST}")
+    mount_disk(path, ROOMY, MS_REMOUNT)
 
 
 DiskRun = tuple["RunReport", "Injector", "OffpipeClock | None"]
@@ -143,9 +155,9 @@ def _run_there(
         os.makedirs(place, exist_ok=True)
         mount_disk(place, ROOMY)
     shutil.copytree(f"{root}.before", root, symlinks=True, dirs_exist_ok=True)
-    around.alter = disk.alter
+    around.alter, around.ended = disk.alter, disk.ended
     around.temporary = f"{root}/{TEMPORARY}"
-    report = run_sandbox(sandbox, around, options, (disk,), clock)
+    report = run_sandbox(sandbox, around, options, clock=clock)
     discard(around.temporary)
     shutil.copytree(root, f"{root}.after", symlinks=True)
     return report, injector, clock
@@ -153,11 +165,14 @@ def _run_there(
 
 @dataclass(eq=False)
 class _FaultyDisk:
-    """Makes the disk small before the attempt that a fault is for, and roomy again after it."""
+    """Makes the disk small before the attempt that a fault is for, and roomy again after it.
+
+    One stage runs at a time, so the attempt that ends is the one that found the disk small.
+    """
 
     root: str
     injector: Injector
-    filled: dict[str, tuple[Fault, Watch, str]] = field(default_factory=dict)  # stage -> and the stage's log
+    filled: tuple[Fault, Watch, str] | None = None  # for this fault, with the log of its stage
 
     def alter(self, launch: Launch) -> Launch:
         """Change a launch by its fault. For a full disk, leave room for the fault's number of bytes."""
@@ -167,14 +182,17 @@ class _FaultyDisk:
             disk = os.statvfs(self.root)
             pages = fault.arguments["after_bytes"] // disk.f_frsize
             mount_disk(self.root, (disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize, MS_REMOUNT)
-            self.filled[stage] = fault, Watch(self.root), launch.log
+            self.filled = fault, Watch(self.root), launch.log
         return changed
 
-    @hookimpl
-    def offpipe_attempt_finished(self, stage: Stage) -> None:
-        """Note whether the disk was full: a stage may also fail for other reasons."""
-        if stage.name in self.filled:
-            fault, watch, log = self.filled.pop(stage.name)
+    def ended(self, _: list[AttemptResult]) -> None:
+        """Note whether the disk was full: a stage may also fail for other reasons. Then make room.
+
+        The runner refuses outputs on a full disk. A test is to see what the stage made of it.
+        """
+        if self.filled is not None:
+            fault, watch, log = self.filled
+            self.filled = None
             if watch.end() or says_full(read_log(log)):
                 Path(f"{fault.plans[-1]}.fired").touch()
             mount_disk(self.root, ROOMY, MS_REMOUNT)

@@ -102,6 +102,7 @@ def test_finds_a_stage_that_swallows_a_full_disk(stage):
         "it swallowed that the disk was full",
         "  done:     ran it on a disk with 8,192 bytes left for its outputs",
         "  expected: an exit code other than 0, or the same bytes as undisturbed",
+        "            usual causes: a write that is not checked, a file that is never closed",
         "            text differs at line 446 (14,760 and 8,192 bytes)",
         "            undisturbed:    'line 45 of a text*",
         "            on a full disk: 'line 45 of a'",
@@ -109,6 +110,20 @@ def test_finds_a_stage_that_swallows_a_full_disk(stage):
         "  kept:     *work.full",
     )
     assert list(stage.pytester.path.parent.glob("**/work.full/full/kept/out.txt"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("anew", [False, True])
+def test_finds_a_file_that_is_never_closed(stage, anew):
+    """Python reports what a file could not flush at the end, and exits with 0."""
+    stage.python(
+        """
+        import os
+        output = open(os.environ["PIPELINE_OUTPUT_TEXT"], "w", buffering=1 << 20)
+        output.write(open("in.txt").read())
+        """,
+        freshInterpreter=anew,
+    ).finds("full", "it swallowed that the disk was full", "*a file that is never closed")
 
 
 @pytest.mark.full

@@ -194,7 +194,7 @@ def test_end_of_an_attempt_is_reported_before_its_partials_are_removed(project):
     def partials():
         return [path.read_text() for path in (project.path / "laid").rglob(".partial-*.txt")]
 
-    around.ended = lambda: contents.extend(partials())
+    around.ended = lambda _: contents.extend(partials())
     assert run_sandbox(sandbox, around, Options()).exit_code == 1
     assert contents == ["b\na\n"]
     assert not partials()
