@@ -117,7 +117,12 @@ class Attempts:
             job.network.append(each)
 
     def finish(self, job: Job, ended: AttemptResult) -> AttemptResult:
-        """Record how an attempt ended, remove its scratch, and of a failed one all partials without a checkpoint."""
+        """Record how an attempt ended, remove its scratch, and of a failed one all partials without a checkpoint.
+
+        If it ended with 0 and its disk was full, everything goes, and first: the record needs room, too.
+        """
+        if ended.code == 0 and job.shortage:
+            self.discard(job)
         self.record_network(job, ended.network)
         collect(job.reports_to, job.progress, job.tag)
         if ended.node:
@@ -201,4 +206,5 @@ class Attempts:
 
     def discard(self, job: Job) -> None:
         """Remove the partials and the checkpoint of a stage."""
+        files.discard(job.reports_to)
         keep_checkpoint(job.progress, "", job.real, {})

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, OffpipeError
+from runner.executor.room import shortage
 from runner.executor.schedule import Limits
 from runner.plan.digests import DigestCache, Signature
 from runner.plan.fingerprint import Examiner, Fingerprint
@@ -86,6 +87,7 @@ class Job:
         self.limits = Limits()
         self.delay = 0.0
         self.started = 0.0
+        self.shortage: Fault | None = None  # its disk was full while it ran, or when it ended
         self.network: list[NetworkCalls] = []  # recorded so far
         # The last attempt that ended.
         self.ended = 0.0
@@ -95,6 +97,10 @@ class Job:
     def has_checkpoint(self) -> bool:
         """Whether there is a progress file, valid or not."""
         return os.path.lexists(self.progress)
+
+    def note_shortage(self) -> None:
+        """Note if a disk of its outputs is full now."""
+        self.shortage = self.shortage or shortage(self.stage.name, self.partials)
 
     def signatures(self) -> dict[str, Signature | None]:
         """Return the signature at each output's final path now. A later difference shows that the stage wrote there."""

@@ -65,7 +65,7 @@ class Executor:
         self._poll = select.poll()
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
-        self._commits = CommitQueue(self.publisher, self._published, self._poll)
+        self._commits = CommitQueue(self.publisher, self._put_in_place, self._poll)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until there is nothing left to start or to wait for. Return a result for every stage."""
@@ -73,7 +73,7 @@ class Executor:
             while self._goes_on():
                 self._wait()
                 ended = self._receive()
-                if all(attempt.code == 0 and not attempt.network for _, attempt in ended):
+                if all(attempt.code == 0 and not (attempt.network or job.shortage) for job, attempt in ended):
                     self._start_ready()  # the next stage works while these are settled
                 for job, attempt in ended:
                     self._settle(job, attempt)
@@ -117,7 +117,9 @@ class Executor:
         ended = []
         for report in self._launcher.receive():
             if isinstance(report, AttemptResult):
-                ended.append((self._running.pop(report.launch), report))
+                job = self._running.pop(report.launch)
+                self._note_shortage(job)
+                ended.append((job, report))
                 continue
             job, calls = self._running[report.launch], report.calls
             self.attempts.record_network(job, calls)
@@ -219,8 +221,10 @@ class Executor:
             self._fail(job, *failure(job))
 
     def _check_and_commit(self, job: Job) -> None:
-        """Publish a job whose attempt succeeded, unless an input changed meanwhile or an output is at fault."""
-        if changed := self.attempts.changed_input(job):
+        """Publish a job whose attempt succeeded, unless a disk was full, an input changed or an output is at fault."""
+        if job.shortage:
+            self._fail(job, job.shortage, errors.EXIT_STATE)
+        elif changed := self.attempts.changed_input(job):
             self.attempts.discard(job)
             self._start_over(job, changed)
         elif fault := self.publisher.fault_of(job):
@@ -245,7 +249,16 @@ class Executor:
             hint = "stop the program that writes to it, or give the stage a copy"
             self._fail(job, Fault(f"stage {job.stage.name}", what, hint), errors.EXIT_STAGE_FAILED)
 
-    def _published(self, job: Job) -> None:
+    def _note_shortage(self, job: Job) -> None:
+        """Note if a disk of a job's outputs is full, before anything is removed there: also for jobs that still run."""
+        job.note_shortage()
+        if job.shortage:
+            for other in self._running.values():
+                other.note_shortage()
+
+    def _put_in_place(self, job: Job) -> None:
+        self._note_shortage(job)  # the old outputs go, and others may find room again after a write that failed
+        self.publisher.put_in_place(job)
         self.attempts.release(job)
         self._finish(job.result(SUCCEEDED))
 

@@ -43,6 +43,7 @@ class Preparer:
         """Lay out the next attempt. Raises SpecError for a missing program."""
         stage, run, before = job.stage, self._run.log.run, self._numbers.get(job.stage.name, 0)
         job.network.clear()
+        job.shortage = None
         job.number = self._numbers[stage.name] = before + 1
         job.tag = partial_tag(run, job.fingerprint.key, job.number)
         job.reports_to = self._spec.paths.progress(stage.name, job.tag if self._run.is_remote else "")

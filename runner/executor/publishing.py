@@ -187,15 +187,15 @@ class Publisher:
 
 
 class CommitQueue:
-    """Takes successful jobs, and calls `published` for each when its outputs are in place.
+    """Takes successful jobs, and calls `put_in_place` for each when its outputs and their record are durable.
 
     `poll` is where the loop waits. It wakes when there are `steps` to take.
     """
 
-    def __init__(self, publisher: Publisher, published: Callable[[Job], None], poll: select.poll) -> None:
+    def __init__(self, publisher: Publisher, put_in_place: Callable[[Job], None], poll: select.poll) -> None:
         self._publisher = publisher
         self._log = publisher.log
-        self._published = published
+        self._put_in_place = put_in_place
         self._poll = poll
         descriptors = os.sysconf("SC_OPEN_MAX")  # -1: no limit. Running stages need some, too.
         self._most = MOST if descriptors < 0 else max(1, min(MOST, descriptors // 4))
@@ -276,10 +276,6 @@ class CommitQueue:
         self._publisher.commit(job)
         self._waiting += 1
         self._committed.append(job)
-
-    def _put_in_place(self, job: Job) -> None:
-        self._publisher.put_in_place(job)
-        self._published(job)
 
     def _submit(self, name: str, job: Job | None, sync: Callable[[], None]) -> None:
         """Call `sync` in the thread of this name, after its earlier calls. `steps` takes its end."""

@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 from dask_cluster import TTL, ended
 from pipeline_bench import children, descendants, is_running, kill, kill_and_await, shell, wait_for
+from small_disks import fill, make_room, small_disk
 
 ONCE = "[ -e {here}/{name} ] || {{ touch {here}/{name}; exec sleep 1000; }}; echo {name} >>$PIPELINE_OUTPUT_OUT"
 
@@ -347,3 +348,20 @@ def test_a_worker_that_can_take_no_lease_is_left_out_by_name(bench, make_cluster
     done = bench.run("--cluster", str(cluster.file), "--cluster-wait", "1", timeout=30)
     assert done.returncode == 74, done.stderr
     assert re.search(r"/one: left out: /.*/state/tmp/cluster-\w+/\d+: cannot open: ENOENT", done.stderr)
+
+
+@pytest.mark.full
+def test_an_output_that_a_full_disk_cut_is_not_committed(bench, make_cluster):
+    """The runner sees the disk that it shares with the workers."""
+    bench.define(shell("cut", "head -c 480000 /dev/zero > $PIPELINE_OUTPUT_OUT; true", outputs={"out": "mnt/cut"}))
+    with small_disk(bench, "size=4m"):
+        bench.cluster = make_cluster("one").address
+        fill(bench, 300 << 10)
+        done = bench.run()
+        assert done.returncode == 74, done.stderr
+        assert "stage cut, output out: exit 0, but its disk had only" in done.stderr
+        assert not bench.exists("mnt/cut")
+        assert bench.leftovers() == []
+        make_room(bench)
+        bench.succeed()
+        assert bench.read("mnt/cut") == bytes(480_000)

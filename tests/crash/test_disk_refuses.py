@@ -9,9 +9,8 @@ import subprocess
 
 import pytest
 from pipeline_bench import shell
+from small_disks import fill, make_room, small_disk
 from suites import full_but
-
-MOUNTS = os.geteuid() == 0 and shutil.which("mount") is not None and shutil.which("umount") is not None
 
 
 def one_error(done):
@@ -30,41 +29,17 @@ def define(bench):
     )
 
 
-def mounted(bench, options):
-    """Mount a tmpfs below the bench, for tests that fill it. The caller unmounts it."""
-    if not MOUNTS:
-        pytest.skip("needs root, to mount a tmpfs of its own")
-    (bench.root / "mnt").mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(bench.root / "mnt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
-
-
-def unmounted(bench):
-    bench.close()
-    subprocess.run(["umount", "-l", str(bench.root / "mnt")], check=True)
-
-
 @pytest.fixture
 def small(bench):
     """A tmpfs below the bench for the state directory."""
-    mounted(bench, "size=256k")
-    yield bench
-    unmounted(bench)
+    with small_disk(bench, "size=256k"):
+        yield bench
 
 
 @pytest.fixture
 def few_inodes(bench):
-    mounted(bench, "size=1m,nr_inodes=64")
-    yield bench
-    unmounted(bench)
-
-
-def fill(bench, leave):
-    """Write a ballast file that leaves `leave` bytes of the tmpfs free (in whole pages)."""
-    room = os.statvfs(bench.root / "mnt")
-    bench.write("mnt/ballast", b"\0" * (room.f_bavail * room.f_frsize - leave))
+    with small_disk(bench, "size=1m,nr_inodes=64"):
+        yield bench
 
 
 @pytest.mark.full
@@ -79,7 +54,7 @@ def test_a_state_directory_that_fills_up_at_any_point_is_reported_and_recovered_
         assert re.fullmatch(
             r"error: .*mnt/state.*: cannot [a-z ]+: ENOSPC \(No space left on device\)", one_error(done)
         )
-    (small.root / "mnt/ballast").unlink()
+    make_room(small)
     small.succeed()
     assert small.read("out/b.txt") == small.read("in.txt")
     assert [path for path in small.leftovers() if "mnt/state/tmp/" in path] == []
@@ -117,7 +92,7 @@ def test_a_full_disk_under_an_output_is_the_stages_failure(small):
     assert done.returncode == 1, done.stderr
     assert not small.exists("mnt/a")
     assert small.leftovers() == []
-    (small.root / "mnt/ballast").unlink()
+    make_room(small)
     small.succeed()
 
 
@@ -144,7 +119,7 @@ def test_a_full_disk_at_a_run_with_nothing_to_do_is_reported(small):
     done = small.run()
     assert done.returncode == 74, done.stderr
     assert "ENOSPC" in one_error(done)
-    (small.root / "mnt/ballast").unlink()
+    make_room(small)
     small.succeed()
 
 

@@ -73,7 +73,11 @@ class Bench:
         self.published = []
         self.failed = {}
         self.poll = select.poll()
-        self.queue = CommitQueue(self.attempts, self.published.append, self.poll)
+        self.queue = CommitQueue(self.attempts, self._put_in_place, self.poll)
+
+    def _put_in_place(self, job):
+        self.attempts.put_in_place(job)
+        self.published.append(job)
 
     def take(self, *jobs, alone=False):
         for job in jobs:
