@@ -14,7 +14,7 @@ from runner.engine.open_runs import is_closed
 from runner.engine.programs import program_faults
 from runner.errors import Fault, InputError, InterruptedRunError, LockHeldError, SpecError, UsageError
 from runner.plan.decisions import Skip
-from runner.plan.orphans import Places
+from runner.plan.orphans import Places, first_paths
 from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
 from runner.record.log import last_record
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from runner.record.markers import Marker
     from runner.spec.model import Spec, Stage
 
-_SHOWN = 3  # paths in a warning
 LONG_HASHING = 0.5  # seconds of hashing; then it matters whether another run holds the lock
 
 
@@ -135,6 +134,5 @@ def replaced(
         if path not in known and os.path.lexists(spec.output_path(path))
     ]
     if paths:
-        shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
-        what = f"{verb} files that no stage is known to have made: {shown}"
+        what = f"{verb} files that no stage is known to have made: {first_paths(paths)}"
         yield Fault(spec.shown, what, "move it away if you need it")

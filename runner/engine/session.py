@@ -14,7 +14,7 @@ from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.decisions import NO_RUN, Plan
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
-from runner.plan.orphans import FormerOutput, Orphans, find_orphans
+from runner.plan.orphans import Orphans, find_orphans
 from runner.plan.planner import Planner
 from runner.plan.roles import refuse_own_file
 from runner.record import files
@@ -180,7 +180,8 @@ class Session:
         graph, orphans = self.find_orphans(every, self.cache)
         spec, stages = graph.spec, select(graph, self.options.stages)
         checkpoints = self._find_checkpoints(spec, {stage.name for stage in stages})
-        self._warn_of_orphans(orphans)
+        for fault in orphans.warnings(self.spec.shown):
+            self.warn(fault)
         forced = frozenset(select_names(spec.names, self.options.stages) if self.options.force else ())
         planner = Planner(graph, self.cache, markers.of, forced, self._absence, _gone(every, graph))
         declared = declared_paths(spec)
@@ -204,14 +205,6 @@ class Session:
                 if progress := read_progress(path, note, left=True):
                     checkpoints[stage.name] = progress
         return checkpoints
-
-    def _warn_of_orphans(self, orphans: Orphans) -> None:
-        groups: dict[tuple[str, str], list[FormerOutput]] = {}  # one for each template
-        for former in orphans.former:
-            template, at, _ = former.stage.partition("@")
-            groups.setdefault((template if at else former.path, former.state), []).append(former)
-        for first, *others in groups.values():
-            self.warn(first.warning(self.spec.shown, len(others)))
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. If the disk refuses them, the next run only takes longer."""

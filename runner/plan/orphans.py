@@ -16,17 +16,31 @@ from runner.plan.digests import DigestCache, present_digest
 from runner.spec.globs import is_glob, parents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.model import Spec
 
+_SHOWN = 3  # paths in a warning
 _MOST_ABSENT = 100  # former outputs that a marker keeps although they are absent
-REMOVABLE, ADOPTED, CHANGED = "an orphan", "adopted", "changed"  # the states of a former output
-_WORDS = {  # by state: what it is, and a hint
-    REMOVABLE: ("is an orphan", "no glob matches it; `offpipe clean --orphans` removes it"),
-    ADOPTED: ("is an orphan that the spec names, so it is used", "no glob matches it, and `clean` keeps it"),
-    CHANGED: ("was changed, so it is your own file", "globs match it, and `clean` keeps it"),
+REMOVABLE, ADOPTED, COPY, CHANGED = "an orphan", "adopted", "a copy", "changed"  # the states of a former output
+_WORDS = {  # by state: what one is, what several are, and a hint
+    REMOVABLE: ("is an orphan", "are orphans", "no glob matches {it}; `offpipe clean --orphans` removes {it}"),
+    ADOPTED: (
+        "is an orphan that the spec names, so it is used",
+        "are orphans that the spec names, so they are used",
+        "no glob matches {it}, and `clean` keeps {it}",
+    ),
+    COPY: (
+        "is an orphan that was made again or copied",
+        "are orphans that were made again or copied",
+        "no glob matches {it}, and `clean` keeps {it}; remove {it} if no other pipeline made {it}",
+    ),
+    CHANGED: (
+        "was changed, so it is your own file",
+        "were changed, so they are your own files",
+        "globs match {it}, and `clean` keeps {it}",
+    ),
 }
 
 
@@ -48,11 +62,6 @@ class FormerOutput(NamedTuple):
         what = f'stage "{self.stage}" made it in run {self.run}, and no stage declares it any more'
         return f"{_WORDS[self.state][0]}: {what}"
 
-    def warning(self, where: str, others: int = 0) -> Fault:
-        """Return the warning of this file, and of so many others of instances of its template."""
-        more = f"; so are {others:,} more of {self.stage.partition('@')[0]}" if others else ""
-        return Fault(where, f'"{self.path}" {self.remark()}{more}', _WORDS[self.state][1])
-
 
 class Orphans:
     """All former outputs of a pipeline: `former` are those on disk, in order.
@@ -65,6 +74,17 @@ class Orphans:
         self.former = tuple(found.values())
         self.absent = absent
         self._found = {path: former for path, former in found.items() if former.is_orphan}
+
+    def warnings(self, where: str, states: Collection[str] = _WORDS.keys()) -> Iterator[Fault]:
+        """Yield a warning for each of these states in which there are former outputs."""
+        for state, (_, are, hint) in _WORDS.items():
+            former = [each for each in self.former if each.state == state and state in states]
+            if len(former) == 1:
+                yield Fault(where, f'"{former[0].path}" {former[0].remark()}', hint.format(it="it"))
+            elif former:
+                shown = first_paths([each.path for each in former])
+                what = f"{len(former):,} outputs that no stage declares any more {are}: {shown}"
+                yield Fault(where, what, hint.format(it="them"))
 
     def removable(self) -> list[str]:
         """Return the absolute paths of the orphans that `clean` may remove."""
@@ -105,6 +125,12 @@ class Places:
         return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
 
 
+def first_paths(paths: Sequence[str]) -> str:
+    """Return the first paths, and the number of the others: `a, b, c and 6 more`."""
+    more = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
+    return ", ".join(paths[:_SHOWN]) + more
+
+
 def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> Orphans:
     """Return the former outputs that `markers` know."""
     declared = Places(path for stage in spec.stages for path in stage.outputs.values())
@@ -127,8 +153,9 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> O
         is_ours = not any(map(os.path.islink, upward(os.path.dirname(place), spec.workspace)[:-1]))
         unchanged = (claim for claim in made[place] if is_ours and _is_unchanged(place, claim[1], cache))
         claim = next(unchanged, None)
-        state = CHANGED if claim is None else ADOPTED if place in named else REMOVABLE
         marker, output = claim or made[place][0]
+        of_orphan = ADOPTED if place in named else REMOVABLE if _is_itself(place, output) else COPY
+        state = of_orphan if claim else CHANGED
         found[place] = FormerOutput(output.path, marker.stage, output.run, state)
     for place, [(marker, output), *_] in made.items():
         if output.path.endswith("/") and os.path.lexists(aside := aside_of(place)):  # `clean` was killed
@@ -149,6 +176,15 @@ def aside_of(directory: str) -> str:
 def _is_unchanged(path: str, output: OutputIdentity, cache: DigestCache) -> bool:
     """Whether an output is still what a stage made."""
     return present_digest(path, output, cache, former=True) == (output.content or output.sha256)
+
+
+def _is_itself(path: str, output: OutputIdentity) -> bool:
+    """Whether this is what the stage published, not the same content that someone, maybe another pipeline, made since.
+
+    The mtime counts for a directory, too: an inode may be used again.
+    """
+    status = output.at(path)
+    return status is not None and status.st_mtime_ns == output.mtime_ns
 
 
 def _named(spec: Spec) -> Iterator[str]:

@@ -16,7 +16,7 @@ from runner.errors import Fault, InputError
 from runner.paths import is_partial
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
-from runner.plan.orphans import ADOPTED, REMOVABLE, aside_of, unknown_templates
+from runner.plan.orphans import ADOPTED, CHANGED, COPY, aside_of, unknown_templates
 from runner.record import files
 from runner.record.checkpoints import find_partials
 from runner.record.markers import marked_stages
@@ -51,16 +51,14 @@ def clean(
             markers = session.markers()
             graph, left = session.find_orphans(markers, DigestCache(trust=False))  # reads each of them
             spec = graph.spec
-            kept = (former.warning(spec.shown) for former in left.former if former.state != REMOVABLE)
-            for fault in (
-                *kept,
-                *(() if orphans else replaced(session, spec, spec.stages, markers, "`clean` removes")),
-            ):
+            kept = left.warnings(spec.shown, (ADOPTED, COPY, CHANGED))
+            unknown = () if orphans else replaced(session, spec, spec.stages, markers, "`clean` removes")
+            for fault in (*kept, *unknown):
                 session.warn(fault)
             sources = InputResolver(graph, left)
             if orphans and (missing := dict.fromkeys(sources.missing_sources(spec.stages))):  # a disk may be unmounted
                 raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *missing)
-            first, known = left.removable(), {former.stage for former in left.former if former.state == ADOPTED}
+            first, known = left.removable(), {each.stage for each in left.former if each.state in (ADOPTED, COPY)}
             gone = [*_markers_of_gone(graph, markers, known, adopts=orphans)]
             state_files = _state(spec.paths) if state else ()
             others = [] if orphans else [*dict.fromkeys((*gone, *_made(spec, known), *state_files))]

@@ -127,8 +127,9 @@ def test_an_adopted_output_becomes_an_orphan_of_its_new_stage(written):
     written.succeed()
     (written.root / "in/b.txt").unlink()
     run = written.records("stage.commit")[0]["run"]
-    what = f'"work/b.txt" is an orphan: stage "first@b" made it in run {run}, and no stage declares it any more'
-    assert what in written.succeed().stderr
+    assert "2 outputs that no stage declares any more are orphans: out/b.txt, work/b.txt\n" in written.succeed().stderr
+    what = f'work/b.txt: is an orphan: stage "first@b" made it in run {run}, and no stage declares it any more'
+    assert what in written.succeed("verify", "--outputs").stdout
     assert written.read("all.txt") == b"a\n"
     assert written.succeed("clean", "--orphans").stdout == "removed out/b.txt\nremoved work/b.txt\n"
 

@@ -32,10 +32,9 @@ def stages(output):
     return kept, gone
 
 
-@pytest.fixture
-def template(tmp_path):
-    """A workspace whose spec has lost stages `tree` and `b`, and whose stage `a` now has another output."""
-    bench = PipelineBench(tmp_path / "template")
+def with_orphans(root):
+    """Lay out a workspace whose spec has lost stages `tree` and `b`, and whose stage `a` now has another output."""
+    bench = PipelineBench(root)
     bench.root.mkdir()
     bench.write("in.txt", "a\n")
     kept, gone = stages("out/a.txt")
@@ -46,12 +45,17 @@ def template(tmp_path):
     return bench
 
 
-def killed(template, tmp_path, *words, when=lambda call: True):
-    """Yield a copy of the template for each chosen call at which the command was killed."""
+def after_a_run(root):
+    bench = with_orphans(root)
+    bench.succeed()
+    return bench
+
+
+def killed(lay_out, tmp_path, *words, when=lambda call: True):
+    """Yield a workspace for each chosen call at which the command was killed. None is a copy: `clean` would keep it."""
 
     def traced(position):
-        bench = PipelineBench(tmp_path / f"killed-{position}")
-        shutil.copytree(template.root, bench.root, symlinks=True)
+        bench = lay_out(tmp_path / f"killed-{position}")
         argv = [sys.executable, "-m", "runner", words[0], str(bench.spec), *words[1:]]
         return bench, trace(argv, log=str(tmp_path / "log"), cwd=str(ROOT), position=position, when=when)
 
@@ -68,9 +72,8 @@ def killed(template, tmp_path, *words, when=lambda call: True):
 
 
 @pytest.mark.full
-def test_a_killed_removal_leaves_nothing_that_a_glob_matches(template, tmp_path):
-    template.succeed()
-    for bench, call in killed(template, tmp_path, "clean", "--orphans"):
+def test_a_killed_removal_leaves_nothing_that_a_glob_matches(tmp_path):
+    for bench, call in killed(after_a_run, tmp_path, "clean", "--orphans"):
         bench.succeed()
         assert bench.read("all") == b"a\n", call
         bench.succeed("clean", "--orphans")
@@ -80,9 +83,8 @@ def test_a_killed_removal_leaves_nothing_that_a_glob_matches(template, tmp_path)
 
 @pytest.mark.full
 @pytest.mark.parametrize("words", [("clean", "--orphans"), ("clean",)])
-def test_a_killed_clean_leaves_no_orphan_without_its_marker_and_the_next_removes_both(template, tmp_path, words):
-    template.succeed()
-    for bench, call in killed(template, tmp_path, *words, when=lambda call: call.name in REMOVALS):
+def test_a_killed_clean_leaves_no_orphan_without_its_marker_and_the_next_removes_both(tmp_path, words):
+    for bench, call in killed(after_a_run, tmp_path, *words, when=lambda call: call.name in REMOVALS):
         for stage, places in {"b": ("b.txt",), "tree": ("tree", ".partial-000000.tree")}.items():
             if any(bench.exists(f"out/{place}") for place in places):
                 assert bench.exists(f"state/stage_{stage}.json"), call
@@ -96,8 +98,8 @@ def test_a_killed_clean_leaves_no_orphan_without_its_marker_and_the_next_removes
 
 
 @pytest.mark.full
-def test_a_killed_run_forgets_no_former_output(template, tmp_path):
-    for bench, call in killed(template, tmp_path, "run", when=lambda call: call.role == "runner"):
+def test_a_killed_run_forgets_no_former_output(tmp_path):
+    for bench, call in killed(with_orphans, tmp_path, "run", when=lambda call: call.role == "runner"):
         bench.succeed()
         assert bench.read("all") == b"a\n", call
         removed = bench.succeed("clean", "--orphans").stdout
@@ -107,20 +109,22 @@ def test_a_killed_run_forgets_no_former_output(template, tmp_path):
 
 @pytest.mark.full
 def test_a_killed_adoption_runs_nothing_again(tmp_path):
-    template = PipelineBench(tmp_path / "template")
-    for name in "xy":
-        template.write(f"in/{name}.txt", f"{name}\n")
-
     def copy(name, file, **fields):
         return {
             "name": name, "command": ["cp", "{inputs.x}", "{outputs.o}"], "inputs": {"x": f"in/{file}.txt"},
             "outputs": {"o": f"out/{file}.txt"}, **fields,
         }  # fmt: skip
 
-    template.define(copy("copy-x", "x"), copy("copy-y", "y"))
-    template.succeed()
-    template.define(copy("copy", "{each.s}", each={"s": "in/*.txt"}))
-    for bench, call in killed(template, tmp_path, "run", when=lambda call: call.role == "runner"):
+    def renamed(root):
+        bench = PipelineBench(root)
+        for name in "xy":
+            bench.write(f"in/{name}.txt", f"{name}\n")
+        bench.define(copy("copy-x", "x"), copy("copy-y", "y"))
+        bench.succeed()
+        bench.define(copy("copy", "{each.s}", each={"s": "in/*.txt"}))
+        return bench
+
+    for bench, call in killed(renamed, tmp_path, "run", when=lambda call: call.role == "runner"):
         bench.succeed()
         assert len(bench.records("attempt.started")) == 2, call
         assert [stage["decision"] for stage in bench.json("plan")["stages"]] == ["skip", "skip"], call

@@ -9,7 +9,7 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.plan.orphans import ADOPTED, CHANGED, REMOVABLE, Places, find_orphans
+from runner.plan.orphans import ADOPTED, CHANGED, COPY, REMOVABLE, Places, find_orphans
 from runner.record.markers import read_marker, write_marker
 
 
@@ -37,7 +37,23 @@ def test_an_orphan_is_known_with_its_stage_and_its_run(bench):
     former = orphans(bench).former[0]
     assert (former.stage, former.run) == ("a", "run")
     assert former.remark() == 'is an orphan: stage "a" made it in run run, and no stage declares it any more'
-    assert former.warning("here").what == f'"out/a.txt" {former.remark()}'
+
+
+def test_a_warning_of_one_says_who_made_it_and_one_of_several_names_three(bench):
+    os.unlink(bench.root / "out/b.txt")
+    (one,) = orphans(bench).warnings("here")
+    assert one.what == f'"out/a.txt" {orphans(bench).former[0].remark()}'
+    bench.define(*(shell(name, "true") for name in "abdefghij"))
+    bench.complete()
+    bench.define(shell("c", "true", inputs={"x": "out/a.txt"}))
+    (bench.root / "out/j.txt").write_text("mine")
+    several, used, changed = orphans(bench).warnings("here")
+    assert several.what == (
+        "7 outputs that no stage declares any more are orphans: out/b.txt, out/d.txt, out/e.txt and 4 more"
+    )
+    assert several.hint == "no glob matches them; `offpipe clean --orphans` removes them"
+    assert used.what.startswith('"out/a.txt" is an orphan that the spec names') and "out/j.txt" in changed.what
+    assert [*orphans(bench).warnings("here", [CHANGED])] == [changed]
 
 
 def test_an_orphan_that_is_gone_is_absent(bench):
@@ -80,12 +96,14 @@ def test_the_spec_itself_is_adopted(bench):
     assert states(bench)["spec2.json"] == ADOPTED
 
 
-def test_the_same_content_under_another_identity_is_unchanged(bench):
+def test_the_same_content_under_another_identity_is_a_copy(bench):
     path = bench.root / "out/a.txt"
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content)
+    path.chmod(0o600)
     assert states(bench)["out/a.txt"] == REMOVABLE
+    (bench.root / "new").write_bytes(path.read_bytes())
+    (bench.root / "new").rename(path)
+    assert states(bench)["out/a.txt"] == COPY
+    assert orphans(bench).holds(str(path)) and str(path) not in orphans(bench).removable()
     path.write_bytes(b"other")
     assert states(bench)["out/a.txt"] == CHANGED
 
