@@ -1,1 +1,1 @@
-"""Measures the runner beside other tools on this machine: `python -m benchmarks [--quick] [NAME...]`."""
+"""Measures offpipe beside other tools: `python -m benchmarks`. See docs/benchmarks.md."""

@@ -1,129 +1,55 @@
-"""Times whole processes, one after the other in turn, and keeps every run."""
+"""Times whole processes, in rounds: each case once, then each case again, so that a disturbance affects all."""
 
 from __future__ import annotations
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
-from dataclasses import dataclass, field
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Timer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    Times = dict[str, list[float]]  # case -> seconds of each round
+    Case = Callable[[], float]  # runs once; returns seconds
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+MOST = 180.0  # seconds that a command may take
+PATIENCE = 20.0  # seconds; what takes longer runs in the first round only
 
 
-class Failed(Exception):  # noqa: N818 - what happened, told as a remark
-    """A command ended with an exit code other than 0, or took too long."""
+class Failed(Exception):  # noqa: N818 - what happened
+    """A command ended with another exit code than 0."""
 
 
-class Usage(NamedTuple):
-    """What one run took: wall seconds, processor seconds, and its peak memory in bytes.
+def timed(command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None, most: float = MOST) -> float:
+    """Return the seconds that a command takes. It runs while the disk is quiet, and its output is discarded.
 
-    The kernel counts memory from the fork on, so no measured peak is below `floor`.
+    Raises Failed if its exit code is not 0, or if it was killed because it had not ended after `most` seconds.
     """
-
-    seconds: float
-    processor: float
-    peak: int
-    floor: int = 0
-
-
-@dataclass
-class Sample:
-    """All runs of one case, and a remark on it."""
-
-    runs: list[Usage] = field(default_factory=list)
-    remark: str = ""
-
-    def add(self, usage: Usage) -> None:
-        self.runs.append(usage)
-
-    @property
-    def seconds(self) -> list[float]:
-        return [usage.seconds for usage in self.runs]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
-
-    @property
-    def processor(self) -> float:
-        return statistics.median(usage.processor for usage in self.runs)
-
-    @property
-    def peak(self) -> int:
-        """The largest peak, in bytes."""
-        return max(usage.peak for usage in self.runs)
-
-    @property
-    def peak_text(self) -> str:
-        """The largest peak in MiB."""
-        highest = max(self.runs, key=lambda usage: usage.peak)
-        shown = f"{highest.peak / 2**20:.1f}"
-        return shown if highest.peak > highest.floor else f"< {shown}"
-
-
-def interleave(
-    cases: Mapping[str, Callable[[Sample], None]], runs: int, *, patience: float = float("inf"),
-    may_fail: Collection[str] = (),
-) -> dict[str, Sample]:  # fmt: skip
-    """Run every case once, then every case again, and so on, so that a disturbance of the machine affects all.
-
-    A case prepares, measures, and adds to its sample. The disk is quiet before each. Of a case that `may_fail`, the
-    first failure is the last run; so is a run that took longer than `patience`.
-    """
-    samples = {name: Sample() for name in cases}
-    for number in range(runs):
-        for name, case in cases.items():
-            sample = samples[name]
-            if sample.remark:
-                continue
-            note(f"{name}, run {number + 1} of {runs}")
-            try:
-                case(sample)
-            except Failed as error:
-                if name not in may_fail:
-                    raise SystemExit(f"error: {name}: {error}") from None
-                sample.remark = f"failed: {error}"
-            if number + 1 < runs and name in may_fail and sample.runs and sample.seconds[-1] > patience:
-                sample.remark = f"not run again: longer than {patience:g} s"
-    note("")
-    return samples
-
-
-def timed(
-    command: Sequence[str | Path], cwd: Path = CHECKOUT, env: Mapping[str, str] | None = None, most: float | None = None
-) -> Usage:
-    """Run a command to its end and return what it and its children took; its output is discarded.
-
-    Raises Failed, also for a command that is killed because it has not ended after `most` seconds.
-    """
-    words = [str(word) for word in command]
     os.sync()
-    starter = [sys.executable, "-I", "-S", CHECKOUT / "benchmarks/spawned.py", *words]
-    started = subprocess.Popen(
-        starter, cwd=cwd, env=environment(env or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=cwd, env=environment(env or {}), start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    timer = Timer(most, os.killpg, (process.pid, signal.SIGKILL))  # `wait` with a time limit polls, which is imprecise
+    timer.start()
     try:
-        output, errors = started.communicate(timeout=most)
-    except BaseException as error:
-        os.killpg(started.pid, signal.SIGKILL)
-        started.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise Failed(f"had not ended after {most:g} s") from None
-        raise
-    if started.returncode:
-        raise Failed(errors.strip().rpartition("\n")[2])
-    seconds, processor, peak, floor, code = map(float, output.split())
+        code = process.wait()
+        seconds = time.perf_counter() - began
+    finally:
+        timer.cancel()
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     if code:
-        raise Failed(f"exit {code:.0f} of {Path(words[0]).name} {' '.join(words[1:])}")
-    return Usage(seconds, processor, int(peak) * 1024, int(floor) * 1024)
+        raise Failed(f"had not ended after {most:g} s" if seconds > most else f"exit {code} of {Path(command[0]).name}")
+    return seconds
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
@@ -133,14 +59,26 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(CHECKOUT), **more}
 
 
-def code_of(checkout: Path | None) -> dict[str, str]:
-    """Return the variables that select the runner of another checkout; None changes nothing."""
-    return {"PYTHONPATH": str(checkout)} if checkout else {}
+def in_rounds(cases: Mapping[str, Case], rounds: int, remarks: list[str]) -> Times:
+    """Run cases in turn, and return their times. A case that fails gets a remark instead.
 
-
-def runner(*arguments: str | Path) -> list[str | Path]:
-    """Return the command line of the runner, by the interpreter that runs the benchmarks."""
-    return [sys.executable, "-m", "runner", *arguments]
+    A slow case is not run again.
+    """
+    times: Times = {name: [] for name in cases}
+    left_out: set[str] = set()
+    for number in range(rounds):
+        for name in [name for name in cases if name not in left_out]:
+            note(f"{name}, round {number + 1} of {rounds}")
+            try:
+                times[name].append(cases[name]())
+            except (Failed, OSError) as error:
+                remarks.append(f"{name} is left out: {error}")
+                times[name].clear()
+                left_out.add(name)
+            else:
+                left_out |= {name} if times[name][-1] > PATIENCE else set()
+    note("")
+    return {name: seconds for name, seconds in times.items() if seconds}
 
 
 def note(text: str) -> None:
