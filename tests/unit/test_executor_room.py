@@ -19,9 +19,13 @@ BLOCK = 4096
 def disk(size, free, *, available=None, inodes=100, free_inodes=50):
     """Return what statvfs returns of a disk with so many bytes."""
     return SimpleNamespace(
-        f_frsize=BLOCK, f_blocks=size // BLOCK, f_bfree=free // BLOCK, f_files=inodes, f_ffree=free_inodes,
+        f_frsize=BLOCK,
+        f_blocks=size // BLOCK,
+        f_bfree=free // BLOCK,
+        f_files=inodes,
+        f_ffree=free_inodes,
         f_bavail=(free if available is None else available) // BLOCK,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
