@@ -84,8 +84,8 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
 )  # fmt: skip
 _VALUES = {
     "N": "a whole number of 1 or more",
-    _SECONDS: "a number of seconds",
-    "S": "a number of seconds",
+    _SECONDS: "a number of seconds of 0 or more",
+    "S": "a number of seconds of 0 or more",
     "ID": "a run id: up to 100 of a-z, A-Z, 0-9, `._-`, the first none of `._-`; not `ledger`, the list of all runs",
     "HEX": "a head: a run prints it as 64 hex digits",
     "URI": "a URI with a scheme: https://example.org/builders/1",
@@ -195,8 +195,9 @@ def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], lis
             if not _BY_NAME[name][1] and f"-{text[0]}" in _BY_NAME:
                 rest.insert(0, f"-{text}")
                 text = None
-        elif kind and kind != _SECONDS and text is None and rest and not _is_option(rest[0]):
-            text = rest.pop(0)
+        elif kind and text is None and rest:
+            is_apart = kind != _SECONDS and not _is_option(rest[0])
+            text = rest.pop(0) if is_apart or _is_negative(rest[0]) else None
         options.append((name, text))
     return verb or "run", options, operands
 
@@ -216,6 +217,11 @@ def _refuse_value_apart(name: str, rest: Sequence[str]) -> None:
 
 def _is_option(word: str) -> bool:
     return word[:1] == "-" != word
+
+
+def _is_negative(word: str) -> bool:
+    """Whether a word is a number below zero: no option is spelled so, and no value may be one."""
+    return word[:1] == "-" and word[1:2].isdecimal()
 
 
 def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
@@ -264,8 +270,9 @@ def _time_of(date: str) -> str:
     """Return a time in the form of records, given an ISO date (UTC if it has no zone), or days before now: 7d."""
     from datetime import UTC, datetime, timedelta
 
-    if date.endswith("d"):
-        time = datetime.now(UTC) - timedelta(days=int(date[:-1]))
+    days = date.removesuffix("d")
+    if days.isdecimal() and days != date:
+        time = datetime.now(UTC) - timedelta(days=int(days))
     else:
         time = datetime.fromisoformat(date)
         time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

@@ -63,6 +63,26 @@ def test_an_option_without_its_value_says_that_it_expects_one(spec) -> None:
     assert shown.returncode == 2 and "-j/--jobs: expected one argument\n" in shown.stderr
 
 
+NEGATIVE = {
+    "run -j -1": '-j/--jobs: "-1" is not a whole number of 1 or more',
+    "run -k -j -1": '-j/--jobs: "-1" is not a whole number of 1 or more',
+    "run --wait -5": '--wait: "-5" is not a number of seconds of 0 or more',
+    "run --wait=-5": '--wait: "-5" is not a number of seconds of 0 or more',
+    "run --cluster-wait -0.5": '--cluster-wait: "-0.5" is not a number of seconds of 0 or more',
+    "log --attempt -2": '--attempt: "-2" is not a whole number of 1 or more',
+    "runs --limit -3": '--limit: "-3" is not a whole number of 1 or more',
+    "runs --since -7d": '--since: "-7d" is not a date',
+    "prune --keep -30": '--keep: "-30" is not a whole number of 1 or more',
+}
+
+
+@pytest.mark.parametrize("words", NEGATIVE)
+def test_a_number_below_zero_is_a_value_and_is_refused_as_such(words, spec) -> None:
+    shown = offpipe(*words.split(), spec)
+    assert shown.returncode == 2 and f"error: argument {NEGATIVE[words]}" in shown.stderr, shown.stderr
+    assert not (spec.parent / "state").exists()
+
+
 def test_nothing_at_all_is_a_usage_error() -> None:
     shown = offpipe()
     assert shown.returncode == 2 and shown.stderr.startswith("error: no spec given\nhint: ") and shown.stdout == ""
