@@ -508,6 +508,7 @@ def test_the_graph_draws_a_template_as_one_box(chain):
         ({"rows": "made.csv"}, "/rows", '"made.csv" reads "made.csv", an output of stage "made"'),
         ({"rows": "tree/t.csv"}, "/rows", '"tree/t.csv" reads "tree/", an output of stage "tree"'),
         ({"rows": "t.csv", "key": "x"}, "/key", 't.csv: no column "x"'),
+        ({"rows": "t.csv", "key": ["s", "s"]}, "/key", '"s" comes more than once'),
         ({"key": "x"}, "", '"rows" is missing'),
         ("nothing", "", 'no stage named "nothing" has an each'),
         ("tree", "", 'no stage named "tree" has an each'),

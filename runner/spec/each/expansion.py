@@ -238,6 +238,8 @@ class Expander:
         for name in names:
             if name not in columns:
                 raise SourceError(f"{path}: no column {show(name)}", did_you_mean(name, columns), at=("key",))
+            if names.count(name) > 1:
+                raise SourceError(f"{show(name)} comes more than once", at=("key",))
         for place, values in table:
             for text in (spelled(values[name]) for name in names):
                 if not text or text != text.strip():
