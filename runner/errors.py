@@ -63,6 +63,16 @@ class OffpipeError(Exception):
         return "\n".join(str(fault) for fault in self.faults)
 
 
+def note_run(error: BaseException, pipeline: str, run: str) -> None:
+    """Note in any error which run it ended, for `run_of`; "" if the run has no name yet."""
+    vars(error).update(pipeline=pipeline, run=run)
+
+
+def run_of(error: BaseException) -> dict[str, str]:
+    """Return the `pipeline` and the `run` that an error ended, without those that are not known."""
+    return {name: vars(error)[name] for name in ("pipeline", "run") if vars(error).get(name)}
+
+
 class UsageError(OffpipeError):
     """The command line asks for something impossible."""
 

@@ -14,7 +14,7 @@ import os
 import time
 
 from runner.canonical import END, GENESIS, KEY_VARIABLE, SIGNED, START, canonical, parsed, spell, stamp
-from runner.errors import UsageError
+from runner.errors import StateError, UsageError, note_run
 from runner.hashing import sha256_of
 from runner.reading import NotRegularError, open_regular, read_small
 from runner.record import files
@@ -56,7 +56,11 @@ def answer(spec: str, words: Sequence[str], given: Mapping[str, Any]) -> int | N
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions)
         if record is None or not _is_current(record) or is_held(record.paths) or has_leftovers(record.paths):
             return None
-        run, head = _write_next_run(record, words, began, began_at, durable=given.get("durability") != "process")
+        try:
+            run, head = _write_next_run(record, words, began, began_at, durable=given.get("durability") != "process")
+        except StateError as error:
+            note_run(error, record.pipeline, "")
+            raise
     except (OSError, NotRegularError, UsageError, *MALFORMED):
         return None
     if "quiet" not in given:

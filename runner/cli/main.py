@@ -8,7 +8,17 @@ import sys
 
 from runner.cli.parser import HELP, ON_FAILURE, Arguments, read
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
-from runner.errors import EXIT_INTERNAL, EXIT_INVALID, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError, UsageError
+from runner.errors import (
+    EXIT_INTERNAL,
+    EXIT_INVALID,
+    EXIT_OK,
+    EXIT_STATE,
+    Fault,
+    OffpipeError,
+    StateError,
+    UsageError,
+    run_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +106,7 @@ def _report(
     def as_json() -> str:
         from runner.display.summary import error_json
 
-        return error_json(code, faults)
+        return error_json(code, faults, run_of(error))
 
     if "json" in arguments.given:
         stdout.write(as_json())

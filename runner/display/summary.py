@@ -124,9 +124,10 @@ def run_json(result: RunResult) -> dict[str, object]:
     }
 
 
-def error_json(exit_code: int, faults: Sequence[Fault]) -> str:
-    """Return the faults that ended a command as one JSON object."""
-    return json_text({"status": "error", "exitCode": exit_code, "errors": [fault_json(fault) for fault in faults]})
+def error_json(exit_code: int, faults: Sequence[Fault], run: Mapping[str, str]) -> str:
+    """Return the faults that ended a command as one JSON object; `run` is that of `errors.run_of`."""
+    errors = [fault_json(fault) for fault in faults]
+    return json_text({"status": "error", "exitCode": exit_code, **run, "errors": errors})
 
 
 def fault_json(fault: Fault) -> dict[str, object]:

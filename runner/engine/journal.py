@@ -15,7 +15,7 @@ from runner.canonical import END, START, canonical, stamp
 from runner.engine.git import commit_of
 from runner.engine.session import Session, read_seal, refuse_other_pipeline
 from runner.engine.start import make_hooks
-from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, OffpipeError
+from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, OffpipeError, note_run
 from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
@@ -86,8 +86,13 @@ class Invocation:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
-        if self.is_recorded or isinstance(error, NewerReleaseError) or not isinstance(error, Exception | None):
-            return
+        is_ours = isinstance(error, Exception | None) and not isinstance(error, NewerReleaseError)
+        if is_ours and not self.is_recorded:
+            self._note_end(error)
+        if error is not None:
+            note_run(error, self._spec.name, self.run)
+
+    def _note_end(self, error: BaseException | None) -> None:
         code, fault = EXIT_OK, None
         if error is not None:
             code = error.exit_code if isinstance(error, OffpipeError) else EXIT_INTERNAL
@@ -108,11 +113,13 @@ class Invocation:
             seal = read_seal(spec.workspace, spec.root, paths.state_dir, signs=True)
             refuse_other_pipeline(spec, read_head(paths.ledger, seal).pipeline)
             files.make_directories(paths.state_dir)
-            self.run = self.run or new_run_id(paths)
+            run = self.run or new_run_id(paths)
             ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal), self.ended(code, fault=fault)
-            return ledger.append(events.ENDED, self.run, None, sync=self._sync, part=self.part, invocation=ending)
+            head = ledger.append(events.ENDED, run, None, sync=self._sync, part=self.part, invocation=ending)
         except OffpipeError:
             return ""  # the error of the invocation is worth more
+        self.run = run
+        return head
 
 
 def warning_record(fault: Fault) -> tuple[str, events.RunWarning]:

@@ -119,6 +119,63 @@ def test_after_every_failure_the_program_reads_what_json_prints(bench, name) -> 
     assert every_field_is_described(summary)
 
 
+def state_in_the_way(bench: PipelineBench) -> None:
+    bench.write("state/logs", "no directory")
+
+
+NAMED = {
+    "a banned import": Failure("run", 4, banned),
+    "a missing input": Failure("run", 5, lambda bench: (bench.root / "in.txt").unlink()),
+    "another run": Failure("run", 9, hold),
+    "a stage that is not there": Failure("run nope", 2),
+    "a directory that cannot be made": Failure("run", 74, state_in_the_way),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_refused_run_and_one_that_an_error_ends_are_named(bench, name) -> None:
+    """The names are those in the list of runs."""
+    words, code, prepare = NAMED[name]
+    prepare(prepared(bench))
+    done = run(bench, *words.split(), "--on-failure", "./tell")
+    assert done.returncode == code, done.stderr
+    summary, (listed, *_) = json.loads(received(bench)), bench.json("runs", "--failed")["runs"]  # type: ignore[misc]
+    assert (summary["pipeline"], summary["run"]) == ("bench", listed["run"])
+    jsonschema.validate(summary, SCHEMA)
+    assert every_field_is_described(summary)
+
+
+def test_a_run_that_a_bug_ends_is_named(bench) -> None:
+    prepared(bench)
+    hook = "    @it.hookimpl\n    def offpipe_run_started(self): 1 / 0\n"
+    plugin = f"import runner.hookspecs as it\nclass Bad:\n{hook}bad = Bad()\n"
+    bench.write("site/bad_plugin.py", plugin)
+    bench.write("site/bad-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
+    bench.write("site/bad-1.dist-info/entry_points.txt", "[offpipe]\nbad = bad_plugin:bad\n")
+    done = run(bench, "--on-failure", "./tell", env={"PYTHONPATH": f"{ROOT}:{bench.root}/site"})
+    assert done.returncode == 70, done.stderr
+    summary, (listed, *_) = json.loads(received(bench)), bench.json("runs")["runs"]  # type: ignore[misc]
+    assert (summary["pipeline"], summary["run"]) == ("bench", listed["run"])
+
+
+def test_a_run_whose_ledger_cannot_be_written_has_no_name(bench) -> None:
+    prepared(bench)
+    bench.write("state/audit_ledger.jsonl/file", "")
+    done = run(bench, "--on-failure", "./tell")
+    assert done.returncode == 74, done.stderr
+    summary = json.loads(received(bench))
+    assert summary["pipeline"] == "bench" and "run" not in summary
+
+
+def test_a_run_with_nothing_to_do_that_fails_is_named_after_its_pipeline(bench) -> None:
+    prepared(bench)
+    noted = bench.root / ".offpipe/noop-spec.json"
+    wait_for(lambda: run(bench, "-q", command=("env",)).returncode == 0 and noted.exists())
+    done = run(bench, "--on-failure", "./tell", command=("prlimit", "--fsize=600"))  # bytes: less than the ledger has
+    assert done.returncode == 74, done.stderr
+    assert json.loads(received(bench))["pipeline"] == "bench"
+
+
 def every_field_is_described(summary: object) -> bool:
     closed = json.loads(json.dumps(SCHEMA), object_hook=lambda node: _closed(node) if "properties" in node else node)
     return jsonschema.Draft202012Validator(closed).is_valid(summary)
