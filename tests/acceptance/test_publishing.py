@@ -179,6 +179,16 @@ def test_a_stage_that_wrote_the_real_path_itself_is_told_where_to_write(bench, c
     assert bench.read("out/a.txt") == b"whole\n"
 
 
+def test_what_a_tool_writes_beside_an_output_is_another_output_if_it_is_declared(bench):
+    """As tabix and samtools do, which take the path of one file and write another beside it."""
+    both = {"bam": "out/a.bam", "index": "out/a.bam.bai"}
+    bench.define(shell("a", 'echo a >"$PIPELINE_OUTPUT_BAM"; echo i >"$PIPELINE_OUTPUT_BAM.bai"', outputs=both))
+    bench.succeed()
+    assert (bench.read("out/a.bam"), bench.read("out/a.bam.bai")) == (b"a\n", b"i\n")
+    assert sorted(path.name for path in (bench.root / "out").iterdir()) == ["a.bam", "a.bam.bai"]
+    assert bench.skips_everything()
+
+
 def test_a_stage_that_touches_its_input_is_published_the_second_time(bench):
     """The content is the same, but it may have been different for a moment during the first attempt."""
     bench.write("data.txt", "old\n")
