@@ -20,7 +20,7 @@ from runner.plan.inputs import InputFile, InputResolver
 from runner.plan.orphans import find_orphans
 from runner.record.files import discard as remove
 from runner.record.markers import read_markers
-from runner.spec.globs import bare, is_glob
+from runner.spec.globs import is_glob
 from runner.spec.graph import build_graph
 from runner.spec.model import READY_MADE, Spec, Stage, effective_spec
 
@@ -131,7 +131,7 @@ class Source:
                 continue
             for file in files:
                 # A glob may also match outputs of earlier runs, which are no source.
-                if not any(f"{file.path}/".startswith(f"{bare(output)}/") for output in self.graph.outputs.producers):
+                if not self.graph.outputs.holds(file.path):
                     yield self.spec.source_path(file.path), file.absolute.rstrip("/")
         if faults:
             raise InputError(*faults)

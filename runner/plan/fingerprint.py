@@ -94,7 +94,7 @@ class Examiner:
     ) -> None:  # fmt: skip
         """`find_command` returns the program of a stage's command, and all places where it may be."""
         self._spec = graph.spec
-        self._producers = graph.outputs.producers
+        self._outputs = graph.outputs
         self._cache = cache
         self._code = code
         self._resolver = InputResolver(graph, orphans)
@@ -158,7 +158,7 @@ class Examiner:
         self._places.update(places)
         if program is None or os.path.normpath(program) in fingerprint.watched:
             return {}
-        if self._resolver.is_produced(os.path.relpath(program, self._spec.workspace)):
+        if self._outputs.holds(os.path.relpath(program, self._spec.workspace)):
             return {}
         fingerprint.watched[program] = digest = self._cache.program(program, program, _BY_NAME)
         assert stage.command is not None
@@ -197,7 +197,7 @@ class Examiner:
 
     def _is_of_output(self, partial: str) -> bool:
         """Whether a partial belongs to an output of the pipeline, and so comes and goes with attempts."""
-        path, producers = os.path.relpath(output_of(partial), self._spec.workspace), self._producers
+        path, producers = os.path.relpath(output_of(partial), self._spec.workspace), self._outputs.producers
         return path in producers or f"{path}/" in producers
 
     def _digest(self, file: InputFile, where: str, fingerprint: Fingerprint, *, reads: bool) -> str:

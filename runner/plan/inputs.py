@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
 from runner.plan.orphans import NO_ORPHANS, Orphans
-from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory, parents
+from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -148,13 +148,8 @@ class InputResolver:
 
     def counts(self, base: str, path: str) -> bool:
         """Whether what a glob matches counts: in the workspace outputs, below root all else, and never an orphan."""
-        is_here = len(self.bases) == 1 or self.is_produced(path) == (base == self._spec.workspace)
+        is_here = len(self.bases) == 1 or self._graph.outputs.holds(path) == (base == self._spec.workspace)
         return is_here and not self._orphans.holds(f"{base}/{path}")
-
-    def is_produced(self, path: str) -> bool:
-        """Whether a path, relative to the workspace, is an output or lies in one."""
-        producers = self._graph.outputs.producers
-        return path in producers or any(f"{parent}/" in producers for parent in parents(path))
 
     def _glob(self, base: str, pattern: str) -> Iterator[str]:
         """Yield the matching paths, relative to `base`; a directory's path ends in `/`."""

@@ -40,6 +40,10 @@ class OutputIndex:
         self._sorted = sorted(self.producers)
         self.matches = cache(self._matching)
 
+    def holds(self, path: str) -> bool:
+        """Whether a path, relative to the workspace, is an output or lies in one."""
+        return path in self.producers or any(True for _ in self._enclosing(path))
+
     def feeding(self, stage: Stage, name: str) -> tuple[tuple[str, str], ...]:
         """Return the (producer, path) of each output that an input of a stage means, each once."""
         return tuple(dict.fromkeys(pair for _, _, path in stage.entries(name) for pair in self.matches(path)))
