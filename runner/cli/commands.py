@@ -117,6 +117,16 @@ class Commands:
         self._write(line for each in explained for line in explain_lines(each))
         return self._print_faults(explained[0].planned.plan.faults)
 
+    def who(self) -> int:
+        """Print what a path is to the pipeline."""
+        from runner.cli.render import who_json, who_lines
+        from runner.verbs import query
+
+        (path,) = self._arguments.stages
+        roles = query.who(self._spec, self._options(), path, self._warn)
+        self._print(roles, partial(who_json, path), partial(who_lines, path))
+        return EXIT_OK if roles else EXIT_INPUT
+
     def validate(self) -> int:
         """Print that the spec is valid; the engine raises if it is not."""
         from runner.verbs import query

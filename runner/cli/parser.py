@@ -26,6 +26,7 @@ VERBS = {  # verb -> its arguments, and a summary
     "status": ("SPEC|DIRECTORY [STAGE ...]", "show what is pending, running, and left undone"),
     "runs": ("SPEC|DIRECTORY", "list what ran, was refused or failed, newest first"),
     "explain": ("SPEC|DIRECTORY STAGE", "show why one stage runs or not, and what made it"),
+    "who": ("SPEC PATH", "say which stages make and read a file"),
     "log": ("SPEC|DIRECTORY [STAGE]", "print a stage's newest log, or a run's events"),
     "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers, outputs"),
     "report": ("SPEC|DIRECTORY", "write what the record says of a run as an HTML page"),
@@ -36,8 +37,8 @@ VERBS = {  # verb -> its arguments, and a summary
     "schema": ("", "print the JSON Schema of specs"),
     "completion": (SHELLS, "print the script that lets a shell complete commands"),
 }
-_WITH_SPEC = "run clean prune plan status runs explain log verify report export validate graph"
-_LOADING = "run clean plan status explain log verify report validate graph"
+_WITH_SPEC = "run clean prune plan status runs explain who log verify report export validate graph"
+_LOADING = "run clean plan status explain who log verify report validate graph"
 _ALL = " ".join(VERBS)
 ON_FAILURE = "OFFPIPE_ON_FAILURE"  # names the program of --on-failure
 OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verbs, help
@@ -77,7 +78,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--state", "", "clean", "also remove the audit logs, metrics and logs"),
     ("--pipeline", "FILE", _WITH_SPEC, "the spec, instead of the argument SPEC"),
     ("--workspace", "DIR", _WITH_SPEC, "where runs write; default: the spec's root"),
-    ("--json", "", "run plan status runs log verify doctor", "print one JSON object to standard output"),
+    ("--json", "", "run plan status runs who log verify doctor", "print one JSON object to standard output"),
     ("-q --quiet", "", "run prune", "print nothing unless something fails"),
     ("-v --verbose", "", "run plan status", "show more: instances, idle stages, all reasons, tracebacks of bugs"),
     ("-h --help", "", _ALL, "show this help"),
@@ -311,9 +312,11 @@ def _refuse_as_spec(spec: str, operands: Sequence[str], *, is_first: bool, force
 
 def _check_stages(verb: str, spec: str, operands: Sequence[str]) -> None:
     words = VERBS[verb][0]
-    if "..." not in words and len(operands) > ("STAGE" in words or words == SHELLS):
+    if "..." not in words and len(operands) > ("STAGE" in words or words == SHELLS or words.endswith(" PATH")):
         raise _usage_error(verb, f'unexpected argument "{operands[-1]}"')
     if words == SHELLS and "".join(operands) not in words.split("|"):
         raise _usage_error(verb, f"name one of the shells {words.replace('|', ', ')}")
     if words.endswith(" STAGE") and not operands:
         raise UsageError(Fault("", "no stage given", f"offpipe plan {spec} lists them"))
+    if words.endswith(" PATH") and not any(operands):
+        raise UsageError(Fault("", "no path given", f"for example: offpipe {verb} {spec} out/result.txt"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import counts_text, fields_json, signature_text
-from runner.display.text import attempt_text, counted, printable, seconds
+from runner.display.text import attempt_text, counted, listed, printable, seconds
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.decisions import Skip
 from runner.record.events import CLOSED, NOOP
@@ -19,9 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.audit.verification import Verification
+    from runner.plan.roles import Role
     from runner.spec.graph import Graph
     from runner.verbs.query import Part, Status
 
+_MEMBERS = ("stage", "template", "path", "run")  # of a role
+_MOST_STAGES = 10  # with one role
+_ROLES = {  # kind -> text before the stages
+    "output": "made by",
+    "partial": "partial output of",
+    "orphan": "orphan, made in run {run} by",
+    "former": "changed since it was made in run {run} by",
+    "input": "read by",
+    "code": "code of",
+    "each": "gives values to",
+    "spec": "the spec",
+    "state": "state of the pipeline",
+    "locks": "locks of the pipeline",
+    "noop": "no-op record",
+}
 _MOST_LINES = 20  # about failures of the last run
 _LANGUAGES = {  # of graphs: head, stage, edge, end
     "dot": ('digraph "{}" {{\n  rankdir=TB;\n  node [shape=box];\n', "  {};\n", "  {} -> {};\n", "}\n"),
@@ -267,3 +284,26 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
     yield from (node.format(id_, box) for box, id_ in ids.items())
     yield from (edge.format(ids[needed], id_) for box, id_ in ids.items() for needed in needs[box])
     yield end
+
+
+def who_lines(path: str, roles: Sequence[Role]) -> Iterator[str]:
+    """Yield one line on what a path is to the pipeline."""
+    stages: dict[str, list[str]] = {}
+    for role in dict.fromkeys(roles):
+        stages.setdefault(_ROLES[role.kind].format(run=role.run), []).append(_stage_text(role, path))
+    texts = [f"{words} {listed(named, _MOST_STAGES)}".rstrip() for words, named in stages.items()]
+    yield printable(f"{path}: {'; '.join(texts) or 'no stage makes or reads it'}") + "\n"
+
+
+def _stage_text(role: Role, path: str) -> str:
+    """Return the stage, and in brackets its template, and what it declares if that is not simply the `path`."""
+    is_same = f"/{os.path.abspath(path)}".endswith(f"/{role.path.rstrip('/')}")
+    notes = [f"instance of {role.template}"] if role.template else []
+    notes += [] if is_same or not role.path else [role.path]
+    return f"{role.stage} ({', '.join(notes)})" if notes else role.stage
+
+
+def who_json(path: str, roles: Sequence[Role]) -> dict[str, object]:
+    """Return what a path is to the pipeline as a JSON value."""
+    members = [{"role": role.kind, **{name: getattr(role, name) or None for name in _MEMBERS}} for role in roles]
+    return {"path": path, "roles": members}

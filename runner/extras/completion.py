@@ -29,6 +29,8 @@ def completion_text(shell: str) -> str:
         _add_options(of_verb, verb)
         if "SPEC" in words:
             of_verb.add_argument("spec", help=words).complete = shtab.FILE
+            if words.endswith(" PATH"):
+                of_verb.add_argument("path").complete = shtab.FILE
         elif words:
             of_verb.add_argument("shell", choices=words.split("|"))
     return f"{shtab.complete(parser, shell, preamble=_BEFORE.get(shell, ''))}\n{_AFTER.get(shell, '')}"

@@ -7,13 +7,12 @@ directories above them, and by name only where nothing is yet.
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, UsageError
-from runner.paths import upward
+from runner.paths import is_partial, output_of, upward
 from runner.plan.inputs import InputResolver
 from runner.spec.checks import own_directories
 from runner.spec.globs import is_glob, literal_directory, matches
@@ -26,65 +25,87 @@ if TYPE_CHECKING:
     from runner.spec.kinds import Place
     from runner.spec.model import Stage
 
-OUTPUT, INPUT, CODE, EACH, SPEC = "output", "input", "code", "each", "spec"
+    Identity = tuple[int, int]  # device and inode
+
+OUTPUT, PARTIAL, INPUT, CODE, EACH, SPEC = "output", "partial", "input", "code", "each", "spec"
 
 
 class Role(NamedTuple):
     """What a path is to the pipeline: one of the words above, or the kind of one of offpipe's `own_directories`.
 
-    `stage` is the stage that makes or reads it, or the template; `path` is the output or input as it was declared.
+    `stage` makes or reads it; of an EACH, it is the template. `path` is the output, input or source of an `each` as it
+    was declared. `run` made a former output.
     """
 
     kind: str
     stage: str = ""
     path: str = ""
+    run: str = ""
+
+    @property
+    def template(self) -> str:
+        """The template of which the stage is an instance, empty for other stages."""
+        return self.stage.partition("@")[0] if "@" in self.stage else ""
 
 
 class Location:
-    """A path that may lead to a file, and all places that it is, or is in."""
+    """A path that may lead to a file, and all places that it is, or is in.
 
-    def __init__(self, path: str) -> None:
+    With `contents`, it stands for all that is in it, too, if it is no file.
+    """
+
+    def __init__(self, path: str, *, contents: bool = False) -> None:
         parent, name = os.path.split(path.rstrip("/"))
         real = os.path.realpath(path)
         self._names = {real, real if name in ("", ".", "..") else os.path.join(os.path.realpath(parent), name)}
-        self._rests: dict[tuple[int, int], set[str]] = {}  # device and inode -> the path relative to it
-        self._file = None  # the status of a file with several names
+        self._rests: dict[Identity | None, set[str]] = {_identity(path): {"."}}  # by place: the path relative to it
         for name in self._names:
             for place in upward(name, "/"):
-                with suppress(OSError):
-                    self._rests.setdefault(_identity(os.stat(place)), set()).add(os.path.relpath(name, place))
-        with suppress(OSError):
-            status = os.stat(path)
-            self._rests.setdefault(_identity(status), {"."})
-            self._file = _identity(status) if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode) else None
-        self.is_in = cache(self._is_in)
+                self._rests.setdefault(_identity(place), set()).add(os.path.relpath(name, place))
+        self._is_linked = os.path.isfile(path) and os.stat(path).st_nlink > 1  # the file has several names
+        self._contents = contents and not os.path.isfile(path)
+        self.touches = cache(self._touches)
+        partials = (place for place in upward(real, "/") if is_partial(os.path.basename(place)))
+        self.partial_of = next(map(output_of, partials), None)
 
     def below(self, place: str) -> set[str]:
         """Return its paths relative to a file or directory that it is, or is in: `.` for the place itself."""
-        try:
-            return self._rests.get(_identity(os.stat(place)), set())
-        except OSError:  # nothing is there yet
-            tops = (place, os.path.realpath(place))
-            return {
-                os.path.relpath(name, top) for name in self._names for top in tops if f"{name}/".startswith(f"{top}/")
-            }
+        if identity := _identity(place):
+            return self._rests.get(identity, set())
+        tops = (place, os.path.realpath(place))
+        return {os.path.relpath(name, top) for name in self._names for top in tops if f"{name}/".startswith(f"{top}/")}
 
-    def _is_in(self, place: str) -> bool:
+    def is_in(self, place: str) -> bool:
         """Whether it is a file or directory, or in it; also by a hard link."""
-        below = (os.path.join(top, name) for top, _, names in os.walk(place) for name in names) if self._file else ()
-        return bool(self.below(place)) or any(_identity(os.lstat(path)) == self._file for path in below)
+        if self.below(place) or not self._is_linked:
+            return bool(self.below(place))
+        files = (os.path.join(top, name) for top, _, names in os.walk(place) for name in names)
+        return any("." in self.below(file) for file in files if not os.path.islink(file))
+
+    def _touches(self, place: str) -> bool:
+        tops = tuple(f"{name.rstrip('/')}/" for name in self._names) if self._contents else ()
+        return self.is_in(place) or (bool(tops) and os.path.realpath(place).startswith(tops))
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+def _identity(path: str) -> Identity | None:
+    """Return the device and inode of what is at a path, None if nothing is there."""
+    with suppress(OSError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return None
 
 
 def find_roles(graph: Graph, location: Location, resolver: InputResolver, code: CodeReader | None = None) -> list[Role]:
-    """Return all that a path is to the pipeline. Files of offpipe itself have no other role.
+    """Return all that a path is to the pipeline. Files of offpipe itself, and partials, have no other role.
 
     Without `code`, only processors are known as code.
     """
     spec = graph.spec
+    if location.partial_of:
+        output = Location(location.partial_of)
+        declared = ((stage.name, path) for stage in spec.stages for path in stage.outputs.values())
+        if made := [each for each in declared if "." in output.below(spec.output_path(each[1]))]:
+            return [Role(PARTIAL, *each) for each in made]
     if location.is_in(spec.path):
         return [Role(SPEC)]
     if own := [kind for kind, directory in own_directories(spec) if location.is_in(directory)]:
@@ -93,7 +114,7 @@ def find_roles(graph: Graph, location: Location, resolver: InputResolver, code: 
         Role(OUTPUT, stage.name, path)
         for stage in spec.stages
         for path in stage.outputs.values()
-        if location.is_in(spec.output_path(path))
+        if location.touches(spec.output_path(path))
         or (stage.missing and _matched(location, path, spec.workspace))  # the instances are not known
     ]
     for stage in spec.stages:
@@ -102,11 +123,11 @@ def find_roles(graph: Graph, location: Location, resolver: InputResolver, code: 
             for _, at, path in stage.entries()
             if _is_read(location, stage, at, path, resolver)
         ]
-        found += [Role(CODE, stage.name) for path in _code_of(graph, stage, code) if location.is_in(path)][:1]
+        found += [Role(CODE, stage.name) for path in _code_of(graph, stage, code) if location.touches(path)][:1]
     found += [
         Role(EACH, template, path)
         for template, path in spec.each_globs
-        if location.is_in(spec.source_path(path)) or _matched(location, path, spec.root)
+        if location.touches(spec.source_path(path)) or _matched(location, path, spec.root)
     ]
     return found
 
@@ -120,7 +141,7 @@ def _matched(location: Location, pattern: str, base: str) -> list[str]:
 
 def _is_read(location: Location, stage: Stage, at: Place, pattern: str, resolver: InputResolver) -> bool:
     """Whether a path of an input means the location, or a directory above it."""
-    if location.is_in(resolver.plain(pattern)):
+    if location.touches(resolver.plain(pattern)):
         return True
     if not is_glob(pattern):
         return False
@@ -128,7 +149,7 @@ def _is_read(location: Location, stage: Stage, at: Place, pattern: str, resolver
         if any(resolver.counts(base, path) for path in _matched(location, pattern, base)):
             return True
     with suppress(InputError):  # no file matches yet
-        return any(location.is_in(file.absolute.rstrip("/")) for file in resolver.find(stage, at, pattern))
+        return any(location.touches(file.absolute.rstrip("/")) for file in resolver.find(stage, at, pattern))
     return False
 
 

@@ -19,7 +19,10 @@ from runner.engine.programs import program_faults
 from runner.engine.session import Planning, Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay
+from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.decisions import Decision, Plan, Run, Skip
+from runner.plan.inputs import InputResolver
+from runner.plan.roles import Location, Role, find_roles
 from runner.record import events
 from runner.record.ledger import RUNNING, Past, last_run, last_success, past_invocations, read_head
 from runner.record.locks import is_current, is_held, read_holder
@@ -187,6 +190,19 @@ def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_war
         for stage in select(planning.graph, (selector,))
         if stage.name in names
     ]
+
+
+def who(spec_path: str, options: Options, path: str, warn: Warn = no_warning) -> list[Role]:
+    """Return what a path is to the pipeline; nothing if no stage makes or reads it. Plans nothing."""
+    session, location = Session(spec_path, options, warn=warn), Location(path, contents=True)
+    graph, orphans = session.find_orphans(session.markers(), session.cache)
+    former = [
+        Role("orphan" if former.is_orphan else "former", former.stage, former.path, former.run)
+        for former in orphans.former
+        if location.touches(graph.spec.output_path(former.path))
+    ]
+    code = CodeReader(graph.spec, session.cache, declared_paths(graph.spec))
+    return former + find_roles(graph, location, InputResolver(graph, orphans), code)
 
 
 def status(target: str, options: Options, warn: Warn = no_warning) -> Status:

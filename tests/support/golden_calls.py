@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # seconds that one call may take
 UMASK = 0o022
-LOOKING = frozenset(("plan", "status", "explain", "validate", "graph", "verify", "log", "doctor", "schema"))
+LOOKING = frozenset(("plan", "status", "explain", "who", "validate", "graph", "verify", "log", "doctor", "schema"))
 FAULT = re.compile(r"^(error|warning): ((?:.*\n(?!error: |warning: |hint: ))*.*)", re.MULTILINE)
 PLACE = re.compile(r"(\S+|[^\"]*?#/[^\"]*?): ")
 FACTS = re.compile(r"^stage [\w.-]+|(?<!\S)[\w./-]+:\d+")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERBS = ("run", "plan", "status", "explain", "validate", "graph", "verify", "log", "clean", "doctor", "schema")
-WITH_SPEC = VERBS[:9]
+VERBS = ("run", "plan", "status", "explain", "who", "validate", "graph", "verify", "log", "clean", "doctor", "schema")
+WITH_SPEC = VERBS[:10]
 FLAGS = ("-n", "-f", "-k", "-q", "-v", "--wait", "--paranoid", "--exit-code", "--outputs", "--state", "--json")
 VALUED = ("-j", "--param", "--run-id", "--durability", "--offline", "--format", "--run", "--attempt", "--expect-head",
           "--pipeline", "--workspace")  # fmt: skip
@@ -124,6 +124,11 @@ explain spec.json
 explain spec.json nobody
 explain spec.json one two
 explain spec.json ''
+who spec.json
+who spec.json in.txt
+who spec.json nobody
+who spec.json in.txt spec.json
+who broken.json in.txt
 plan spec.json nobody onne
 plan spec.json -f nobody
 plan -f one spec.json
@@ -150,7 +155,7 @@ def command_lines() -> Iterator[list[str]]:
     yield from map(shlex.split, LINES.strip().splitlines())
     for verb in VERBS:
         spec = ["spec.json"] if verb in WITH_SPEC else []
-        stage = ["one"] if verb == "explain" else []
+        stage = ["one"] if verb in {"explain", "who"} else []
         dry = ["-n"] if verb in ("run", "clean") else []
         yield [verb, *dry, *spec, *stage]
         yield from (

@@ -87,7 +87,7 @@ class PipelineBench:
             process.communicate()
 
     def _arguments(self, words: tuple[str, ...]) -> list[str]:
-        verbs = "run plan status runs explain validate graph log clean prune verify report export".split()
+        verbs = "run plan status runs explain who validate graph log clean prune verify report export".split()
         verb = words[0] if words and words[0] in verbs else "run"
         where = ["--cluster", self.cluster] if self.cluster and verb == "run" else []
         return [verb, str(self.spec), *words[words[:1] == (verb,) :], *where]

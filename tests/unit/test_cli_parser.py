@@ -14,7 +14,7 @@ from forked_runs import offpipe
 from runner.cli.parser import parse
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = "run plan status explain verify validate graph log clean schema".split()
+VERBS = "run plan status explain who verify validate graph log clean schema".split()
 
 
 @pytest.fixture
