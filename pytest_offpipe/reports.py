@@ -142,7 +142,6 @@ class RunReport:
     workspace: str = ""
     state_dir: str = ""
     error: str = ""
-    isolation: dict[str, str] = field(default_factory=dict, repr=False)
     earlier: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -201,10 +201,7 @@ def run_sandbox(
         for stage in spec.stages
         if stage.name in result.stages
     }
-    return replace(
-        report, exit_code=result.exit_code, run_id=result.run_id, status=result.status, stages=stages,
-        isolation=result.isolation,
-    )  # fmt: skip
+    return replace(report, exit_code=result.exit_code, run_id=result.run_id, status=result.status, stages=stages)
 
 
 @contextlib.contextmanager

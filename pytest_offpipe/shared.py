@@ -57,7 +57,6 @@ class Undisturbed(NamedTuple):
     blocked: str = ""
     changes: tuple[tuple[str, str], ...] = ()
     ended: float = 0.0
-    isolation: str = ""
     seconds: float = 0.0
 
     @property
@@ -145,8 +144,7 @@ class SharedRun:
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         changed = tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)]))
         made = report.stages.get(stage.name), report.run_id, report.error
-        level, seconds = report.isolation.get("level", ""), time.monotonic() - began
-        return Undisturbed(*made, changes=changed, ended=time.time(), isolation=level, seconds=seconds)
+        return Undisturbed(*made, changes=changed, ended=time.time(), seconds=time.monotonic() - began)
 
     def snapshot(self) -> Snapshot:
         """Return a snapshot of the sandbox: the copied files, and HOME, but not TMPDIR and the runner's files."""

@@ -16,7 +16,7 @@ LEVELS = (KERNEL, FILTER, SCAN)
 NONE = "none"  # the level of a run that started no stage
 NAMED = "named"  # the layer `attempts`, if each attempt is recorded with its program
 TAGGED = "by tags"  # the layer `processes`, if tags tell to which stage each process belongs
-STRICT = "strict"  # refuses a level below FILTER on a system that has FILTER
+STRICT = "strict"  # refuses a level below FILTER
 
 
 class RefusedError(Exception):

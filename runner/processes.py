@@ -33,7 +33,7 @@ def stat_fields(pid: int) -> list[bytes] | None:
 
 
 def all_processes() -> Iterator[int]:
-    """Yield the number of each process; nothing on systems without /proc."""
+    """Yield the number of each process; nothing where /proc is not mounted."""
     return map(int, filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()))
 
 
@@ -54,7 +54,7 @@ def has_ended(child: int) -> bool:
 def process_identity(pid: int) -> int | None:
     """Return when the process started, in clock ticks since boot (field 22); None if it is gone.
 
-    On systems without /proc, 0 for any process that exists.
+    Where /proc is not mounted, 0 for any process that exists.
     """
     if fields := stat_fields(pid):
         return int(fields[19])

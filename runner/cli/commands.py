@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -243,8 +242,7 @@ class Commands:
 
         levels = survey()
         self._print(levels, doctor_json, doctor_lines)
-        is_refused = sys.platform == "linux" and doctor_json(levels)["level"] == SCAN
-        return EXIT_OFFLINE if is_refused else EXIT_OK
+        return EXIT_OFFLINE if doctor_json(levels)["level"] == SCAN else EXIT_OK
 
     def schema(self) -> int:
         """Print the JSON Schema."""

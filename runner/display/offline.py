@@ -39,7 +39,7 @@ _MISSING = {
   denies a /proc for stages
 """,
     FILTER: """\
-  seccomp needs Linux on x86_64 or aarch64, and a profile that allows filters;
+  seccomp needs x86_64 or aarch64, and a profile that allows filters;
   closed memory needs Landlock (Linux 5.19 or later), or kernel.yama.ptrace_scope at 1 or above
 """,
 }
@@ -83,7 +83,7 @@ def doctor_lines(survey: Survey) -> Iterator[str]:
         else:
             yield f"\n{level}: not available\n  {printable(str(layers))}\n{_MISSING[level]}"
     if reached == SCAN:
-        yield "\nonly the scan of Python sources remains: on Linux, runs need --offline best-effort\n"
+        yield "\nonly the scan of Python sources remains: runs need --offline best-effort\n"
 
 
 def _reached(survey: Survey) -> str:

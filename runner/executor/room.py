@@ -57,4 +57,4 @@ def _is_root() -> bool:
         with open("/proc/self/uid_map", "rb") as file:
             return file.read().split()[:2] == [b"0", b"0"]
     except OSError:
-        return True  # no Linux
+        return True  # a kernel without user namespaces

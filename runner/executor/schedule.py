@@ -92,7 +92,7 @@ def enforced(needs: Resources, turn: int) -> Limits:
     if not needs.enforce:
         return Limits()
     affinity = None
-    if needs.cpus is not None and hasattr(os, "sched_getaffinity"):
+    if needs.cpus is not None:
         usable = sorted(os.sched_getaffinity(0))
         count = min(len(usable), max(1, math.ceil(needs.cpus)))
         affinity = sorted(usable[(turn * count + offset) % len(usable)] for offset in range(count))

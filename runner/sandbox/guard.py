@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from runner.errors import Fault, OfflineError
@@ -21,15 +20,15 @@ _HINT = (
 
 
 def start_guarded(kind: type[L], fork_env: Mapping[str, str] | None = None) -> L:
-    """Start a launcher of this `kind` at the best level for this system. Arguments and errors: Launcher.start."""
-    return kind.start(KERNEL if sys.platform == "linux" else SCAN, fork_env=fork_env)
+    """Start a launcher of this `kind` at the best level. Arguments and errors: Launcher.start."""
+    return kind.start(KERNEL, fork_env=fork_env)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:
     """Return the launcher once it is ready, or a launcher at the next lower level that this system allows.
 
-    Its `layers` say why higher levels failed. Raises OfflineError if `strict` and, on Linux, not even `filter` is
-    reached; the launcher is closed then.
+    Its `layers` say why higher levels failed. Raises OfflineError if `strict` and not even `filter` is reached; the
+    launcher is closed then.
     """
     refused: dict[str, RefusedError] = {}
     try:
@@ -40,7 +39,7 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
             launcher = launcher.instead(LEVELS[LEVELS.index(launcher.level) + 1])
             launcher.await_ready()
         launcher.layers |= {level: f"none: {refusal}" for level, refusal in refused.items()}
-        if strict and sys.platform == "linux" and launcher.layers["level"] not in (KERNEL, FILTER):
+        if strict and launcher.layers["level"] not in (KERNEL, FILTER):
             why = "; ".join(f"level {level}: {refusal}" for level, refusal in refused.items())
             what = f"the kernel cannot keep stages from the network: {why or 'its launcher does not isolate'}"
             raise OfflineError(Fault("offline guard", what, _HINT))
@@ -66,7 +65,7 @@ def gaps(layers: Mapping[str, str]) -> Iterator[Fault]:
 
 
 def survey() -> dict[str, dict[str, str] | RefusedError]:
-    """Try `kernel` and `filter` on any system; return the layers of each, or why it could not be reached."""
+    """Try `kernel` and `filter`; return the layers of each, or why it could not be reached."""
     results: dict[str, dict[str, str] | RefusedError] = {}
     for level in (KERNEL, FILTER):
         with Launcher.start(level) as launcher:

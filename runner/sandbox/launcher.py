@@ -127,8 +127,9 @@ class Launcher:
 
     def capacity(self, jobs: int | None) -> tuple[int, float]:
         """Return how many stages may run at once, which is `jobs` if that is given, and the MiB that they share."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return jobs or cores, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
+        return jobs or len(os.sched_getaffinity(0)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (
+            1 << 20
+        )
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when `receive` has something to return."""

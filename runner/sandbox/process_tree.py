@@ -229,7 +229,7 @@ def _send(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
-        pass  # it has ended, or, on macOS, is a zombie
+        pass  # it has ended, or is another user's
 
 
 def _main_of(pid: int, mains: Collection[int], look_up: Callable[[int], Relations | None]) -> int | None:

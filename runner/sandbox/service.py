@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 KILL_POLL = 5  # milliseconds between checks whether killed processes have ended
 RESPITE = 5.0  # seconds for processes that are about to end (see is_ending)
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
 CRASHED = 70  # exit code
 FAILURE_LENGTH = 16384  # bytes of the reason why a program never started: a path, and some words
 
@@ -74,7 +73,7 @@ class Running:
             "sent": self.sent,
             "seconds": now - self._started,
             "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "max_rss_bytes": usage.ru_maxrss * RSS_UNIT,
+            "max_rss_bytes": usage.ru_maxrss << 10,  # KiB, getrusage(2)
         }
 
     def report(self) -> tuple[int, dict[str, object]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 
 import pytest
 from pipeline_bench import descendants, is_running, kill_and_await, shell, wait_for
@@ -150,7 +149,6 @@ def test_one_run_at_a_time(bench) -> None:
     assert len(bench.records("attempt.started")) == 2, "a kill -9 releases the lock, and the stage runs once more"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the guard is Linux's; other systems have the scan alone")
 def test_offline_by_the_kernel(bench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -37,12 +36,6 @@ def shared(tmp_path_factory, request):
     """A folder that all processes of this test session share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if hasattr(request.config, "workerinput") else base
-
-
-@pytest.fixture(autouse=True)
-def _linux():
-    if sys.platform != "linux":
-        pytest.skip("the guard is Linux's; other systems have the scan alone")
 
 
 @cache

@@ -132,19 +132,9 @@ def test_worker_killed_in_mid_run_leaves_it_to_the_next(project, mode):
 
 @pytest.mark.full
 def test_checks_that_could_not_be_made_are_counted_over_all_workers(project):
-    project.checks = "offline"
-    project.spec(to="one.json", name="one")
-    project.spec(to="two.json", name="two")
-    project.pytester.makeconftest("""
-        import pytest
-        from runner.levels import SCAN
-
-        @pytest.fixture(autouse=True)
-        def elsewhere(monkeypatch):
-            from pytest_offpipe import runs as launchers
-            monkeypatch.setattr(launchers, "start_guarded", lambda kind, fork_env: kind.start(SCAN, fork_env=fork_env))
-            monkeypatch.setattr("runner.sandbox.guard.sys.platform", "darwin")
-    """)
+    project.checks = "full"
+    for name in ("one", "two"):  # an empty output fills no disk
+        project.spec(project.shell(': > "$o"', name), to=f"{name}.json", name=name)
     result = project.pytest_process("one.json", "two.json", "-n", "2", timeout=PATIENCE)
     result.assert_outcomes(skipped=2)
     lines = [line for line in result.outlines if line.startswith("offpipe: 2 checks could not be made")]

@@ -6,8 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from runner.processes import await_end, is_alive, process_identity
 
 LONG = 60.0
@@ -30,7 +28,6 @@ def test_gone_and_zombie_processes_are_not_alive():
     assert process_identity(child.pid) is None
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_a_process_whose_first_thread_has_ended_lives_as_long_as_the_others():
     code = "import ctypes, threading; threading.Thread(target=input).start(); ctypes.CDLL(None).pthread_exit(None)"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import sys
 
 import pytest
 
@@ -54,8 +53,6 @@ class FakeLauncher:
 
 @pytest.fixture
 def machine(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "linux")
-
     def made(**levels: RefusedError | OffpipeError | None) -> Machine:
         fake = Machine(**levels)
         monkeypatch.setattr(guard, "Launcher", fake)
@@ -98,12 +95,6 @@ def test_a_plugins_launcher_that_does_not_isolate_is_refused_too(machine) -> Non
     with pytest.raises(OfflineError):
         settle(here.start("scan"), strict=True)
     assert here.started[0].closed
-
-
-def test_other_systems_have_no_better_level_than_scan(machine, monkeypatch) -> None:
-    here = machine()
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert settle(here.start("scan"), strict=True).layers["level"] == "scan"
 
 
 @pytest.mark.parametrize("dying", ["kernel", "filter"])

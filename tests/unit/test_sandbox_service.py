@@ -21,7 +21,6 @@ from runner.sandbox.launcher import Launch, Launcher
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 LONG = 60.0
-linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prctl and /proc")
 
 
 class Bench:
@@ -58,12 +57,12 @@ class Bench:
         return self.run(sys.executable, "-I", "-S", "-c", textwrap.dedent(code), **fields)
 
 
-LEVELS = ["kernel", "tree"] if sys.platform.startswith("linux") else ["tree"]
+LEVELS = ["kernel", "tree"]
 
 
 @pytest.fixture(params=full_but(LEVELS, LEVELS[:1]))
 def bench(request, tmp_path):
-    """A bench for promises that hold on every system, however a program is started."""
+    """A bench for promises that hold however a program is started."""
     level = KERNEL if request.param == "kernel" else SCAN
     with Launcher.start(level) as launcher:
         launcher.await_ready()
@@ -178,7 +177,6 @@ def test_two_megabytes_of_words_and_output_pass(bench):
     assert bench.run("/bin/true", *words, *words).failed_to_start == "E2BIG (Argument list too long)"
 
 
-@linux_only
 def test_stage_inherits_no_descriptor(bench):
     bench.run("/bin/sh", "-c", "ls -l /proc/self/fd")
     lines = [line for line in bench.log.read_text().splitlines() if "->" in line]
@@ -188,7 +186,6 @@ def test_stage_inherits_no_descriptor(bench):
     assert list(targets.values()) == [targets["3"]] and targets["3"].startswith("/proc/")  # the one ls lists with
 
 
-@linux_only
 def test_descriptors_that_the_runner_inherited_reach_no_stage(tmp_path):
     code = """
         import os, select, sys
@@ -237,7 +234,6 @@ def test_stdin_is_empty_unless_declared(bench):
     assert bench.run("/bin/cat").code == 0
 
 
-@linux_only
 @pytest.mark.parametrize("ignoring", [False, True])
 def test_signal_dispositions_and_mask_are_reset(tmp_path, ignoring):
     code = """
@@ -269,7 +265,6 @@ def test_stage_is_leader_of_its_own_session(bench):
     assert bench.log.read_text() == "True\n"
 
 
-@linux_only
 def test_sets_the_requested_limits(tree):
     code = """
         import os, resource
@@ -311,7 +306,6 @@ def test_terminate_right_after_submit_is_not_lost(bench):
     assert {ended.launch for ended in exits} == numbers and {ended.signal for ended in exits} == {signal.SIGTERM}
 
 
-@linux_only
 def test_terminate_lists_the_machines_processes_once_for_all_stages(tree):
     def reads():
         with open(f"/proc/{tree.launcher.pid}/io") as file:
@@ -360,7 +354,6 @@ FAMILY = """
 FAMILY = "import os; os.close(os.open('pids', os.O_CREAT))\n" + textwrap.dedent(FAMILY)
 
 
-@linux_only
 def test_what_a_stage_left_is_gone_before_its_exit_is_reported(tree):
     ended = tree.python(FAMILY)
     assert ended.code == 0, tree.log.read_text()
@@ -368,7 +361,6 @@ def test_what_a_stage_left_is_gone_before_its_exit_is_reported(tree):
     assert all(gone(pid) for pid in pids(tree.directory / "pids", 4))
 
 
-@linux_only
 @pytest.mark.parametrize("how", ["timeout", "terminate", "kill", "close"])
 def test_the_whole_tree_ends_with_its_stage(tree, how):
     limit = 1.0 if how == "timeout" else None
@@ -382,7 +374,6 @@ def test_the_whole_tree_ends_with_its_stage(tree, how):
     assert all(gone(pid) for pid in family)
 
 
-@linux_only
 def test_term_reaches_daemons_and_stopped_processes(tree):
     code = """
         import os, signal, time
@@ -410,7 +401,6 @@ def test_term_reaches_daemons_and_stopped_processes(tree):
     assert (ended.code, ended.sent) == (0, True)
 
 
-@linux_only
 def test_processes_that_go_on_forking_are_ended(tree):
     code = """
         import os, time
@@ -435,20 +425,17 @@ LEAK = """
 """
 
 
-@linux_only
 def test_a_resource_tracker_removes_shared_memory_that_the_stage_left_and_is_not_counted(bench):
     ended = bench.run(sys.executable, "-I", "-c", textwrap.dedent(LEAK))
     assert (ended.code, ended.left_behind) == (0, 0), bench.log.read_text()
     assert not os.path.exists(f"/dev/shm/{(bench.directory / 'name').read_text()}")
 
 
-@linux_only
 def test_a_resource_tracker_does_not_hide_what_else_was_left(bench):
     left = "os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '600')"
     assert bench.run(sys.executable, "-I", "-c", textwrap.dedent(LEAK) + left).left_behind == 1
 
 
-@linux_only
 @pytest.mark.full
 def test_what_calls_itself_a_resource_tracker_and_does_not_end_is_killed_and_counted(bench):
     code = "import time; time.sleep(600)  # from multiprocessing.resource_tracker import main;main(5)"
@@ -456,7 +443,6 @@ def test_what_calls_itself_a_resource_tracker_and_does_not_end_is_killed_and_cou
     assert bench.python(left).left_behind == 1
 
 
-@linux_only
 def test_parallel_stages_are_not_harmed_by_the_sweep_of_another(tree):
     tree.submit("/bin/sh", "-c", "sleep 600 & echo $! > pids; sleep 600 & echo $! >> pids; wait")
     children = pids(tree.directory / "pids", 2)
@@ -498,7 +484,6 @@ def test_an_exec_that_waits_does_not_hold_up_others(bench):
     assert (ended.launch, ended.signal) == (waiting, signal.SIGTERM)
 
 
-@linux_only
 def test_much_output_grows_no_process_of_ours(tree):
     def resident(pid):
         with open(f"/proc/{pid}/status") as file:
@@ -511,7 +496,6 @@ def test_much_output_grows_no_process_of_ours(tree):
     assert resident(tree.launcher.pid) - before[0] < 2048 and resident(os.getpid()) - before[1] < 8192
 
 
-@linux_only
 def test_launcher_is_deaf_to_what_a_terminal_or_init_sends(tree):
     tree.run("/bin/true")
     assert os.getsid(tree.launcher.pid) == tree.launcher.pid
@@ -528,7 +512,6 @@ def test_launcher_is_deaf_from_its_first_moment(tmp_path):
             assert Bench(launcher, tmp_path).run("/bin/true").code == 0
 
 
-@linux_only
 def test_a_killed_launcher_takes_its_stages_with_it(tmp_path):
     launcher = Launcher.start()
     bench = Bench(launcher, tmp_path)
@@ -554,7 +537,6 @@ RUNNER = """
 """
 
 
-@linux_only
 @pytest.mark.parametrize("copy", ["", "copy"])
 def test_everything_dies_with_a_killed_runner(tmp_path, copy):
     environment = {"PYTHONPATH": REPOSITORY, "PATH": os.environ["PATH"]}
@@ -572,7 +554,6 @@ def test_everything_dies_with_a_killed_runner(tmp_path, copy):
         os.kill(pids(tmp_path / "holder", 1)[0], signal.SIGKILL)
 
 
-@linux_only
 def test_no_process_of_a_stage_lives_when_the_end_of_a_killed_launcher_is_reported(tmp_path):
     """The kill hits the process outside the namespace. The one inside, and a large stage, end a while later."""
     with Launcher.start(KERNEL) as launcher:

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-if not sys.platform.startswith("linux"):
-    pytest.skip("level kernel is Linux's", allow_module_level=True)
-
 ROOT = Path(__file__).resolve().parents[2]
 START = """
 import os, signal, sys
