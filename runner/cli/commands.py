@@ -202,7 +202,10 @@ class Commands:
 
     def report(self) -> int:
         """Write the report of a run, and print its path."""
-        from runner.extras.report.page import make_page
+        from runner.extras.packages import packages_of
+
+        with packages_of("report"):
+            from runner.extras.report.page import make_page
 
         self._warn_of_key(self._warn)
         page = make_page(self._spec, self._options(), self._given.get("run"), self._given.get("public_key", ()))
@@ -250,7 +253,10 @@ class Commands:
 
     def completion(self) -> int:
         """Print the completion script of a shell."""
-        from runner.extras.completion import completion_text
+        from runner.extras.packages import packages_of
+
+        with packages_of("completion"):
+            from runner.extras.completion import completion_text
 
         return self._write([completion_text(self._arguments.stages[0])])
 

@@ -10,7 +10,6 @@ from runner.cli.parser import HELP, ON_FAILURE, Arguments, read
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
 from runner.errors import (
     EXIT_INTERNAL,
-    EXIT_INVALID,
     EXIT_OK,
     EXIT_STATE,
     Fault,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _INTERRUPTED = 130
-_EXTRAS = {"completion", "report"}  # verbs that need the extra of their name
 _NO_ROOM = "failed to map segment from shared object"  # the wording of the system's loader
 _REPORT = "this is a bug: please report it to the project's issue tracker, with the output of -v"
 
@@ -91,7 +89,7 @@ def _report(
     """
     from runner.display.text import ending_text, faults_text, next_text
 
-    code, faults = _judge(error, arguments.verb)
+    code, faults = _judge(error)
     is_run = arguments.verb == "run"
     if is_run and subject:
         stderr.write(ending_text(subject, code))
@@ -113,7 +111,7 @@ def _report(
     return code, as_json
 
 
-def _judge(error: BaseException, verb: str) -> tuple[int, tuple[Fault, ...]]:
+def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
     """Return the exit code of an error, and its faults."""
     if isinstance(error, OffpipeError):
         return error.exit_code, error.faults
@@ -125,10 +123,6 @@ def _judge(error: BaseException, verb: str) -> tuple[int, tuple[Fault, ...]]:
         return EXIT_STATE, StateError.from_os(error, str(error.filename or ""), "go on").faults
     if isinstance(error, MemoryError):
         return EXIT_STATE, (Fault("", "out of memory"),)
-    is_ours = isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("runner")
-    if isinstance(error, ModuleNotFoundError) and verb in _EXTRAS and not is_ours:
-        hint = f"pip install 'DIR[{verb}]', where DIR is your clone of offpipe"
-        return EXIT_INVALID, (Fault("", f"{verb} needs {error.name}, which is not installed", hint),)
     if isinstance(error, ImportError) and _NO_ROOM in str(error):
         return EXIT_STATE, (Fault("", str(error), "memory ran out, or the file system is mounted noexec"),)
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # Python's words for EAGAIN

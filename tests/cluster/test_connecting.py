@@ -26,7 +26,7 @@ def test_only_a_run_on_a_cluster_needs_dask(bench, tmp_path):
     env = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     done = bench.run("--cluster", "local:1", env=env)
     assert done.returncode == 2
-    assert "needs dask, which is not installed" in done.stderr and 'the extra "cluster"' in done.stderr
+    assert "needs dask, which is not installed" in done.stderr and "pip install 'DIR[cluster]'" in done.stderr
     bench.succeed(env=env)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from runner.engine.start import fork_environment
 from runner.errors import Fault, UsageError
+from runner.extras.packages import packages_of
 from runner.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -37,12 +38,9 @@ class Cluster:
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec, warn: Callable[[Fault], None], check: Callable[[], None]) -> Launcher:
         """Return the launcher. Raises UsageError if Dask is not installed, or no host has the name in the address."""
-        try:
+        with packages_of("cluster", "--cluster"):
             from runner.extras.cluster.connection import refuse_unknown_host
             from runner.extras.cluster.launcher import ClusterLauncher, Settings
-        except ModuleNotFoundError as error:
-            hint = 'install offpipe with the extra "cluster", or: pip install distributed cryptography'
-            raise UsageError(Fault("--cluster", f"needs {error.name}, which is not installed", hint)) from error
         if self._host:
             refuse_unknown_host(self._host)
         return ClusterLauncher(Settings(*self._settings), spec.paths, fork_environment(spec), warn, check)
