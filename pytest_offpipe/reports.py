@@ -113,7 +113,7 @@ class StageReport:
 
     @property
     def network(self) -> list[results.NetworkCalls]:
-        """The attempts to reach a network, without the sockets that every JVM opens at its start."""
+        """The attempts to reach a network, without those that fail no stage: see `is_probe` of each."""
         return [calls for attempt in self.attempts for calls in attempt.network if not calls.is_probe]
 
     @classmethod

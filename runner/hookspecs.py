@@ -63,7 +63,7 @@ def offpipe_attempt_started(
 
 @hookspec
 def offpipe_network_refused(stage: Stage, attempt: int, calls: list[NetworkCalls], fails: bool) -> None:
-    """Called when a running stage has asked for a network. `fails`: because of that, the stage will fail."""
+    """Called when a running stage has asked for a network. `fails`: because of that, the stage is ended."""
 
 
 @hookspec

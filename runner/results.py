@@ -30,7 +30,8 @@ MICROS = {"seconds": "micros", "cpuSeconds": "cpuMicros", "delaySeconds": "delay
 class NetworkCalls(NamedTuple):
     """A number of refused calls of socket(2). `program` is the name of its file, `family` is `AF_INET` or such.
 
-    `is_probe`: the calls are those of a JVM for internet sockets, which it makes as it starts. They fail no stage.
+    `is_probe`: the calls are those of a JVM for internet sockets, which it makes as it starts, or the only ones of
+    their processes, each for an IPv6 stream socket, as urllib3 makes one when it is imported. They fail no stage.
     """
 
     program: str

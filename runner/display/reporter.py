@@ -107,10 +107,9 @@ class Reporter(Listener):
 
     def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
         intended = [call for call in calls if not call.is_probe]
-        if intended:
-            then = "it fails when it ends" if fails else "it goes on"
-            what = f"asked for a network, which was refused, and {then}: {printable(results.network_text(intended))}"
-            self._say(f"{stage.name}: {what}", bad=fails)
+        if intended and not fails:  # else it is ended at once, and its failure says why
+            asked = printable(results.network_text(intended))
+            self._say(f"{stage.name}: asked for a network, which was refused, and it goes on: {asked}")
 
     def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
         if attempt.left_behind and not attempt.sent:

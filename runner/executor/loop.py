@@ -73,7 +73,9 @@ class Executor:
             while self._goes_on():
                 self._wait()
                 ended = self._receive()
-                if all(attempt.code == 0 and not (attempt.network or job.shortage) for job, attempt in ended):
+                if all(
+                    attempt.code == 0 and not (attempt.network or job.network or job.shortage) for job, attempt in ended
+                ):
                     self._start_ready()  # the next stage works while these are settled
                 for job, attempt in ended:
                     self._settle(job, attempt)

@@ -76,6 +76,7 @@ class Preparer:
             job.log, timeout=stage.timeout_seconds, program=job.program, affinity=job.limits.affinity,
             address_space=job.limits.address_space, script=processor if forks else None,
             preload=tuple(job.fingerprint.standard), cpus=stage.resources.cpus, memory_mib=stage.resources.memory_mib,
+            ends_on_network=stage.on_attempt == "fail",
             reads=reads if self._run.is_remote else (), writes=writes if self._run.is_remote else (),
             program_sha256=keyed.sha256 if keyed else None,
         )  # fmt: skip

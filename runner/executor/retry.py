@@ -66,12 +66,14 @@ def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
     refused = [calls for calls in attempt.network if job.fails_on(calls)]
     what = f"asked for a network, which was refused: {network_text(refused)}"
     if attempt.code == 0 and not attempt.timed_out:
-        what += "; it went on and exited 0, but its outputs were thrown away"
+        what += "; it exited 0, but its outputs were thrown away"
+    elif attempt.sent and not attempt.timed_out:
+        what += "; it was ended"
     hint = _HINT
     if all(_INNOCENT.fullmatch(calls.program) for calls in refused):
         hint = (
-            "stages run offline; for calls without need (Python's uuid1 and getnode, Java's getLocalHost) use "
-            '"offline": {"onAttempt": "record"}'
+            "stages run offline; for calls without need (Python's uuid1 and getnode, urllib3 loaded twice by requests, "
+            'boto3 or multiqc, Java\'s getLocalHost) use "offline": {"onAttempt": "record"}'
         )
     return Fault(f"stage {job.stage.name}", what, hint)
 
@@ -84,7 +86,7 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
     if attempt.failed_to_start:
         hint = "pass the names in a file: {list.NAME}" if attempt.failed_to_start.startswith("E2BIG") else ""
         return Fault(where, f"could not start {job.program}: {attempt.failed_to_start}", hint)
-    refused = [calls for calls in attempt.network if not calls.is_probe]
+    refused = [calls for calls in attempt.network if not (calls.is_probe and _INNOCENT.fullmatch(calls.program))]
     offline = f"; a network was refused to {network_text(refused)}" if refused else ""
     if attempt.timed_out:
         return Fault(where, f"ended at its time limit of {job.stage.timeout_seconds:g} s{tried}{offline}")

@@ -33,6 +33,7 @@ class Launch(NamedTuple):
 
     `log` and `stdout` exist already and are appended to. Without `stdout`, standard output goes to the log; without
     `stdin`, standard input is /dev/null. `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS).
+    A call for a network that is no probe (see NetworkCalls) ends it if `ends_on_network`, as its time limit would.
     `program` is the file to execute, if it is not `argv[0]`; no PATH is searched. With a `script`, argv is an
     interpreter, `-B`, the script and its arguments, and a fork server may fork itself instead. The script will import
     the modules of `preload`. For a cluster: `cpus` and `memory_mib` are what the stage asks for. The paths `reads` and
@@ -56,6 +57,7 @@ class Launch(NamedTuple):
     preload: tuple[str, ...] = ()
     cpus: float | None = None
     memory_mib: int | None = None
+    ends_on_network: bool = False
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     program_sha256: str | None = None

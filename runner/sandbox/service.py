@@ -48,6 +48,7 @@ class Running:
         self.id = request["id"]
         self.key = key
         self.grace = request["grace"]
+        self.ends_on_network = request["ends_on_network"]
         self.deadline = None if request["timeout"] is None else started + request["timeout"]
         self.sent = False
         self.timed_out = False
@@ -127,7 +128,8 @@ class Service:
             listener = self._isolation.listener
             if listener and listener.descriptor in events:
                 launches = (*self._ended.values(), *self._running.values())
-                answer_call(listener, self._tree, {launch.key: launch.tally for launch in launches})
+                tallies = {launch.key: launch.tally for launch in launches}
+                answer_call(listener, self._tree, tallies, self._end_for_network)
             self._reap()
             if self._wire.requests in events:
                 self._read_requests()
@@ -204,6 +206,13 @@ class Service:
         self._tree.begin()
         pid, failure = fork_stage(request, self._tree, self._isolation, program)
         return pid, self._tree.key(pid), failure
+
+    def _end_for_network(self, key: int) -> None:
+        """End the launch with this key, which asked for a network, if that fails its stage. Report the call at once."""
+        for pid, launch in self._running.items():
+            if launch.key == key and launch.ends_on_network and not launch.sent:
+                launch.tally.due = time.monotonic()
+                self._send([pid], signal.SIGTERM)
 
     def _stop(self, number: int) -> None:
         every = self._running.items()

@@ -88,6 +88,7 @@ def test_a_stage_on_a_worker_does_not_reach_dask(bench, workers):
     done = bench.run("--cluster", workers.address)
     assert done.returncode == 4, done.stderr
     assert bench.records("offline.attempt")[0]["data"]["family"] == "AF_INET"
+    assert bench.attempts("call")[0]["signal"] == "SIGTERM", "it was ended by the worker's launcher"
 
 
 @pytest.mark.full

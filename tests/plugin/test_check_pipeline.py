@@ -72,6 +72,13 @@ def test_call_home_that_is_swallowed_is_found(project, attempt):
     ])  # fmt: skip
 
 
+def test_importing_urllib3_calls_nobody_home(project):
+    pytest.importorskip("urllib3")
+    writes = 'import os, urllib3; open(os.environ["PIPELINE_OUTPUT_TEXT"], "w").close()'
+    project.spec(python(project, writes), offline={"allowImports": ["urllib3"]})
+    project.pytest("it.json", "-k", "offline").assert_outcomes(passed=1)
+
+
 def test_inputs_of_the_user_are_not_read_for_the_scan(project):
     project.write("small/in.txt", "small\n")
     with open(project.path / "in.txt", "wb") as file:

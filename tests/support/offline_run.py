@@ -209,7 +209,8 @@ def _stage(site: AttackSite, attack: Attack) -> dict[str, object]:
     if attack.processor:
         return {**common, "processor": "attack.py", "args": script.split()}
     ending = f'\n: > "$PIPELINE_OUTPUT_OUT"\nexit {RETRYABLE if attack.fails else 0}'
-    return {**common, "command": ["sh", "-c", script + ending]}
+    # TERM, which ends a stage that asks for a network, must not spare it the rest of the attack.
+    return {**common, "command": ["sh", "-c", "trap '' TERM\n" + script + ending]}
 
 
 def _story(site: AttackSite, bench: PipelineBench, attacks: list[Attack]) -> dict[str, object]:

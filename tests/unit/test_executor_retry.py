@@ -13,9 +13,11 @@ from runner.results import AttemptResult, NetworkCalls
 from runner.spec.model import Stage
 
 
-def failure(*programs: str, code: int, on_attempt: str, probe: bool = False) -> tuple[str, str, int]:
+def failure(
+    *programs: str, code: int | None, on_attempt: str, probe: bool = False, sent: bool = False
+) -> tuple[str, str, int]:
     network = tuple(NetworkCalls(program, "AF_INET", 1, probe) for program in programs)
-    attempt = AttemptResult(1, code, None, False, 1.0, 1.0, 1, 0.0, None, network=network)
+    attempt = AttemptResult(1, code, None, False, 1.0, 1.0, 1, 0.0, None, sent=sent, network=network)
     spec = SimpleNamespace(output_path=str, paths=SimpleNamespace(progress=str))
     job = Job(spec, Stage(0, "s", {"o": "out"}, on_attempt=on_attempt))  # type: ignore[arg-type]
     job.attempts.append(attempt)
@@ -37,10 +39,20 @@ def test_other_programs_get_the_hint_to_declare_an_input(programs) -> None:
 
 def test_the_fault_of_a_stage_that_exited_0_says_that_its_outputs_are_gone() -> None:
     what, _, _ = failure("curl", code=0, on_attempt="fail")
-    assert what.endswith("curl (AF_INET); it went on and exited 0, but its outputs were thrown away")
+    assert what.endswith("curl (AF_INET); it exited 0, but its outputs were thrown away")
+
+
+def test_the_fault_of_a_stage_that_was_ended_says_so() -> None:
+    what, _, _ = failure("curl", code=None, on_attempt="fail", sent=True)
+    assert what.endswith("curl (AF_INET); it was ended")
 
 
 def test_a_failure_with_recorded_attempts_names_them() -> None:
     what, _, code = failure("curl", code=6, on_attempt="record")
     assert (what, code) == ("failed with exit 6; a network was refused to curl (AF_INET)", EXIT_STAGE_FAILED)
     assert failure("java", code=6, on_attempt="record", probe=True)[0] == "failed with exit 6"
+
+
+def test_a_failure_names_the_probe_of_a_program_that_may_have_needed_the_network() -> None:
+    what, _, code = failure("curl", "python3", code=7, on_attempt="fail", probe=True)
+    assert (what, code) == ("failed with exit 7; a network was refused to curl (AF_INET)", EXIT_STAGE_FAILED)

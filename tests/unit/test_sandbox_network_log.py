@@ -30,9 +30,31 @@ def jvm(monkeypatch):
 def test_calls_are_counted_by_program_and_family(names) -> None:
     tally = Tally()
     for family in (INET, INET, INET6):
-        tally.add(call(7, family))
-    assert tally.rest() == [("p7", "AF_INET", 2, False), ("p7", "AF_INET6", 1, False)]
+        assert tally.add(call(family=family)), "it fails the stage"
+    assert tally.rest() == [(f"p{os.getpid()}", "AF_INET", 2, False), (f"p{os.getpid()}", "AF_INET6", 1, False)]
     assert tally.rest() == []
+
+
+def test_the_only_call_of_a_process_is_a_probe_if_it_is_for_an_ipv6_stream_socket(names) -> None:
+    tally = Tally()
+    assert not tally.add(call(family=INET6))
+    assert tally.new() == [], "another may follow"
+    assert tally.rest() == [(f"p{os.getpid()}", "AF_INET6", 1, True)]
+
+
+@pytest.mark.parametrize("second", [call(family=INET6), call(family=INET), call(family=INET6, kind=2)])
+def test_a_second_call_of_a_process_makes_both_count(names, second) -> None:
+    tally = Tally()
+    tally.add(call(family=INET6))
+    assert tally.add(second)
+    assert {(calls, probe) for _, _, calls, probe in tally.rest()} <= {(1, False), (2, False)}
+
+
+def test_a_process_with_the_number_of_one_that_is_gone_probes_on_its_own(names, monkeypatch) -> None:
+    tally, starts = Tally(), iter([1, 2])
+    monkeypatch.setattr(network_log, "_process_of", lambda pid: (pid, next(starts)))
+    assert not any(tally.add(call(7, INET6)) for _ in range(2))
+    assert tally.rest() == [("p7", "AF_INET6", 2, True)]
 
 
 def test_new_calls_are_reported_once_and_repeats_at_the_end(names) -> None:

@@ -14,8 +14,9 @@ import pytest
 from suites import full_but
 
 from runner.errors import OffpipeError
-from runner.levels import KERNEL, SCAN
+from runner.levels import FILTER, KERNEL, SCAN
 from runner.processes import is_alive, process_identity
+from runner.results import AttemptResult
 from runner.sandbox.launcher import Launch, Launcher
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -44,7 +45,7 @@ class Bench:
         until = time.monotonic() + LONG
         while len(exits) < number:
             assert select.select([self.launcher], [], [], until - time.monotonic())[0], "no exit was reported"
-            exits += self.launcher.receive()
+            exits += [report for report in self.launcher.receive() if isinstance(report, AttemptResult)]
         return exits
 
     def run(self, *argv, **fields):
@@ -289,6 +290,19 @@ def test_what_ignores_term_is_killed_after_the_grace(bench):
     ended = bench.run("/bin/sh", "-c", "trap '' TERM; while :; do sleep 600; done", timeout=0.3, grace=0.2)
     assert (ended.signal, ended.timed_out, ended.sent) == (signal.SIGKILL, True, True)
     assert 0.5 <= ended.seconds < 30
+
+
+@linux_only
+@pytest.mark.parametrize(("trap", "number"), [("-", signal.SIGTERM), ("''", signal.SIGKILL)])
+def test_a_call_for_a_network_ends_a_launch_that_it_fails(tmp_path, trap, number):
+    ask = f"{sys.executable} -I -S -c 'import socket; socket.socket()'"
+    with Launcher.start(FILTER) as launcher:
+        launcher.await_ready()
+        if launcher.refusal is not None:
+            pytest.skip(f"no level {FILTER} here: {launcher.refusal}")
+        bench = Bench(launcher, tmp_path)
+        ended = bench.run("/bin/sh", "-c", f"trap {trap} TERM; {ask}; sleep 600", ends_on_network=True, grace=0.2)
+    assert (ended.signal, ended.sent, ended.timed_out) == (number, True, False)
 
 
 def test_terminate_lets_a_stage_end_in_its_own_way(bench):

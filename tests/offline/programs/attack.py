@@ -29,6 +29,11 @@ def tcp(token, host, port):
     s.create_connection((host, int(port)), 5).sendall(token)
 
 
+def tcp_again(token, host, port):
+    attempt(tcp, token, host, port)
+    tcp(token, host, port)
+
+
 def tcp_connect_ex(token, host, port):
     sock = s.socket()
     if number := sock.connect_ex((host, int(port))):
