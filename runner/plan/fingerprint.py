@@ -110,30 +110,15 @@ class Examiner:
         dependencies.files |= self.read.watched.keys() | self._places | self._resolver.paths | self._code.paths
         dependencies.trees |= self.read.trees.keys()
 
-    def examine(self, stage: Stage, skip_inputs: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:
-        """Return the fingerprint of a stage without `skip_inputs`, which do not exist yet.
+    def examine(self, stage: Stage, unmade: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:
+        """Return the fingerprint of a stage without `unmade` inputs: outputs of stages that have yet to run.
 
         If it `is_decided` that the stage runs, then without `reads_all` an input with no known digest is only opened:
         its digest is "".
         Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
-        if stage.missing:
-            raise InputError(stage.missing)
-        fingerprint, reads = Fingerprint(), self.reads_all or not is_decided
-        faults: list[Fault] = []
-        inputs: dict[str, list[list[str]]] = {}
-        for name in stage.inputs:
-            if name in skip_inputs:
-                continue
-            try:
-                files = self._resolver.resolve(stage, name)
-                where = f"{self._spec.shown}#/stages/{stage.index}/inputs/{name}"
-                inputs[name] = [[file.path, self._digest(file, where, fingerprint, reads=reads)] for file in files]
-                fingerprint.inputs[name] = files
-            except InputError as error:
-                faults.extend(error.faults)
-        if faults:
-            raise InputError(*faults)
+        fingerprint = Fingerprint()
+        inputs = self._examine_inputs(stage, unmade, fingerprint, reads=self.reads_all or not is_decided)
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
         fingerprint.components = _components(stage, inputs, code.component)
@@ -148,6 +133,30 @@ class Examiner:
         self.read.trees.update(fingerprint.trees)
         fingerprint.key = digest(fingerprint.components)
         return fingerprint
+
+    def check_inputs(self, stage: Stage, unmade: Collection[str]) -> None:
+        """Raise InputError with every fault of a stage's inputs, apart from `unmade` ones. They are only opened."""
+        self._examine_inputs(stage, unmade, Fingerprint(), reads=False)
+
+    def _examine_inputs(
+        self, stage: Stage, unmade: Collection[str], fingerprint: Fingerprint, *, reads: bool
+    ) -> dict[str, list[list[str]]]:
+        """Add the inputs of a stage to its fingerprint. Return the paths and digests of each."""
+        if stage.missing:
+            raise InputError(stage.missing)
+        faults: list[Fault] = []
+        inputs: dict[str, list[list[str]]] = {}
+        for name in stage.inputs:
+            try:
+                files = self._resolver.resolve(stage, name, unmade)
+                where = f"{self._spec.shown}#/stages/{stage.index}/inputs/{name}"
+                inputs[name] = [[file.path, self._digest(file, where, fingerprint, reads=reads)] for file in files]
+                fingerprint.inputs[name] = files
+            except InputError as error:
+                faults.extend(error.faults)
+        if faults:
+            raise InputError(*faults)
+        return inputs
 
     def _program(self, stage: Stage, fingerprint: Fingerprint) -> dict[str, str]:
         """Return the digest of the program that a command starts, by the command's first word.

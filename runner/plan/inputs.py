@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
-from runner.plan.orphans import NO_ORPHANS, Orphans
+from runner.plan.orphans import NO_ORPHANS, Orphans, Places
 from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from runner.spec.graph import Graph
     from runner.spec.kinds import Place
@@ -46,8 +46,11 @@ class InputResolver:
         self.paths: set[str] = set()  # all that were searched, present or absent, without the files of inputs
         self._ours = _written_by_runs(self._spec)
 
-    def resolve(self, stage: Stage, name: str) -> list[InputFile]:
+    def resolve(self, stage: Stage, name: str, unmade: Collection[str] = ()) -> list[InputFile]:
         """Return the files of one input, each once, in the order of the spec and of their paths.
+
+        Leaves out what is `unmade`: outputs of stages that have yet to run, whatever is in their places now. A glob
+        that such an output may match, or hold a match of, may have no file yet.
 
         Raises InputError (exit 5) if a path of it has none, for a file that no stage could read, for a directory that
         contains an orphan, and for several files where only one can be.
@@ -56,7 +59,7 @@ class InputResolver:
         faults: list[Fault] = []
         for _, at, pattern in stage.entries(name):
             try:
-                files.update((file.path, file) for file in self.find(stage, at, pattern))
+                files.update((file.path, file) for file in self.find(stage, at, pattern, unmade))
             except InputError as error:
                 faults.extend(error.faults)
         if len(files) > 1 and (fault := self._fault_of_several(stage, name, len(files))):
@@ -65,10 +68,10 @@ class InputResolver:
             raise InputError(*faults)
         return [*files.values()]
 
-    def find(self, stage: Stage, at: Place, pattern: str) -> list[InputFile]:
-        """Return the files of one path of an input, `at` this place below `inputs`. Raises as `resolve` does."""
+    def find(self, stage: Stage, at: Place, pattern: str, unmade: Collection[str] = ()) -> list[InputFile]:
+        """Return the files of one path of an input, `at` this place below `inputs`. The rest is as for `resolve`."""
         where = self._where(stage, at)
-        files = self._found(pattern, where)
+        files = self._found(pattern, where, unmade)
         for file in files:
             if file.path.endswith("/") and (orphan := self._orphans.below(file.absolute)):
                 what = f'"{file.path}" contains "{orphan.path}", which {orphan.remark()}'
@@ -102,7 +105,10 @@ class InputResolver:
         produced = bool(self._graph.outputs.matches(pattern))
         return self._spec.output_path(pattern) if produced else self._spec.source_path(pattern)
 
-    def _found(self, pattern: str, where: str) -> list[InputFile]:
+    def _found(self, pattern: str, where: str, unmade: Collection[str] = ()) -> list[InputFile]:
+        awaited = [path for _, path in self._graph.outputs.matches(pattern) if path in unmade]
+        if awaited and (not is_glob(pattern) or pattern in Places(awaited)):
+            return []
         plain = self.plain(pattern)
         try:
             return [_checked(pattern, plain, os.stat(plain), where)]
@@ -114,10 +120,10 @@ class InputResolver:
         except OSError as error:
             raise read_fault(where, pattern, error, plain) from error
         try:
-            files = {file.path: file for file in self._matches(pattern, where)}
+            files = {file.path: file for file in self._matches(pattern, where, Places(awaited))}
         except OSError as error:
             raise read_fault(where, error.filename or pattern, error, error.filename) from error
-        if not files:
+        if not (files or awaited):
             directory, bases = literal_directory(pattern), (self._spec.root, self._spec.workspace)
             is_there = any(os.path.isdir(os.path.join(base, directory)) for base in bases)
             hint = "hidden files and orphans are never matched" if is_there else f'there is no directory "{directory}"'
@@ -139,10 +145,10 @@ class InputResolver:
                     return Fault(f"{at}/{field}/{position}", what, hint)
         return None
 
-    def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
+    def _matches(self, pattern: str, where: str, awaited: Places) -> Iterator[InputFile]:
         for base in self.bases:
             for path in self._glob(base, pattern):
-                if self.counts(base, path):
+                if path not in awaited and self.counts(base, path):
                     full = f"{base}/{path}"
                     yield _checked(path, full, _status(path, full, where), where)
 

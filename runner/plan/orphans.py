@@ -118,7 +118,8 @@ class Places:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = {path.rstrip("/") for path in paths}
-        self._around = {parent for path in self._paths for parent in parents(path)}
+        directories = {path.rpartition("/")[0] for path in self._paths}  # many outputs share one
+        self._around = {parent for directory in directories for parent in parents(f"{directory}/.")}
 
     def __contains__(self, path: str) -> bool:
         bare = path.rstrip("/")

@@ -14,6 +14,7 @@ from runner.plan.code.banned import merged
 from runner.plan.decisions import MODIFIED, Adopt, Blocked, Decision, Depends, Plan, Reason, Run, Skip
 from runner.plan.digests import DigestCache, present_digest
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
+from runner.plan.orphans import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -57,28 +58,26 @@ class Planner(NamedTuple):
         return Plan(decisions, tuple(dict.fromkeys(faults)))  # each once: stages share files and places
 
     def _plan_stage(self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner) -> Decision:
+        unmade = {
+            path: producer
+            for sources in self.graph.feeds.get(stage.name, {}).values()
+            for producer, path in sources
+            if isinstance(decisions.get(producer), Run | Depends | Blocked)
+        }
         upstream = self.graph.upstream[stage.name]
-        blocked = tuple(name for name in upstream if isinstance(decisions.get(name), Blocked))
-        if blocked:
+        if blocked := tuple(name for name in upstream if isinstance(decisions.get(name), Blocked)):
+            examiner.check_inputs(stage, unmade)
             return Blocked(blocked)
-        feeds = self.graph.feeds.get(stage.name, {})
-        pending = [
-            (name, producer)
-            for name, sources in feeds.items()
-            for producer, _ in sources
-            if isinstance(decisions.get(producer), Run | Depends)
-        ]
-        unmade = frozenset(name for name, _ in pending)
         fingerprint, reasons = self.decide(stage, examiner, unmade)
         if reasons:
             return Run(reasons)
         if unmade:
-            return Depends(tuple(dict.fromkeys(producer for _, producer in pending)))
+            return Depends(tuple(dict.fromkeys(unmade.values())))
         adopts = fingerprint.adopts
         return Adopt(fingerprint.key, adopts.stage) if adopts else Skip(fingerprint.key)
 
     def decide(
-        self, stage: Stage, examiner: Examiner, unmade: frozenset[str] = frozenset()
+        self, stage: Stage, examiner: Examiner, unmade: Collection[str] = ()
     ) -> tuple[Fingerprint, tuple[Reason, ...]]:
         """Return the fingerprint of a stage, without its `unmade` inputs, and why it must run; see `reasons`."""
         marker = self.marker_of(stage.name)
@@ -94,7 +93,7 @@ class Planner(NamedTuple):
         return fingerprint, reasons
 
     def reasons(
-        self, stage: Stage, fingerprint: Fingerprint, marker: Marker | None, unmade: frozenset[str] = frozenset()
+        self, stage: Stage, fingerprint: Fingerprint, marker: Marker | None, unmade: Collection[str] = ()
     ) -> tuple[Reason, ...]:
         """Return why the stage must run; empty if it is up to date, apart from its `unmade` inputs."""
         if stage.name in self.forced:
@@ -107,7 +106,10 @@ class Planner(NamedTuple):
         if unmade or marker.key != fingerprint.key:
             old = {**marker.components}
             if isinstance(inputs := old.get("inputs"), dict):
-                old["inputs"] = {name: files for name, files in inputs.items() if name not in unmade}
+                places = Places(unmade)
+                old["inputs"] = {
+                    name: [pair for pair in pairs if pair[0] not in places] for name, pairs in inputs.items()
+                }
             reasons.extend(differences(old, fingerprint.components))
             if not reasons and not unmade:
                 reasons.append(Reason("key", "differs", marker.key, fingerprint.key))

@@ -93,6 +93,39 @@ def test_every_entry_that_is_missing_is_a_fault_at_its_own_place(letters):
         assert '#/stages/0/inputs/parts/2: no file matches "in/*.none"' in done.stderr
 
 
+MAKE = shell("make", "mkdir -p made && echo made >$PIPELINE_OUTPUT_OUT", outputs={"out": "made/one.txt"})
+
+
+@pytest.mark.parametrize("made", ["made/one.txt", "made/*.txt", "made/"])
+def test_what_is_missing_beside_an_output_still_to_be_made_is_found_before_the_run(letters, made):
+    letters.define(MAKE, reading("in/a.txt", made, "in/none", "in/*.none"))
+    for verb in ("validate", "plan", "run"):
+        done = letters.run(verb)
+        assert done.returncode == 5
+        assert '#/stages/1/inputs/parts/2: "in/none": no such file' in done.stderr
+        assert '#/stages/1/inputs/parts/3: no file matches "in/*.none"' in done.stderr
+    assert not (letters.root / "made").exists()
+
+
+@pytest.mark.parametrize("glob", ["made/*.txt", "made/**", "*/one.*", "ma*/*", "tree/*.txt", "tree/*/deep.txt"])
+def test_a_glob_that_only_an_output_still_to_be_made_can_match_waits_for_it(letters, glob):
+    tree = shell("tree", "mkdir $PIPELINE_OUTPUT_T && echo >$PIPELINE_OUTPUT_T/x.txt", outputs={"t": "tree/"})
+    letters.define(MAKE, tree, reading("in/a.txt", glob))
+    letters.succeed("plan")
+    done = letters.run()
+    missing = f'no file matches "{glob}"' in done.stderr
+    assert done.returncode == (5 if missing else 0) and missing == glob.startswith("tree/*/"), done.stderr
+    assert letters.read("made/one.txt") == b"made\n"
+
+
+@pytest.mark.parametrize("glob", ["made/*.csv", "made/two*", "made/*/one.txt", "else/*.txt"])
+def test_a_glob_that_no_output_still_to_be_made_can_match_is_missing_now(letters, glob):
+    letters.define(MAKE, reading("in/a.txt", "made/one.txt", glob))
+    done = letters.run()
+    assert done.returncode == 5 and f'no file matches "{glob}"' in done.stderr
+    assert not (letters.root / "made").exists()
+
+
 @pytest.mark.parametrize(
     ("entries", "place"),
     [

@@ -93,6 +93,46 @@ def test_an_input_that_a_stage_will_make_need_not_be_there(bench):
     assert kinds(bench.decisions()) == {"a": "Run", "b": "Depends", "c": "Depends", "d": "Skip"}
 
 
+def gather(bench, *entries):
+    """Define a and b, and all, which reads `entries`. Complete them, and then change a."""
+    for path in ("in/x.txt", "in/y.txt"):
+        bench.write(path, path)
+    reader = stage("all", entries, outputs={"out": "all.txt"})
+    bench.define(stage("a"), stage("b"), reader)
+    bench.complete()
+    bench.define(stage("a", params={"x": 1}), stage("b"), reader)
+    assert kinds(bench.decisions()) == {"a": "Run", "b": "Skip", "all": "Depends"}
+
+
+@pytest.mark.parametrize("entries", [("out/a.txt", "in/x.txt"), ("in/*.txt", "out/a.txt"), ("out/*.txt", "in/*.txt")])
+def test_a_changed_file_beside_an_output_still_to_be_made_is_a_reason_to_run(bench, entries):
+    gather(bench, *entries)
+    bench.write("in/x.txt", "other")
+    (reason,) = bench.reasons("all")
+    assert reason[:2] == ("inputs", "in: in/x.txt")
+
+
+def test_a_new_a_removed_and_a_remade_file_beside_an_output_still_to_be_made_are_reasons_to_run(bench):
+    gather(bench, "out/*.txt", "in/*.txt")
+    os.unlink(bench.root / "in/y.txt")
+    bench.write("in/z.txt", "new")
+    bench.write("out/other.txt", "new")
+    assert [reason[1] for reason in bench.reasons("all")] == ["in: in/y.txt", "in: in/z.txt", "in: out/other.txt"]
+
+
+def test_what_is_in_the_place_of_an_output_still_to_be_made_does_not_matter(bench):
+    gather(bench, "out/*.txt", "in/x.txt")
+    os.unlink(bench.root / "out/a.txt")
+    os.symlink("nowhere", bench.root / "out/a.txt")
+    assert kinds(bench.decisions()) == {"a": "Run", "b": "Skip", "all": "Depends"}
+
+
+def test_a_directory_in_which_an_output_is_still_to_be_made_is_no_reason_yet(bench):
+    gather(bench, "out/", "in/x.txt")
+    bench.write("out/stray.txt", "new")
+    assert kinds(bench.decisions()) == {"a": "Run", "b": "Skip", "all": "Depends"}
+
+
 def test_needs_alone_orders_and_decides_nothing(bench):
     bench.define(stage("a"), shell("b", "true", needs=["a"]))
     bench.complete()

@@ -25,3 +25,17 @@ def test_code_that_is_no_python_is_reported_once_and_hides_no_missing_input(tmp_
     code, file, glob = caught.value.faults
     assert code.where.startswith("broken.py:1")
     assert file.where.endswith("#/stages/2/inputs/in") and glob.where.endswith("#/stages/3/inputs/in")
+
+
+def test_a_blocked_stage_hides_none_of_the_inputs_that_later_stages_miss(tmp_path):
+    bench = PipelineBench(tmp_path)
+    bench.define(
+        shell("a", "true", inputs={"in": "missing.txt"}),
+        shell("b", "true", inputs={"in": ["out/a.txt", "missing/*.txt"], "other": "gone.txt"}),
+        shell("c", "true", inputs={"in": "out/b.txt"}, needs=["a"]),
+        shell("d", "true", inputs={"in": "lost.txt"}, needs=["c"]),
+    )
+    faults = plan(str(bench.spec), Options()).plan.faults
+    assert [fault.where.rpartition("#")[2] for fault in faults] == [
+        "/stages/0/inputs/in", "/stages/1/inputs/in/1", "/stages/1/inputs/other", "/stages/3/inputs/in",
+    ]  # fmt: skip
