@@ -292,7 +292,6 @@ def test_what_ignores_term_is_killed_after_the_grace(bench):
     assert 0.5 <= ended.seconds < 30
 
 
-@linux_only
 @pytest.mark.parametrize(("trap", "number"), [("-", signal.SIGTERM), ("''", signal.SIGKILL)])
 def test_a_call_for_a_network_ends_a_launch_that_it_fails(tmp_path, trap, number):
     ask = f"{sys.executable} -I -S -c 'import socket; socket.socket()'"
