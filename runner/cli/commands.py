@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.canonical import KEY_VARIABLE
+from runner.cli.parser import VERBS
 from runner.display import text
 from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
 from runner.display.summary import fault_json, json_text, outcome_text, run_json, summary_lines
@@ -277,7 +278,7 @@ class Commands:
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
         variables, var_sources = read_vars(given.get("var", ()), given.get("vars"))
         options = Options(
-            stages=arguments.stages if arguments.verb in {"run", "plan", "status"} else (),
+            stages=arguments.stages if "[STAGE ...]" in VERBS[arguments.verb][0] else (),
             variables=variables,
             var_sources=var_sources,
             final=arguments.verb == "run",

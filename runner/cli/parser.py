@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SECONDS = "[=S]"  # the only value that may be left out
 _STAGES_HINT = "name the stages after the spec"
 SHELLS = "bash|zsh|fish"
-VERBS = {  # verb -> its arguments, and a summary
+VERBS = {  # the one list of verbs, each with its arguments and a summary; `Commands` has a method for each
     "run": ("SPEC [STAGE ...]", "run what is out of date"),
     "clean": ("SPEC", "remove what the stages made, and their state"),
     "prune": ("SPEC", "remove the records of old runs; the ledger keeps the proof"),
@@ -37,9 +37,9 @@ VERBS = {  # verb -> its arguments, and a summary
     "schema": ("", "print the JSON Schema of specs"),
     "completion": (SHELLS, "print the script that lets a shell complete commands"),
 }
-_WITH_SPEC = "run clean prune plan status runs explain who log verify report export validate graph"
-_LOADING = "run clean plan status explain who log verify report validate graph"
 _ALL = " ".join(VERBS)
+_WITH_SPEC = " ".join(verb for verb, (words, _) in VERBS.items() if "SPEC" in words)
+_WITH_VARS = " ".join(verb for verb in _WITH_SPEC.split() if verb not in {"prune", "runs", "export"})
 ON_FAILURE = "OFFPIPE_ON_FAILURE"  # names the program of --on-failure
 OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verbs, help
     ("-n --dry-run", "", "run clean prune", "only show what would run, or be removed"),
@@ -51,8 +51,8 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("-k --keep-going", "", "run", "after a failure, run what does not depend on it"),
     ("--wait", _SECONDS, "run", "wait for another run's lock (at most S seconds)"),
     ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
-    ("--var", "NAME=VALUE", _LOADING, "set a var of the spec (repeatable)"),
-    ("--vars", "FILE", _LOADING, "set vars from a file: a JSON object"),
+    ("--var", "NAME=VALUE", _WITH_VARS, "set a var of the spec (repeatable)"),
+    ("--vars", "FILE", _WITH_VARS, "set vars from a file: a JSON object"),
     ("--run-id", "ID", "run", "the run's name in the audit log"),
     ("--on-failure", "PROGRAM", "run verify", "start this program if the exit code is not 0"),
     ("--events", "FILE", "run", "append each event to this file, as a line of JSON"),

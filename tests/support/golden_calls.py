@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pipeline_bench import unstamped
 
+from runner.cli.parser import VERBS
+
 if TYPE_CHECKING:
     import io
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # seconds that one call may take
 UMASK = 0o022
-LOOKING = frozenset(("plan", "status", "explain", "who", "validate", "graph", "verify", "log", "doctor", "schema"))
+LOOKING = VERBS.keys() - {"run", "clean", "prune", "report", "export", "completion"}
 FAULT = re.compile(r"^(error|warning): ((?:.*\n(?!error: |warning: |hint: ))*.*)", re.MULTILINE)
 PLACE = re.compile(r"(\S+|[^\"]*?#/[^\"]*?): ")
 FACTS = re.compile(r"^stage [\w.-]+|(?<!\S)[\w./-]+:\d+")

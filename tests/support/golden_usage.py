@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from golden_calls import Answer, Call, answers, outcome
 
+from runner.cli.parser import OPTIONS, VERBS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERBS = ("run", "plan", "status", "explain", "who", "validate", "graph", "verify", "log", "clean", "doctor", "schema")
-WITH_SPEC = VERBS[:10]
+WITH_SPEC = [verb for verb, (words, _) in VERBS.items() if "SPEC" in words]
+DRY = next(verbs.split() for names, _, verbs, _ in OPTIONS if "--dry-run" in names)
 FLAGS = ("-n", "-f", "-k", "-q", "-v", "--wait", "--paranoid", "--exit-code", "--outputs", "--state", "--json")
 VALUED = ("-j", "--param", "--run-id", "--durability", "--offline", "--format", "--run", "--attempt", "--expect-head",
           "--pipeline", "--workspace")  # fmt: skip
@@ -155,8 +157,8 @@ def command_lines() -> Iterator[list[str]]:
     yield from map(shlex.split, LINES.strip().splitlines())
     for verb in VERBS:
         spec = ["spec.json"] if verb in WITH_SPEC else []
-        stage = ["one"] if verb in {"explain", "who"} else []
-        dry = ["-n"] if verb in ("run", "clean") else []
+        stage = ["one"] if VERBS[verb][0].endswith((" STAGE", " PATH")) else []
+        dry = ["-n"] if verb in DRY else []
         yield [verb, *dry, *spec, *stage]
         yield from (
             [verb],

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from forked_runs import offpipe
 
-from runner.cli.parser import parse
+from runner.cli.parser import VERBS, parse
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = "run plan status explain who verify validate graph log clean schema".split()
 
 
 @pytest.fixture
