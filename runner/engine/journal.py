@@ -49,9 +49,14 @@ class Invocation:
     """
 
     def __init__(
-        self, spec: Spec, options: Options, warn: Callable[[Fault], None], began: int,
-        plugins: tuple[object, ...] = (), verb: str = "run",
-    ) -> None:  # fmt: skip
+        self,
+        spec: Spec,
+        options: Options,
+        warn: Callable[[Fault], None],
+        began: int,
+        plugins: tuple[object, ...] = (),
+        verb: str = "run",
+    ) -> None:
         """`began`: in nanoseconds since 1970. The hooks of `plugins` are called for a run that raises an error."""
         self.run = options.run_id or ""
         self.part: int | None = None
@@ -198,9 +203,13 @@ class Journal:
             status = FAILED if self._before.get("status") == FAILED else INTERRUPTED
         counts = dict(Counter(result.status for result in stages.values()))
         metrics = {
-            "v": 1, "run": run_id, "pipeline": self._spec.name, "status": status, "isolation": self.layers,
+            "v": 1,
+            "run": run_id,
+            "pipeline": self._spec.name,
+            "status": status,
+            "isolation": self.layers,
             "totals": {"seconds": round(seconds, 6), "stages": counts},
-        }  # fmt: skip
+        }
         sha256 = write_metrics(paths, run_id, metrics, _stage_metrics(stages, earlier), sync=self.durable)
         files.discard(paths.run_temporary(run_id))
         if self.durable:
@@ -250,6 +259,11 @@ def opening(
     encoded = spec.canonical.encode("utf-8", "backslashreplace")
     text = {"spec": spec.canonical} if len(encoded) <= longest else {}
     return opening_payload(
-        spec.name, {"specSha256": sha256_of(encoded), **text}, options.argv, session.head.position.hash, options.stages,
-        dict(layers), key_id,
-    )  # fmt: skip
+        spec.name,
+        {"specSha256": sha256_of(encoded), **text},
+        options.argv,
+        session.head.position.hash,
+        options.stages,
+        dict(layers),
+        key_id,
+    )

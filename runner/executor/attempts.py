@@ -1,4 +1,4 @@
-"""The attempts of a run: decides and records them, and keeps or removes their partials."""
+"""The attempts of a run: decides, prepares and records them, and keeps or removes their partials."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from runner.errors import OffpipeError, StateError
-from runner.executor.prepare import Preparer
-from runner.paths import stdout_path
+from runner.errors import InputError, OffpipeError, StateError
+from runner.executor.launches import lists_of, make_launch
+from runner.executor.schedule import enforced
+from runner.executor.scratch import ScratchPool
+from runner.paths import is_partial, output_of, partial_path, partial_tag, stdout_path, tag_of
 from runner.plan.decisions import AGAIN, Reason
 from runner.reading import open_regular
 from runner.record import events, files
@@ -20,17 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from runner.executor.job import Job, RunContext
+    from runner.sandbox.launcher import Launch
 
 _LEAST_KEPT = 1 << 16  # bytes, from the end of a failed attempt's standard output
 
 
 class Attempts:
-    """Decides, records and settles the attempts of one run. As a context manager, it cleans up at an OffpipeError."""
+    """Decides, prepares, records and settles the attempts of one run. At an OffpipeError, its context cleans up.
+
+    The numbers of attempts go on from those before the run was resumed.
+    """
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
         self._log = run.log
-        self.preparer = Preparer(run)
+        self._numbers = dict(run.earlier)  # of the last attempt of each stage
+        self._scratch = ScratchPool(run.spec.paths.run_temporary(run.log.run))
+        self._launched = 0
+        self._directories: set[str] = set()  # of the outputs of this run's attempts
         self._examiner = run.new_examiner()  # for `changed_input`, which keeps nothing in it
         self._locked: dict[str, Job] = {}  # jobs that hold their stage's lock, by stage
         self._listings: dict[str, list[str]] = {}  # of directories of outputs, when this run first came to them
@@ -87,6 +96,31 @@ class Attempts:
         self._locked[job.stage.name] = job
         return True
 
+    def prepare(self, job: Job) -> Launch:
+        """Lay out the next attempt. Raises SpecError for a missing program."""
+        stage, run, paths, before = job.stage, self._log.run, self._run.spec.paths, self._numbers.get(job.stage.name, 0)
+        job.network.clear()
+        job.number = self._numbers[stage.name] = before + 1
+        job.tag = partial_tag(run, job.fingerprint.key, job.number)
+        job.reports_to = paths.progress(stage.name, job.tag if self._run.is_remote else "")
+        job.log = paths.log(run, stage.name, job.number)
+        job.before = job.signatures()
+        self._directories.update(map(os.path.dirname, job.real.values()))
+        for path in (*job.real.values(), job.log):
+            files.make_directories(os.path.dirname(path))
+        if before:
+            files.discard(stdout_path(paths.log(run, stage.name, before)))
+        job.scratch = self._scratch.take()
+        files.create(job.log)
+        job.partials = {name: partial_path(path, job.tag) for name, path in job.real.items()}
+        self._launched += 1
+        job.limits = enforced(stage.resources, self._launched)
+        launch = make_launch(self._run, job, self._launched)
+        job.program = launch.program or launch.argv[0]
+        with suppress(OSError, InputError):  # a program may be executable and not readable
+            job.program_sha256 = self._run.cache.file(job.program).sha256
+        return launch
+
     def started(self, job: Job) -> None:
         """Record the start of the prepared attempt, and give it the partials of a checkpoint; all others go.
 
@@ -95,10 +129,17 @@ class Attempts:
         stage, key = job.stage, job.fingerprint.key
         checkpoint = self._keep(job, key, None if job.has_checkpoint() else self._listings)
         started = events.AttemptStarted(
-            stage=stage.name, attempt=job.number, key=key, tag=job.tag, program=job.program, outputs=stage.outputs,
-            delay_micros=round(job.delay * 1e6), reasons=job.reasons_as_json(), enforced=job.limits.as_json(),
+            stage=stage.name,
+            attempt=job.number,
+            key=key,
+            tag=job.tag,
+            program=job.program,
+            outputs=stage.outputs,
+            delay_micros=round(job.delay * 1e6),
+            reasons=job.reasons_as_json(),
+            enforced=job.limits.as_json(),
             resumed_from=checkpoint.progress.as_record() if checkpoint else None,
-        )  # fmt: skip
+        )
         self._log.append(events.ATTEMPT_STARTED, started)
         self._run.tags.setdefault(stage.name, {})[job.tag] = key
         if checkpoint:
@@ -133,7 +174,7 @@ class Attempts:
         attempt = ended._replace(number=job.number, delay=job.delay, lines=lines, network=network)
         self._log.append(events.ATTEMPT_FINISHED, {"stage": job.stage.name, **attempt.as_record()})
         if not attempt.lost:  # else the attempt may still use it
-            self.preparer.give_back_scratch(job)
+            self._scratch.give_back(job.scratch, lists=lists_of(job))
         if job.has_failed(attempt):
             now = job.signatures()
             self.keep_stdout(job)
@@ -187,7 +228,7 @@ class Attempts:
 
     def abandon(self, job: Job) -> None:
         """Undo the preparation of an attempt that will not start."""
-        self.preparer.give_back_scratch(job)
+        self._scratch.give_back(job.scratch, lists=lists_of(job))
         if job.log:
             files.discard(job.log)
         self.sweep(job)
@@ -203,6 +244,20 @@ class Attempts:
 
     def _keep(self, job: Job, key: str | None, listings: dict[str, list[str]] | None = None) -> Checkpoint | None:
         return keep_checkpoint(job.progress, key, job.real, self._run.tags.get(job.stage.name, {}), listings)
+
+    def remove_leftovers(self) -> None:
+        """Remove what tools have left beside the partials of this run's attempts, once no attempt is left.
+
+        Its name has the tag of an attempt, and is not that of an output's partial.
+        """
+        spec, outputs = self._run.spec, self._run.graph.outputs
+        tags = {tag for of_stage in self._run.tags.values() for tag in of_stage}
+        for directory in self._directories:
+            with suppress(OSError, StateError):  # hidden files fail no run
+                for name in filter(is_partial, os.listdir(directory)):
+                    path = f"{directory}/{name}"
+                    if tag_of(name) in tags and not outputs.declares(os.path.relpath(output_of(path), spec.workspace)):
+                        files.discard(path)
 
     def discard(self, job: Job) -> None:
         """Remove the partials and the checkpoint of a stage."""

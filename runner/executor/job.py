@@ -77,7 +77,7 @@ class Job:
         # The present attempt.
         self.number = 0
         self.tag = ""
-        self.log: str | None = None
+        self.log = ""
         self.program = ""
         self.program_sha256: str | None = None
         self.scratch = ""
@@ -131,12 +131,19 @@ class Job:
     def result(self, status: str, fault: Fault | None = None, exit_code: int = 0) -> StageResult:
         """Return how the stage ended."""
         return StageResult(
-            self.stage.name, status, key=self.fingerprint.key, reasons=tuple(map(tuple, self.reasons)),
-            attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
-            seconds=max(0.0, self.ended - self.began), enforced=self.limits.as_json(),
+            self.stage.name,
+            status,
+            key=self.fingerprint.key,
+            reasons=tuple(map(tuple, self.reasons)),
+            attempts=self.attempts,
+            log=self.log or None,
+            input_bytes=self.fingerprint.input_bytes,
+            seconds=max(0.0, self.ended - self.began),
+            enforced=self.limits.as_json(),
             outputs=self.commit.outputs if self.commit and status == SUCCEEDED else {},
-            fault=fault, exit_code=exit_code,
-        )  # fmt: skip
+            fault=fault,
+            exit_code=exit_code,
+        )
 
 
 def stage_fault(name: str, error: OffpipeError) -> Fault:

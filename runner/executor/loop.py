@@ -42,9 +42,17 @@ class Executor:
     """Executes the stages of one run. All that it writes goes through `attempts` and `publisher`."""
 
     def __init__(
-        self, run: RunContext, launcher: Launcher, hooks: HookRelay,
-        interrupts: Interrupts, clock: Clock, listener: Listener, jobs: int | None, *, keep_going: bool,
-    ) -> None:  # fmt: skip
+        self,
+        run: RunContext,
+        launcher: Launcher,
+        hooks: HookRelay,
+        interrupts: Interrupts,
+        clock: Clock,
+        listener: Listener,
+        jobs: int | None,
+        *,
+        keep_going: bool,
+    ) -> None:
         self._run = run
         self._stages = {stage.name: stage for stage in run.stages}
         self.attempts = Attempts(run)
@@ -90,6 +98,7 @@ class Executor:
             self._commits.close()
         if self._ahead is not None:
             self.attempts.abandon(self._ahead[0])
+        self.attempts.remove_leftovers()
         for result in unstarted(self._run.graph, self._run.plan, self.results, interrupted=self._interrupts.count > 0):
             self._finish(result)
         return self.results
@@ -168,7 +177,7 @@ class Executor:
         if not job.reasons:
             self._skip(job)
         elif self.attempts.lock(job):
-            self._ahead = job, self.attempts.preparer.prepare(job)
+            self._ahead = job, self.attempts.prepare(job)
         else:
             fault = Fault(f"stage {job.stage.name}", "another process holds its lock", "end it, or wait for it")
             self._fail(job, fault, errors.EXIT_LOCKED)
@@ -182,16 +191,20 @@ class Executor:
         self._finish(job.result(ADOPTED if job.fingerprint.adopts else SKIPPED))
 
     def _start(self, job: Job) -> None:
-        self._submit(job, self.attempts.preparer.prepare(job))
+        self._submit(job, self.attempts.prepare(job))
 
     def _submit(self, job: Job, launch: Launch) -> None:
         job.started = self._clock()
         job.began = job.began or job.started
         self.attempts.started(job)
         self._hooks.offpipe_attempt_started(  # before it runs, so its checkpoint is still that of the last attempt
-            stage=job.stage, attempt=job.number, progress=job.reports_to,
-            partials=job.partials, input_bytes=job.fingerprint.input_bytes, changed=job.changed,
-        )  # fmt: skip
+            stage=job.stage,
+            attempt=job.number,
+            progress=job.reports_to,
+            partials=job.partials,
+            input_bytes=job.fingerprint.input_bytes,
+            changed=job.changed,
+        )
         self._running[launch.id] = job
         self._launcher.submit(launch)
         job.changed = None

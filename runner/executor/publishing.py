@@ -102,15 +102,30 @@ class Publisher:
         job.commit = self._record(job, outputs, before, job.reasons_as_json(), replaces)
 
     def _record(
-        self, job: Job, outputs: dict[str, OutputIdentity], before: Marker | None, reasons: list[list[object]],
-        replaces: list[object] | None, adopts: list[object] | None = None,
-    ) -> Marker:  # fmt: skip
+        self,
+        job: Job,
+        outputs: dict[str, OutputIdentity],
+        before: Marker | None,
+        reasons: list[list[object]],
+        replaces: list[object] | None,
+        adopts: list[object] | None = None,
+    ) -> Marker:
         """Record a commit or an adoption, and return its marker. `before` is the marker that it replaces or adopts."""
         fingerprint, former = job.fingerprint, self._run.orphans.former_of(before) if before else ()
         data = StageCommit(
-            job.stage.name, fingerprint.key, KEY_VERSION, canonical(fingerprint.components).decode(), job.tag,
-            job.program, outputs, reasons, replaces, former or None, adopts, job.program_sha256,
-        )  # fmt: skip
+            job.stage.name,
+            fingerprint.key,
+            KEY_VERSION,
+            canonical(fingerprint.components).decode(),
+            job.tag,
+            job.program,
+            outputs,
+            reasons,
+            replaces,
+            former or None,
+            adopts,
+            job.program_sha256,
+        )
         position = self.log.append(ADOPTED if adopts else COMMIT, data)
         return data.marker(self.log.run, position.seq)
 

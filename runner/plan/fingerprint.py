@@ -206,8 +206,7 @@ class Examiner:
 
     def _is_of_output(self, partial: str) -> bool:
         """Whether a partial belongs to an output of the pipeline, and so comes and goes with attempts."""
-        path, producers = os.path.relpath(output_of(partial), self._spec.workspace), self._outputs.producers
-        return path in producers or f"{path}/" in producers
+        return self._outputs.declares(os.path.relpath(output_of(partial), self._spec.workspace))
 
     def _digest(self, file: InputFile, where: str, fingerprint: Fingerprint, *, reads: bool) -> str:
         """Return the SHA-256 of an input, and add it to the fingerprint. Without `reads`, only open the input."""

@@ -40,6 +40,10 @@ class OutputIndex:
         self._sorted = sorted(self.producers)
         self.matches = cache(self._matching)
 
+    def declares(self, path: str) -> bool:
+        """Whether a path, relative to the workspace and without a final `/`, is an output."""
+        return path in self.producers or f"{path}/" in self.producers
+
     def holds(self, path: str) -> bool:
         """Whether a path, relative to the workspace, is an output or lies in one."""
         return path in self.producers or any(True for _ in self._enclosing(path))

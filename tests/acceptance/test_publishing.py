@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from pipeline_bench import shell, unstamped, wait_for
+from pipeline_bench import kill_and_await, shell, unstamped, wait_for
 from suites import full_but
 
 TWO = {"one": "out/one.txt", "two": "out/two.txt"}
@@ -187,6 +187,21 @@ def test_what_a_tool_writes_beside_an_output_is_another_output_if_it_is_declared
     assert (bench.read("out/a.bam"), bench.read("out/a.bam.bai")) == (b"a\n", b"i\n")
     assert sorted(path.name for path in (bench.root / "out").iterdir()) == ["a.bam", "a.bam.bai"]
     assert bench.skips_everything()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_a_tool_leaves_beside_an_output_is_removed_when_the_run_ends(bench, code):
+    """Also if an earlier run was killed before its end; what no attempt of a run made stays."""
+    script = 'echo a >"$PIPELINE_OUTPUT_OUT"; echo t >"$PIPELINE_OUTPUT_OUT.tmp"'
+    bench.define(shell("a", f"{script}; sleep 60"))
+    bench.write("out/.partial-00000g.x", "not ours\n")
+    killed = bench.start()
+    wait_for(lambda: [*(bench.root / "out").glob(".partial-*.tmp")], "the file that the tool leaves")
+    kill_and_await(killed)
+    bench.define(shell("a", f"{script}; exit {code}"))
+    assert bench.run().returncode == code
+    outputs = ["a.txt"] if code == 0 else []
+    assert sorted(path.name for path in (bench.root / "out").iterdir()) == [".partial-00000g.x", *outputs]
 
 
 def test_a_stage_that_touches_its_input_is_published_the_second_time(bench):

@@ -46,7 +46,7 @@ class Place:
     def start(self):
         """Start the next attempt as a run does."""
         job = self.job()
-        self.attempts.preparer.prepare(job)
+        self.attempts.prepare(job)
         self.attempts.started(job)
         return job
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from runner.executor.prepare import ScratchPool
+from runner.executor.scratch import ScratchPool
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""The launch of an attempt: its stage file, environment, command line and program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from runner.canonical import VERSION, canonical
+from runner.errors import SpecError
+from runner.plan.code.modules import sdk_path
+from runner.record import files
+from runner.sandbox.environment import DEFAULT_PATH, contract_variables, stage_environment
+from runner.sandbox.launcher import Launch
+from runner.sandbox.programs import find_program, missing_program
+from runner.spec.placeholders import expand, list_inputs, references, relative_path
+
+if TYPE_CHECKING:
+    from runner.executor.job import Job, RunContext
+    from runner.spec.model import Spec
+
+    Inputs = dict[str, list[str]]  # absolute paths, by name
+
+# Python stages leave no bytecode. Python checks a .pyc by its source's size and mtime in whole seconds, so one beside
+# the user's modules could hold older code than the key says.
+PYTHON = (sys.executable, "-B")
+
+
+def make_launch(run: RunContext, job: Job, number: int) -> Launch:
+    """Write the stage file and the lists of the prepared attempt `job`, and return its launch, which is to be `number`.
+
+    Raises SpecError for a missing program.
+    """
+    stage, spec = job.stage, run.spec
+    inputs = {name: [file.absolute for file in listed] for name, listed in job.fingerprint.inputs.items()}
+    environment = _environment(run, job, inputs)
+    argv = _command(spec, job, inputs)
+    program = _program(spec, job, argv, environment)
+    processor = spec.processor_path(stage)
+    forks = processor is not None and processor.endswith(".py") and not stage.fresh_interpreter
+    watched = dict(job.fingerprint.watched)
+    keyed = watched.pop(program, None) if job.fingerprint.components.get("program") else None
+    reads = (*watched, *job.fingerprint.trees, f"{job.scratch}.json", *lists_of(job))
+    writes = (*job.partials.values(), job.reports_to, job.log)
+    return Launch(
+        number,
+        argv,
+        environment,
+        spec.root,
+        inputs[stage.stdin][0] if stage.stdin else None,
+        job.partials[stage.stdout] if stage.stdout else None,
+        job.log,
+        timeout=stage.timeout_seconds,
+        program=program,
+        affinity=job.limits.affinity,
+        address_space=job.limits.address_space,
+        script=processor if forks else None,
+        preload=tuple(job.fingerprint.standard),
+        cpus=stage.resources.cpus,
+        memory_mib=stage.resources.memory_mib,
+        ends_on_network=stage.on_attempt == "fail",
+        reads=reads if run.is_remote else (),
+        writes=writes if run.is_remote else (),
+        program_sha256=keyed.sha256 if keyed else None,
+    )
+
+
+def lists_of(job: Job) -> list[str]:
+    """Return the paths of the files of an attempt's `{list.NAME}`."""
+    return [f"{job.scratch}.{name}.list" for name in list_inputs(job.stage.command or job.stage.args)]
+
+
+def _environment(run: RunContext, job: Job, inputs: Inputs) -> dict[str, str]:
+    """Write the stage file, and return the whole environment of the attempt."""
+    stage, resources, checkpoint = job.stage, job.stage.resources, job.stage.checkpoint
+    stage_file = f"{job.scratch}.json"
+    content = {
+        "name": stage.name,
+        "pipeline": run.spec.name,
+        "runId": run.log.run,
+        "attempt": job.number,
+        "key": job.fingerprint.key,
+        "params": stage.params,
+        "checkpoint": {"everyLines": checkpoint.every_lines, "everySeconds": checkpoint.every_seconds},
+        "durability": "full" if run.durable else "process",
+        "inputs": inputs,
+        "outputs": job.partials,
+        "realOutputs": job.real,
+        "progress": job.reports_to,
+        "scratch": job.scratch,
+        "resources": {
+            "cpus": resources.cpus,
+            "memoryMiB": resources.memory_mib,
+            "ioConcurrency": resources.io_concurrency,
+        },
+    }
+    files.create(stage_file, canonical({"v": VERSION, **content}))
+    return stage_environment(
+        interpreter=sys.executable,
+        outer_home=os.environ.get("HOME"),
+        scratch=job.scratch,
+        sdk_path=sdk_path(),
+        spec_env=stage.env,
+        cpus=resources.cpus,
+        contract=contract_variables(stage_file, content, run.level),
+    )
+
+
+def _command(spec: Spec, job: Job, inputs: Inputs) -> list[str]:
+    """Return the command line, after writing the files of its `{list.NAME}`. Paths in both are relative to root."""
+    stage, root, lists = job.stage, spec.root, {}
+    words = list(stage.command or stage.args)
+    relative = {name: [relative_path(path, root) for path in paths] for name, paths in inputs.items()}
+    for name in list_inputs(words):
+        path = f"{job.scratch}.{name}.list"
+        files.create(path, "".join(f"{file}\n" for file in relative[name]).encode())
+        lists[name] = relative_path(path, root)
+    outputs = {name: relative_path(path, root) for name, path in job.partials.items()}
+    argv = expand(words, {"inputs": relative, "list": lists, "outputs": outputs, "params": stage.params})
+    processor = spec.processor_path(stage)
+    if processor is not None:
+        return [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]
+    if words[0] == "{python}":
+        return [*PYTHON, *argv[1:]]
+    if "/" not in argv[0] and any(form == "inputs" for form, _ in references(words[0])):
+        argv[0] = f"./{argv[0]}"  # else it would be looked for on the PATH
+    return argv
+
+
+def _program(spec: Spec, job: Job, argv: list[str], environment: dict[str, str]) -> str:
+    """Return the absolute path of the program. Raises SpecError for a missing one."""
+    path, where = environment.get("PATH", DEFAULT_PATH), f"{spec.shown}#/stages/{job.stage.index}"
+    program = find_program(argv[0], path, spec.root)
+    if program is None:
+        raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), spec.root, where))
+    return program
