@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
+from forked_runs import offpipe
 from suites import full_but
 
 OUTPUT = "import os\npath = os.environ['PIPELINE_OUTPUT_OUT']\n"
@@ -81,3 +82,9 @@ def test_a_stage_ends_with_the_code_that_it_exits_with(bench, code) -> None:
         bench.define(stage)
         ends.append((bench.run("run", "-f").returncode, bench.attempts("a")[-1]["exit"]))
     assert ends[0] == ends[1]
+
+
+def test_a_request_for_a_fork_that_cannot_be_encoded_leaves_the_next_one_its_streams() -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        offpipe("--version", env={"A": b"bytes"})
+    assert offpipe("--version").stdout.startswith("offpipe ")

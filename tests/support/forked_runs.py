@@ -145,8 +145,9 @@ class _Server:
         process.wait()
 
     def fork(self, request: list[object], streams: list[int]) -> int:
+        line = json.dumps(request)  # before anything is sent: a request that cannot be encoded leaves nothing behind
         socket.send_fds(self._requests, [b" "], streams)
-        print(json.dumps(request), file=self._lines, flush=True)
+        print(line, file=self._lines, flush=True)
         return int(self._lines.readline())
 
 
