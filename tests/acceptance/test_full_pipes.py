@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pipeline_bench import unstamped
+from pipeline_bench import unstamped, with_default_signals
 from suites import full_but
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def full_pipe(*, capacity: int | None = None):
 
 @contextlib.contextmanager
 def started(spec: Path, *words: str, **streams):
-    command = [sys.executable, "-m", "runner", str(spec), *words]
+    command = with_default_signals([sys.executable, "-m", "runner", str(spec), *words])
     environment = {**ENVIRONMENT, "TERM": "dumb"}
     with subprocess.Popen(command, cwd=spec.parent, env=environment, text=True, **streams) as run:
         try:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from pipeline_bench import wait_for
+from pipeline_bench import wait_for, with_default_signals
 from spec_project import LEFT_OUT
 
 PATIENCE = 60
@@ -25,8 +25,9 @@ def test_an_interrupt_ends_the_session_even_if_the_stage_goes_on(tmp_path, trap)
     (tmp_path / "spec.json").write_text(json.dumps({"specVersion": 1, "name": "p", "stages": [stage]}))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     words = [*LEFT_OUT, "-p", "no:cacheprovider", "-q", "--offpipe-spec", "spec.json", "--offpipe-checks", "run"]
+    command = with_default_signals([sys.executable, "-m", "pytest", *words])
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True, env={**os.environ, "PYTEST_ADDOPTS": ""},
     )  # fmt: skip
     wait_for(began.exists)

@@ -58,14 +58,9 @@ class PipelineBench:
     # ---- running ----
 
     def start(self, *words: str, command: tuple[str, ...] = (), env: dict[str, str] | None = None, **popen: object):
-        """Start `offpipe WORDS SPEC` in a session of its own; `command` stands before the interpreter (nohup, ...).
-
-        Signals that the tests ignore, under nohup or in the background of a shell, get their default action in it.
-        """
-        ignored = [name for name in ("HUP", "INT") if signal.getsignal(signal.Signals[f"SIG{name}"]) is signal.SIG_IGN]
-        defaults = ["env", f"--default-signal={','.join(ignored)}"] if ignored else []
-        words = [*defaults, *command, sys.executable, "-m", "runner", *self._arguments(words)]
-        process = start(words, env, **popen)
+        """Start `offpipe WORDS SPEC` in a session of its own; `command` stands before the interpreter (nohup, ...)."""
+        words = [*command, sys.executable, "-m", "runner", *self._arguments(words)]
+        process = start(with_default_signals(words), env, **popen)
         self._started.append(process)
         return process
 
@@ -140,6 +135,15 @@ class PipelineBench:
             for path in everything
             if ".partial-" in str(path) or path.name.startswith("progress_") or "state/tmp/" in str(path)
         )
+
+
+def with_default_signals(command: list[str]) -> list[str]:
+    """Return a command in which HUP and INT have their default action, also if the tests ignore them.
+
+    They do under nohup, or in the background of a shell.
+    """
+    ignored = [name for name in ("HUP", "INT") if signal.getsignal(signal.Signals[f"SIG{name}"]) is signal.SIG_IGN]
+    return ["env", f"--default-signal={','.join(ignored)}", *command] if ignored else command
 
 
 def _has_mark(process: Path, mark: bytes) -> bool:

@@ -12,8 +12,9 @@ from runner.interrupts import SIGNALS, Interrupts
 
 
 @pytest.fixture(autouse=True)
-def _restored_handlers():
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+def _default_handlers():
+    """Under nohup, and in the background of a shell, the tests begin with ignored signals."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
