@@ -14,7 +14,7 @@ from pathlib import Path
 
 import noop_words as quick
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench, shell, wait_for
 from suites import full_but
@@ -204,7 +204,7 @@ def test_the_quick_way_answers_only_what_the_long_way_would(fresh, edit):
 
 
 @pytest.mark.full
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     edits=st.lists(st.sampled_from(sorted(set(EDITS) - {"invalid_spec", "new_name", "linked_directory"})), max_size=3)
 )

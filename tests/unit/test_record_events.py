@@ -160,7 +160,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(value=st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *NETWORK]), values), event=st.sampled_from([*SOUND]))
 def test_random_data_fits_only_with_every_needed_field_and_never_crashes(value, event):
     assert not fits(event, value) or SOUND[event].keys() - NOT_NEEDED.get(event, set()) <= value.keys()
