@@ -65,7 +65,12 @@ class Commands:
         reporter = Reporter(stderr, log_command, quiet="quiet" in given, verbose="verbose" in given, live=live)
         try:
             self._warn_of_key(reporter.warn)
-            result = run(self._spec, self._options(), reporter, self._plugins())
+            options, spec = self._options(), None
+            if options.events:
+                from runner.verbs.roles import refuse_own_events
+
+                refuse_own_events(options.events, spec := options.load(self._spec))
+            result = run(self._spec, options, reporter, self._plugins(), spec=spec)
         finally:
             reporter.close()
             self.subject, self._warnings = reporter.subject or self._spec, reporter.warnings
@@ -306,9 +311,9 @@ class Commands:
         UsageError for a file of the pipeline, and for one that does not begin as `content` does, so that a report
         replaces only reports. StateError for anything but a regular file.
         """
-        from runner.plan.roles import refuse_own_file
         from runner.record import files
         from runner.spec.graph import build_graph
+        from runner.verbs.roles import refuse_own_file
 
         if path == "-":
             return self._write([content])

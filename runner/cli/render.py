@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.audit.verification import Verification
-    from runner.plan.roles import Role
     from runner.spec.graph import Graph
     from runner.verbs.query import Part, Status
+    from runner.verbs.roles import Role
 
 _MEMBERS = ("stage", "template", "path", "run")  # of a role
 _MOST_STAGES = 10  # with one role

@@ -16,7 +16,6 @@ from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
 from runner.plan.orphans import Orphans, find_orphans
 from runner.plan.planner import Planner
-from runner.plan.roles import refuse_own_file
 from runner.record import files
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
@@ -104,9 +103,6 @@ class Session:
             self.seal.refuse_other(self.spec.paths.ledger, self.head.key_id, self.head.signer)
             self._check_noop_record(self._note)
         self.cache = _load_cache(self.spec.paths, self._note, trust=not options.paranoid)
-        if options.events:
-            code = CodeReader(self.spec, self.cache, declared_paths(self.spec))
-            refuse_own_file("--events", options.events, self.spec.paths.state_dir, self.graph, code)
         self.events = EventFile(options.events, self.warn) if options.events else None
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
 

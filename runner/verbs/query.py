@@ -22,12 +22,12 @@ from runner.executor.retry import next_delay
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.decisions import Decision, Plan, Run, Skip
 from runner.plan.inputs import InputResolver
-from runner.plan.roles import Location, Role, find_roles
 from runner.record import events
 from runner.record.ledger import RUNNING, Past, last_run, last_success, past_invocations, read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
 from runner.spec.graph import Graph, select, select_names
+from runner.verbs.roles import Location, Role, find_roles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

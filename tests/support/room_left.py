@@ -23,7 +23,7 @@ EXTRAS = ("extras",)  # need packages that a plain installation lacks
 CLOSED = (
     *("sandbox", "plan.code", "spec.each", "sdk"),  # rooms with a narrow door
     *("noop", "engine.noop", "record.noop_record"),  # how a run with nothing to do ends early
-    *("plan.orphans", "plan.roles", "record.seal", "record.signatures"),  # asides
+    *("plan.orphans", "record.seal", "record.signatures"),  # asides
 )  # what a newcomer need not read of what a run loads
 
 PAGE_WORDS = {

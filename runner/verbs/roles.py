@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, UsageError
 from runner.paths import is_partial, output_of, upward
+from runner.plan.code.component import CodeReader, declared_paths
+from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
 from runner.spec.checks import own_directories
 from runner.spec.globs import is_glob, literal_directory, matches
+from runner.spec.graph import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.plan.code.component import CodeReader
     from runner.spec.graph import Graph
     from runner.spec.kinds import Place
-    from runner.spec.model import Stage
+    from runner.spec.model import Spec, Stage
 
     Identity = tuple[int, int]  # device and inode
 
@@ -159,6 +161,12 @@ def _code_of(graph: Graph, stage: Stage, code: CodeReader | None) -> Iterator[st
     if code and not stage.missing:
         with suppress(InputError, OfflineError):  # which a run reports
             yield from code.read(stage).watched
+
+
+def refuse_own_events(path: str, spec: Spec) -> None:
+    """Raise UsageError if `--events` names a file of the pipeline, whose records would be appended to it."""
+    code = CodeReader(spec, DigestCache(None), declared_paths(spec))
+    refuse_own_file("--events", path, spec.paths.state_dir, build_graph(spec), code)
 
 
 def refuse_own_file(
