@@ -6,7 +6,6 @@ Outputs of stages are below the workspace, everything else is below root.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
 from runner.plan.orphans import NO_ORPHANS, Orphans, Places
-from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory
+from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory, name_flaw
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
     from runner.spec.kinds import Place
     from runner.spec.model import Spec, Stage
-
-_UNSUPPORTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class InputFile(NamedTuple):
@@ -237,10 +234,8 @@ def _status(path: str, absolute: str, where: str) -> os.stat_result:
 
 
 def _checked(path: str, absolute: str, status: os.stat_result, where: str) -> InputFile:
-    if _UNSUPPORTED.search(path):
-        shown = ascii(path)[1:-1]
-        hint = "rename it: stages get names one per line, in UTF-8"
-        raise InputError(Fault(where, f'"{shown}": the name is not UTF-8 or holds a control character', hint))
+    if flaw := name_flaw(path):
+        raise InputError(Fault(where, *flaw))
     is_directory, mode = stat.S_ISDIR(status.st_mode), status.st_mode
     if is_directory and not path.endswith("/"):
         raise InputError(Fault(where, f'"{path}" is a directory', f'write it as "{path}/"'))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAGIC = re.compile(r"[*?]|\[(?!!\])!?[^/][^\]/]*\]")
+_UNSUPPORTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NOT_HIDDEN = r"(?!\.)"
 _ANY_DEPTH = rf"(?:{_NOT_HIDDEN}[^/]+/)*"
 
@@ -64,6 +65,14 @@ def entries_of(directory: str) -> list[str]:
         return sorted(os.listdir(directory))
     except (OSError, ValueError):
         return []
+
+
+def name_flaw(path: str) -> tuple[str, str] | None:
+    """Return why no stage can get a file with this name on disk, and a hint; None if one can."""
+    if not _UNSUPPORTED.search(path):
+        return None
+    what = f'"{ascii(path)[1:-1]}": the name is not UTF-8 or holds a control character'
+    return what, "rename it: stages get names one per line, in UTF-8"
 
 
 def is_glob(path: str) -> bool:

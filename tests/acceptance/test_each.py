@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from pipeline_bench import unstamped, wait_for
@@ -309,6 +310,21 @@ def test_a_pattern_or_table_without_any_match_ends_with_5(bench, each, content, 
     assert bench.exists("other.txt")
     for verb in ("status", "runs", "graph", "log"):
         assert bench.run(verb).returncode == 0
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.txt", b"a\nb.txt"])
+def test_a_match_that_cannot_be_passed_to_a_stage_ends_with_5(bench, name):
+    sources(bench, "a")
+    os.close(os.open(os.fsencode(bench.root) + b"/in/" + name, os.O_CREAT | os.O_WRONLY))
+    bench.define(copy())
+    for verb in ("validate", "plan", "run"):
+        done = bench.run(verb)
+        assert done.returncode == 5 and done.stderr.isascii(), done.stderr
+        assert f'/each/s: "in/{ascii(os.fsdecode(name))[1:-1]}": the name is not UTF-8' in done.stderr
+        assert "hint: rename it" in done.stderr
+    for words in (("graph",), ("status",), ("clean", "-n")):
+        bench.succeed(*words)
+    assert bench.run("clean", "--orphans").returncode == 5
 
 
 @pytest.mark.full

@@ -14,7 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.spec.each.tables import Disk, SourceError
-from runner.spec.globs import from_root, is_glob, may_meet, normal
+from runner.spec.globs import from_root, is_glob, may_meet, name_flaw, normal
 from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.values import FILLED, literal_glob, references, spelled
 
@@ -208,7 +208,7 @@ class Expander:
         given = self._inserter.insert(("stages", index, "each", name), source, {}, "params")
         cells: list[tuple[Place, object]] = [((name, number), value) for number, value in enumerate(given)]
         if isinstance(source, Pattern):
-            cells = [((name,), value) for value in sorted(self._matched(index, source))]
+            cells = [((name,), value) for value in sorted(self._matched(index, name, source))]
             if not cells:
                 hint = "hidden files and orphans are never matched"
                 raise SourceError(f'no file matches "{source}"', hint, at=(name,), is_missing=True)
@@ -223,12 +223,15 @@ class Expander:
             first[text.lower()] = text
         return cells
 
-    def _matched(self, index: int, pattern: Pattern) -> set[str]:
-        """Return the values of the declared outputs, and of the files on disk, that a pattern matches."""
+    def _matched(self, index: int, name: str, pattern: Pattern) -> set[str]:
+        """Return the values of the declared outputs, and of the files on disk, that the pattern of a name matches."""
         made = [path for path, maker in self._made.items() if maker != index]
         on_disk = [path for path in self._disk.files(*pattern) if path not in self._made]
         matches = {path: value for path in (*made, *on_disk) if (value := pattern.value(path)) is not None}
-        self.matches.update(matches.keys() & on_disk)
+        read = matches.keys() & on_disk
+        for flaw in filter(None, map(name_flaw, sorted(read))):
+            raise SourceError(*flaw, at=(name,), is_missing=True)
+        self.matches.update(read)
         return set(matches.values())
 
     def _table_rows(self, path: str, key: str | list[str] | None) -> list[Row]:

@@ -23,7 +23,7 @@ _QUOTES = 'close the quote that a cell begins with; each " in such a cell is dou
 class SourceError(Exception):
     """An `each` has no values: a finding, with its place below the `each` in the spec.
 
-    `is_missing`: the spec may be right, but files are missing.
+    `is_missing`: the spec may be right, but files are missing or unusable.
     """
 
     def __init__(self, what: str, hint: str = "", *, at: Place = (), is_missing: bool = False) -> None:
