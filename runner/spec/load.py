@@ -88,17 +88,23 @@ def _elsewhere(new: Iterable[Finding], earlier: Sequence[Finding]) -> list[Findi
 
 
 def _faults(path: str, findings: Iterable[Finding], templates: Container[object] = ()) -> list[Fault]:
-    """Return each finding once, as a fault, in the order of the table of fields. Unknown names come last.
+    """Return each finding once, as a fault, in the order of the tables of fields. In each object unknown ones are last.
 
     Of those that the instances of a template have at one place, only the first is kept.
     """
     first: dict[object, Finding] = {}
     for finding in findings:
         first.setdefault(finding.at if finding.at[1:2] in templates else finding, finding)
-    ranks = {name: rank for rank, name in enumerate([*SPEC.fields, *STAGE.fields])}
+    tables = {0: [*SPEC.fields], 2: [*STAGE.fields]}  # by depth
+
+    def rank(depth: int, step: int | str) -> tuple[int, str]:
+        if isinstance(step, int):
+            return step, ""
+        fields = tables.get(depth, [])
+        return fields.index(step) if step in fields else len(fields), step
 
     def position(finding: Finding) -> list[tuple[int, str]]:
-        return [(at, "") if isinstance(at, int) else (ranks.get(at, len(ranks)), at) for at in finding.at]
+        return [rank(depth, step) for depth, step in enumerate(finding.at)]
 
     ordered = sorted(first.values(), key=position)
     return [Fault(pointer(path, finding.at), finding.what, finding.hint) for finding in ordered]

@@ -84,6 +84,15 @@ def test_reports_every_fault_at_once_with_those_on_disk(load, tmp_path):
     assert faults["/stages/1/needs/0"].hint == 'did you mean "a"?'
 
 
+def test_faults_come_in_the_order_of_the_tables_and_unknown_fields_last(load):
+    wrong = {"aa": 1, "env": 5, "retry": 5, "inputs": 5, "stdout": 5, "offline": 5}
+    assert [*faults_of(load, stage(**wrong), name=5, offline=5, aa=1, vars=5)] == [
+        "/name", "/offline", "/vars",
+        "/stages/0/inputs", "/stages/0/stdout", "/stages/0/offline", "/stages/0/retry", "/stages/0/env", "/stages/0/aa",
+        "/aa",
+    ]  # fmt: skip
+
+
 def test_a_field_with_a_fault_causes_no_further_faults(load):
     words = ["{inputs.x}", "{outputs.y}", "{params.z}"]
     broken = {
