@@ -55,6 +55,7 @@ def plan_without_lock(
     refuse_newer(session)
     if (run_id := session.options.run_id) and run_id in pruned_commits(session.spec.paths.ledger):
         raise UsageError(Fault(f"run {run_id}", "it has ended, and its records were pruned", "leave out --run-id"))
+    session.check = interrupts.check
     session.cache.tick = hashed_without_lock
     try:
         planning = session.plan()

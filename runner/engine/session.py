@@ -105,6 +105,7 @@ class Session:
         self.cache = _load_cache(self.spec.paths, self._note, trust=not options.paranoid)
         self.events = EventFile(options.events, self.warn) if options.events else None
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
+        self.check: Callable[[], None] = lambda: None  # called before each stage of a plan; may raise to interrupt
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now. SpecError for the state directory of another pipeline."""
@@ -188,7 +189,7 @@ class Session:
 
         examiner = new_examiner()
         examiner.reads_all = reads_all
-        plan = planner.plan(stages, examiner)
+        plan = planner.plan(stages, examiner, self.check)
         return Planning(graph, stages, plan, planner, examiner, new_examiner, every, orphans, checkpoints)
 
     def _find_checkpoints(self, spec: Spec, selected: Collection[str]) -> dict[str, Progress]:

@@ -37,15 +37,17 @@ class Planner(NamedTuple):
     absence: Callable[[str], str]
     gone: Mapping[frozenset[str], Sequence[Marker]]
 
-    def plan(self, stages: Sequence[Stage], examiner: Examiner) -> Plan:
+    def plan(self, stages: Sequence[Stage], examiner: Examiner, check: Callable[[], None]) -> Plan:
         """Decide every stage of `stages`, which are in order. The cache gets the identities of intact outputs.
 
+        `check` is called before each, and may raise to interrupt.
         Raises OfflineError for code that is banned or cannot be parsed, together with every other fault.
         """
         decisions: dict[str, Decision] = {}
         faults: list[Fault] = []
         refused: list[Fault] = []
         for stage in stages:
+            check()
             try:
                 decisions[stage.name] = self._plan_stage(stage, decisions, examiner)
             except (InputError, OfflineError) as error:

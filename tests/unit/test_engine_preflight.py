@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from pipeline_bench import PipelineBench, shell
+from plan_bench import PlanBench
+
+from runner.engine import Options
+from runner.engine.preflight import plan_without_lock
+from runner.engine.session import Session
+from runner.errors import InterruptedRunError
+from runner.interrupts import Interrupts
 
 
 @pytest.fixture
@@ -15,6 +25,16 @@ def bench(tmp_path):
 
 def command(*words: str, name: str = "a", **fields: object) -> dict[str, object]:
     return {"name": name, "command": words, "outputs": {"o": f"out/{name}.txt"}, **fields}
+
+
+def test_a_signal_ends_a_plan_at_the_next_stage(tmp_path):
+    bench = PlanBench(tmp_path)
+    bench.define(shell("a", "true"), shell("b", "true"))
+    session = Session(str(bench.spec), Options(), writes=True)
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(InterruptedRunError):
+            plan_without_lock(session, interrupts, lambda *_: None)
 
 
 @pytest.mark.parametrize("verb", ["validate", "run"])
