@@ -97,7 +97,7 @@ def _check_outputs(options: Options, spec: Spec, verified: Verification) -> None
 
 
 def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
-    """Return how an output differs from its commit, or None."""
+    """Return how an output differs from its commit, or None. Other than `present_digest`, this trusts no signature."""
     damage = partial(Damage, os.path.relpath(path), 0)
     cache = DigestCache(trust=False)
     is_tree = identity.path.endswith("/")

@@ -228,6 +228,10 @@ def present_digest(path: str, identity: OutputIdentity, cache: DigestCache, *, f
 
     A link is no output, even to the same content: its target is not offpipe's, and may change. Of a `former`
     output the modes in a directory do not count.
+
+    This decides whether an output is as it should be, wherever that matters to a plan. Others ask something else:
+    `OutputIdentity.at`, whether it is the committed file itself, by its status alone; `verify`, how it differs from its
+    commit, and there an unreadable file is an error and not absent; the no-op record, whether anything has changed.
     """
     try:
         status = os.lstat(path)
