@@ -12,11 +12,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+from runner.audit.invocations import Past, past_invocations
 from runner.audit.verify import verify_archive
 from runner.canonical import canonical
 from runner.errors import DamagedRecordError, Fault, UsageError
 from runner.record.events import COMMIT, RunOpened, StageCommit
-from runner.record.ledger import Past, past_invocations
 from runner.results import REFUSED
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
 from runner.record import events, files
-from runner.record.invocation import invocation_entry, new_run_id, opening_payload
-from runner.record.ledger import SIGNALLED, Ledger, brief_warnings, read_head
+from runner.record.invocation import SIGNALLED, invocation_entry, new_run_id, opening_payload
+from runner.record.ledger import Ledger, read_head
 from runner.record.log import AuditLog
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
@@ -82,7 +82,7 @@ class Invocation:
     ) -> dict[str, object]:
         """Return what the line says that ends this invocation; `stages` are counts by status."""
         self.is_recorded = True
-        texts = brief_warnings([_brief(warning) for warning in self.warnings])
+        texts = [_brief(warning) for warning in self.warnings]
         return invocation_entry(
             stamp(self.began), exit_code, dict(stages or {}), _brief(fault) if fault else None, texts, self._verb
         )

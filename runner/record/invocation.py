@@ -1,4 +1,4 @@
-"""What the record says of an invocation and of a run that it begins: the run's id, record 0, and the ledger's entry.
+"""What the record says of an invocation, and of a run that it begins: the run's id, record 0, and the ledger's entry.
 
 Loads built-in modules only, because a run with nothing to do writes these, too.
 """
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from runner.paths import StatePaths
 
 SHORT_SPEC = 1 << 12  # characters: record 0 repeats a spec up to this length, else it names the run that has the spec
-LONGEST_SPEC = 1 << 20  # bytes: in no run with nothing to do does record 0 hold a longer spec
+LONGEST_SPEC = 1 << 20  # bytes: a run with nothing to do does not put a longer spec into record 0
+MOST_WARNINGS = 20  # of an invocation that the ledger keeps; the log of a run has all
+SIGNALLED = 128  # a higher exit code is that of an end by a signal
 
 
 def invocation_entry(
@@ -29,14 +31,19 @@ def invocation_entry(
     warnings: Sequence[str] = (),
     verb: str = "run",
 ) -> dict[str, object]:
-    """Return what the ledger says of an invocation: its begin, exit code, stages by status, first fault, warnings."""
-    return {"began": began, "exitCode": exit_code, "fault": fault, "stages": stages, "verb": verb, "warnings": warnings}
+    """Return what the ledger says of an invocation: its begin, exit code, stages by status, first fault, and warnings.
+
+    Of the warnings it keeps the first MOST_WARNINGS, and how many more there were.
+    """
+    more = len(warnings) - MOST_WARNINGS
+    kept = [*warnings[:MOST_WARNINGS], *([f"and {more:,} more"] if more > 0 else [])]
+    return {"began": began, "exitCode": exit_code, "fault": fault, "stages": stages, "verb": verb, "warnings": kept}
 
 
 def new_run_id(
     paths: StatePaths, clock: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
 ) -> str:
-    """Return a run id that no run has: the time in UTC, and 4 random hex digits."""
+    """Return a new run id: the time in UTC, and 4 random hex digits."""
     while True:
         drawn = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(clock()))}-{random(2).hex()}"
         if not os.path.lexists(paths.audit(drawn)):
@@ -52,7 +59,7 @@ def opening_payload(
     isolation: dict[str, str] | None = None,
     key_id: str | None = None,
 ) -> dict[str, object]:
-    """Return the payload of record 0: who runs what, where, with which versions. `spec` are its fields on the spec."""
+    """Return the payload of record 0: who runs what, where, with which versions. `spec`: its fields about the spec."""
     from pwd import getpwuid
 
     uid, system = os.getuid(), os.uname()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,13 +30,9 @@ from runner.record.log import (
     tail,
 )
 from runner.record.seal import PLAIN, Seal
-from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-_READ = 1 << 24  # bytes at the end that are searched for the last success: more than 20,000 runs
-SIGNALLED = 128  # exit codes above are a signal's
+    from collections.abc import Callable, Iterator, Mapping
 
 
 class LedgerHead(NamedTuple):
@@ -135,114 +130,10 @@ def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log:
         raise damaged(log, 1, "the log is not the one that the ledger knows")
 
 
-# ---- the past --------------------------------------------------------------------------------------------------------
-
-
-RUNNING, KILLED = "running", "did not end"
-_MOST_WARNINGS = 20  # texts of an invocation; the log of a run has all
-_MORE = re.compile(r"and ([1-9][0-9,]{0,20}) more")
-
-
-def brief_warnings(texts: Sequence[str]) -> list[str]:
-    """Return what the ledger keeps of the warnings of an invocation: the first texts, and how many more there were."""
-    more = len(texts) - _MOST_WARNINGS
-    return [*texts[:_MOST_WARNINGS], *([f"and {more:,} more"] if more > 0 else [])]
-
-
-class Past(NamedTuple):
-    """An invocation on record. Times are as in records.
-
-    `outcome`: succeeded, failed or interrupted; refused, before it opened a run; running, or did not end. `part` counts
-    the invocations that worked on the run; None if this one had nothing to do. `stages` are counts by status, `fault`
-    is the first, `warnings` are as `brief_warnings` returned them, `by` is the run that did the work of this one, which
-    went no further. `pruned` is when the files of the run were removed, empty if they were not.
-    """
-
-    run: str
-    outcome: str
-    began: str
-    ended: str | None = None
-    exit_code: int | None = None
-    part: int | None = None
-    verb: str = "run"
-    stages: Mapping[str, int] = {}
-    fault: str | None = None
-    warnings: Sequence[str] = ()
-    by: str | None = None
-    pruned: str = ""
-
-    @property
-    def name(self) -> str:
-        """The run, with the number of its part from the second on: `RUN#2`."""
-        return f"{self.run}#{self.part}" if self.part and self.part > 1 else self.run
-
-    @property
-    def warning_count(self) -> int:
-        """The number of warnings, also of those without a text here."""
-        kept, more = self.warnings[:_MOST_WARNINGS], map(_MORE.fullmatch, self.warnings[_MOST_WARNINGS:])
-        return len(kept) + sum(int(found[1].replace(",", "")) for found in more if found)
-
-    @property
-    def seconds(self) -> float | None:
-        """The time from begin to end, None if one is not known."""
-        from datetime import datetime
-
-        with suppress(ValueError, TypeError):  # no time, or one without a zone
-            return (datetime.fromisoformat(self.ended or "") - datetime.fromisoformat(self.began)).total_seconds()
-        return None
-
-    @property
-    def is_good(self) -> bool:
-        """Whether there is nothing to look into."""
-        return self.outcome in (SUCCEEDED, RUNNING)
-
-
-def past_invocations(path: str, *, is_running: bool = False, since: str = "") -> Iterator[Past]:
-    """Yield the invocations in a ledger, the newest last line first, down to the time `since`.
-
-    Reads from the end and checks no hashes, so that a long history costs no time; skips damaged lines. `is_running`:
-    the newest run that did not end is at work.
-    """
-    ended: set[tuple[str, object]] = set()
-    closed: dict[str, str] = {}  # run -> time, by the next run: it was killed after the end of its log
-    by: dict[str, str] = {}
-    pruned: dict[str, str] = {}  # run -> time
-    for record in _newest_first(path):
-        event, run, time, data = (record[name] for name in ("ev", "run", "ts", "data"))
-        if time < since:
-            return
-        part, invocation, past = data.get("part"), data.get("invocation"), None
-        if event == events.SUPERSEDED:
-            by[run] = data.get("by")
-        elif invocation:
-            ended.add((run, part))
-            pruned.update(dict.fromkeys(data.get("runs") or (), time))
-            past = _ended(record, part, invocation)
-        elif event == events.CLOSED:
-            closed[run] = time
-        elif event == events.OPENED and run in closed:
-            past = Past(run, SUCCEEDED, time, closed.pop(run), 0)
-        elif event == events.OPENED and (run, part) not in ended:
-            past = Past(run, RUNNING if is_running else KILLED, time, part=part)
-            is_running = False
-        if past:
-            yield past._replace(by=by.pop(run, None), pruned=pruned.get(run, ""))
-
-
-def _ended(record: Mapping[str, Any], part: int | None, invocation: Mapping[str, Any]) -> Past:
-    code, is_refusal = invocation["exitCode"], part is None and record["ev"] == events.ENDED
-    outcome = SUCCEEDED if code == 0 else REFUSED if is_refusal else FAILED
-    if code > SIGNALLED:
-        outcome = INTERRUPTED
-    began, verb, stages, warnings = (invocation[name] for name in ("began", "verb", "stages", "warnings"))
-    fault = invocation.get("fault")
-    return Past(record["run"], outcome, began, record["ts"], code, part, verb, stages, fault, warnings)
-
-
 def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
     """Return the runs whose files were pruned, each with its commits: stage -> record, digest of the marker."""
     pruned: dict[str, dict[str, tuple[int, str]]] = {}
-    for record in _newest_first(path):
+    for record in newest_first(path):
         if record["ev"] == events.PRUNED:
             pruned.update((run, {}) for run in record["data"].get("runs") or ())
             for stage, (run, seq, digest) in (record["data"].get("commits") or {}).items():
@@ -250,19 +141,11 @@ def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
     return pruned
 
 
-def last_run(path: str) -> Mapping[str, Any] | None:
-    """Return the newest line of a ledger that an invocation with a log wrote, or None. Checks no hashes."""
-    records = (record for record in _newest_first(path) if record["ev"] != events.SUPERSEDED)
-    return next((record for record in records if "logHash" in record["data"]), None)
+def newest_first(path: str, most: int | None = None) -> Iterator[Record]:
+    """Yield the lines of a ledger, the newest first; with `most`, only those in its last `most` bytes.
 
-
-def last_success(path: str) -> tuple[str, str] | None:
-    """Return the last run that succeeded, and the time of its end. Checks no hashes, and skips damaged lines."""
-    records = (record for record in _newest_first(path, _READ) if record["ev"] in (events.CLOSED, events.NOOP))
-    return next(((record["run"], record["ts"]) for record in records), None)
-
-
-def _newest_first(path: str, most: int | None = None) -> Iterator[Record]:
+    Checks no hashes, so that a long history costs no time. Skips a torn last line, and damaged ones.
+    """
     for line in islice(tail(path, most), 1, None):  # without the torn one
         with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):  # `verify` finds it damaged
             record = parsed(line)

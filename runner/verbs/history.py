@@ -12,9 +12,10 @@ from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from runner.audit.archive import Archive, open_archive
+from runner.audit.invocations import Past, last_run, past_invocations
 from runner.errors import Fault, UsageError
 from runner.record import events
-from runner.record.ledger import Past, last_run, past_invocations, read_head
+from runner.record.ledger import read_head
 from runner.record.locks import is_held
 from runner.record.markers import Marker, marked_stages, read_marker
 from runner.results import NetworkCalls, network_text

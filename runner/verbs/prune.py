@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from runner.audit.invocations import past_invocations
 from runner.audit.verification import Verification
 from runner.engine.journal import Invocation
 from runner.engine.open_runs import held_lock
@@ -15,7 +16,7 @@ from runner.engine.session import Session
 from runner.record import files
 from runner.record.events import ENDED, PRUNED
 from runner.record.invocation import new_run_id
-from runner.record.ledger import past_invocations, pruned_commits
+from runner.record.ledger import pruned_commits
 from runner.record.log import read_records
 
 if TYPE_CHECKING:

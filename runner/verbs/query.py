@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner import results
 from runner.audit.archive import Archive, open_archive
+from runner.audit.invocations import RUNNING, Past, last_run, last_success, past_invocations
 from runner.engine.preflight import remark
 from runner.engine.programs import program_faults
 from runner.engine.session import Planning, Session, no_warning
@@ -23,7 +24,7 @@ from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.decisions import Decision, Plan, Run, Skip
 from runner.plan.inputs import InputResolver
 from runner.record import events
-from runner.record.ledger import RUNNING, Past, last_run, last_success, past_invocations, read_head
+from runner.record.ledger import read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
 from runner.spec.graph import Graph, select, select_names

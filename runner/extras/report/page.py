@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from runner import __version__
 from runner.audit.archive import Archive, open_archive
+from runner.audit.invocations import KILLED, RUNNING, Past, last_run, past_invocations
 from runner.audit.verify import verify_archive
 from runner.display import text
 from runner.display.summary import signature_text
@@ -19,7 +20,6 @@ from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, Spec
 from runner.extras.report import shapes, tables
 from runner.extras.report.run_record import DONE, UNENDED, RunRecord, find_graph
 from runner.paths import is_name
-from runner.record.ledger import KILLED, RUNNING, Past, last_run, past_invocations
 from runner.record.locks import is_held
 from runner.results import FAILED, INTERRUPTED, SKIPPED
 from runner.verbs.history import calls_of

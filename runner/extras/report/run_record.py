@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from runner.audit.archive import Archive
+    from runner.audit.invocations import Past
     from runner.record.events import Event
-    from runner.record.ledger import Past
     from runner.record.log import Record
 
 UNENDED = "no end on record"  # of an attempt, and as a status of its stage
