@@ -121,9 +121,17 @@ class StageReport:
         """Return the report of a stage of this spec."""
         outputs = Outputs({name: spec.output_path(path) for name, path in stage.outputs.items()})
         return cls(
-            stage.name, result.status, _exit_code(result), outputs, list(result.attempts), read_log(result.log),
-            result.key, str(result.fault or ""), result.seconds, spec.workspace,
-        )  # fmt: skip
+            stage.name,
+            result.status,
+            _exit_code(result),
+            outputs,
+            list(result.attempts),
+            read_log(result.log),
+            result.key,
+            str(result.fault or ""),
+            result.seconds,
+            spec.workspace,
+        )
 
 
 @dataclass
@@ -201,8 +209,12 @@ def run_program(
     ended = subprocess.run(
         # Not by `offpipe`, which need not be on the PATH; and no runner.py that lies in cwd.
         [sys.executable, "-P", "-m", "runner", *words],
-        cwd=cwd, input=stdin, capture_output=True, timeout=timeout, check=False,
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
         env={name: value for name, value in {**os.environ, **env}.items() if value is not None},
-    )  # fmt: skip
+    )
     out, err = (stream.decode("utf-8", "backslashreplace") for stream in (ended.stdout, ended.stderr))
     return ProgramReport(tuple(words), ended.returncode, out, err)

@@ -177,9 +177,14 @@ class _LauncherMaker:
 
 
 def run_sandbox(
-    sandbox: Sandbox, around: Around, options: Options, plugins: tuple[object, ...] = (),
-    clock: Clock | None = None, launchers: Launchers | None = None, spec: Spec | None = None,
-) -> RunReport:  # fmt: skip
+    sandbox: Sandbox,
+    around: Around,
+    options: Options,
+    plugins: tuple[object, ...] = (),
+    clock: Clock | None = None,
+    launchers: Launchers | None = None,
+    spec: Spec | None = None,
+) -> RunReport:
     """Run a sandbox's spec, and return its report, also if it could not begin. KeyboardInterrupt passes through.
 
     The launcher is one of `launchers`, or one for this run alone. `spec` is the sandbox's, if it has been loaded.

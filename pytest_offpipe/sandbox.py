@@ -166,9 +166,13 @@ def code_reader(spec: Spec, bans: BanList | None = None) -> CodeReader:
 
 
 def lay_out(
-    spec: Spec, directory: str, files: Files, content: Fields,
-    unchanged: Collection[str] = (), origin: str = "",
-) -> Sandbox:  # fmt: skip
+    spec: Spec,
+    directory: str,
+    files: Files,
+    content: Fields,
+    unchanged: Collection[str] = (),
+    origin: str = "",
+) -> Sandbox:
     """Copy `files` into a `directory`, with `content` as the spec; what is `unchanged` there is left as it is.
 
     Files keep their positions relative to each other, so that every relative path of the spec still holds. `origin`:

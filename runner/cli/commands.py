@@ -5,28 +5,25 @@ Modules that only one verb needs are imported in its method.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
 from runner.cli.parser import VERBS
+from runner.cli.settings import read_params, read_vars
 from runner.display import text
 from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
 from runner.display.summary import fault_json, json_text, outcome_text, run_json, summary_lines
 from runner.engine import Options
-from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
+from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, UsageError
 from runner.levels import SCAN, STRICT
 from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.seal import warning_about
-from runner.spec.fields import PROSE, schema_text
-from runner.spec.kinds import ANYTHING, did_you_mean, map_of, pointer
-from runner.spec.source import parse_source, read_source
-from runner.spec.values import Var
+from runner.spec.fields import schema_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,11 +33,11 @@ if TYPE_CHECKING:
     from runner.display.streams import Stream
 
 _CHUNK = 1 << 16
-_SAME_KIND = 40  # first bytes that all reports have in common, all Statements, and all envelopes
+_SAME_KIND = 40  # bytes: all reports begin with the same ones, as do all Statements and all envelopes
 
 
 class Commands:
-    """The verbs: a method for each, of the same name, that returns the exit code."""
+    """The verbs: each is the method of the same name, which returns the exit code."""
 
     def __init__(self, arguments: Arguments, stdout: Stream, stderr: Stream) -> None:
         self._arguments = arguments
@@ -48,7 +45,7 @@ class Commands:
         self._spec = arguments.spec
         self._stdout = stdout
         self._stderr = stderr
-        self.subject = arguments.spec  # of messages: the run, once it has begun
+        self.subject = arguments.spec  # what messages are about: the run, once it has begun
         self.summary: Callable[[], str] = str  # the result as `--json` prints it
         self._warnings: list[Fault] = []
 
@@ -148,9 +145,9 @@ class Commands:
         return self._write(graph_lines(graph, self._given.get("format", "text"), expand="expand" in self._given))
 
     def log(self) -> int:
-        """Print a stage's log and its kept stdout, escaped if ours is a terminal; without a stage, the run's events.
+        """Print a stage's log and its kept stdout, escaped on a terminal. Without a stage, print the run's events.
 
-        With `--json`, each event is its record, on a line.
+        With `--json`, each line is the record of an event.
         """
         from runner.verbs import history
 
@@ -159,8 +156,7 @@ class Commands:
         if not stages:
             if attempt is not None:
                 raise UsageError(Fault("", "--attempt: no stage given", "attempts belong to a stage: name it"))
-            as_json = "json" in self._given
-            events = history.read_events(self._spec, self._options(), run, as_json=as_json)
+            events = history.read_events(self._spec, self._options(), run, as_json="json" in self._given)
             return self._write(f"{text.printable(event)}\n" for event in events)
         for stage, log in history.find_logs(self._spec, self._options(), stages[0], run, attempt).items():
             if stage != stages[0]:  # one of several
@@ -196,7 +192,7 @@ class Commands:
         return verified.exit_code
 
     def export(self) -> int:
-        """Print a Statement for each run that made what stands, or write them to a file."""
+        """Print a Statement for each run that made an output that stands, or write them to a file."""
         from runner.audit.archive import open_archive
         from runner.audit.statements import BUILDER, export
 
@@ -226,7 +222,7 @@ class Commands:
 
         dry_run, state, orphans = (name in self._given for name in ("dry_run", "state", "orphans"))
         if state and orphans:
-            raise UsageError(Fault("--orphans", "removes nothing else, and --state does", "leave one of the two out"))
+            raise UsageError(Fault("--orphans", "cannot be combined with --state", "leave one of the two out"))
         removed = clean(self._spec, self._options(), self._warn, dry_run=dry_run, state=state, orphans=orphans)
         verb = "would remove" if dry_run else "removed"
         return self._write([f"{verb} {text.printable(path)}\n" for path in removed] or ["nothing to remove\n"])
@@ -306,10 +302,10 @@ class Commands:
         return EXIT_OK
 
     def _save(self, path: str, content: str, archive: Archive) -> int:
-        """Write a file in one step, or to standard output for `-`.
+        """Write a file in one step; if `path` is `-`, write to standard output.
 
-        UsageError for a file of the pipeline, and for one that does not begin as `content` does, so that a report
-        replaces only reports. StateError for anything but a regular file.
+        Raises UsageError if the file belongs to the pipeline. Raises UsageError if its first bytes differ from those of
+        `content`, so that a report replaces only reports. Raises StateError if it is not a regular file.
         """
         from runner.record import files
         from runner.spec.graph import build_graph
@@ -340,59 +336,3 @@ class Commands:
         path = os.environ.get(KEY_VARIABLE)
         if path and (fault := warning_about(path)):
             warn(fault)
-
-
-def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, Var], tuple[str | bytes, ...]]:
-    """Return `variables` and `var_sources` of options, from `--var NAME=VALUE` and `--vars FILE`. Raises UsageError."""
-    variables: dict[str, Var] = {}
-    sources: tuple[str | bytes, ...] = (*settings,)
-    if path is not None:
-        sources += ((content := read_source(path, "vars")),)
-        value, findings = parse_source(path, content)
-        if refused := findings or map_of(PROSE, ANYTHING).check(value):
-            raise UsageError(*(Fault(pointer(path, at), what, hint) for at, what, hint in refused))
-        variables = {name: Var(pointer(path, (name,)), new) for name, new in cast("dict[str, object]", value).items()}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not (name and equals):
-            raise UsageError(Fault("--var", f'"{setting}" is not NAME=VALUE', "for example --var quality=25"))
-        variables[name] = Var(f"var {name}", value, is_typed=True)
-    return variables, sources
-
-
-def read_params(settings: Sequence[str], path: str, options: Options) -> dict[str, dict[str, object]]:
-    """Return the values of `--param STAGE.KEY=JSON` by stage or template, and key. Raises UsageError.
-
-    Stage names and keys may contain dots, so the longest stage name that fits counts. Loading the spec with these
-    params refuses unknown stages. An undeclared param of a command is refused, as a typing mistake.
-    """
-    loaded = options.load(path).stages if settings else ()
-    stages = {name: stage for stage in loaded for name in (stage.template, stage.name) if name}
-    params: dict[str, dict[str, object]] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        fitting = [stage for stage in stages if name.startswith(f"{stage}.")]
-        stage = max(fitting, key=len, default=name.partition(".")[0])
-        key = name[len(stage) + 1 :]
-        if not (stage and key and equals):
-            hint = "for example --param upper.simulateTransient=true"
-            raise UsageError(Fault("--param", f'"{setting}" is not STAGE.KEY=JSON', hint))
-        params.setdefault(stage, {})[key] = _param_value(name, value)
-        known = stages.get(stage)
-        if known and known.command and known.command[0] != "{python}" and key not in known.params:  # code has defaults
-            hint = did_you_mean(key, known.params) or 'declare it in "params"'
-            raise UsageError(Fault("--param", f'stage "{stage}" has no parameter "{key}"', hint))
-    return params
-
-
-def _param_value(name: str, given: str) -> object:
-    """Parse the JSON value of a parameter as strictly as a spec."""
-    where = f"--param {name}"
-    try:
-        value, findings = parse_source(where, given.encode("utf-8", "surrogateescape"))
-    except SpecError as error:
-        hint = f"text needs its own quotes: --param '{name}={json.dumps(given)}'"
-        raise UsageError(Fault(where, f'"{given}" is not JSON', hint)) from error
-    if findings:
-        raise UsageError(*(Fault(where, finding.what, finding.hint) for finding in findings))
-    return value

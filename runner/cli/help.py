@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _WIDTH, _COLUMN = 79, 31  # characters: of help, and where its second column begins
-_TEXTS = os.path.join(os.path.dirname(__file__), "help.txt")  # of the program, then what verbs add to the tables
+_TEXTS = os.path.join(os.path.dirname(__file__), "help.txt")  # of the program, then what each verb adds to the tables
 
 
 def help_text(verb: str) -> str:

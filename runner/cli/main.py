@@ -8,16 +8,7 @@ import sys
 
 from runner.cli.parser import HELP, ON_FAILURE, Arguments, read
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
-from runner.errors import (
-    EXIT_INTERNAL,
-    EXIT_OK,
-    EXIT_STATE,
-    Fault,
-    OffpipeError,
-    StateError,
-    UsageError,
-    run_of,
-)
+from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError, UsageError, run_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +22,7 @@ _REPORT = "this is a bug: please report it to the project's issue tracker, with 
 def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) -> int:
     """Carry out the command line and return the exit code.
 
-    `argv` is the command line without the program's name, `arguments` what was read of it if that is done already.
+    `argv` is the command line without the program's name. `arguments` is the same, parsed, if it has been parsed.
     """
     hold_descriptors()
     arguments = arguments or read(sys.argv[1:] if argv is None else argv)
@@ -40,7 +31,7 @@ def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) 
         code, summary = _perform(arguments, stdout, stderr)
         if code and (program := arguments.failure_program):
             from runner.display.text import fault_text
-            from runner.sandbox.programs import notify  # if a stage was started, this was loaded before
+            from runner.sandbox.programs import notify  # already loaded if a stage was started
 
             stderr.settle()
             stdout.settle()
@@ -85,7 +76,7 @@ def _report(
 ) -> tuple[int, Callable[[], str]]:
     """Write an error to stderr, with `--json` also to stdout. Return its exit code, and a function for the JSON.
 
-    With a `subject`, the error of a run begins with a line on when, where and of what it is.
+    With a `subject`, the error of a run begins with a line that says what ended, when and where.
     """
     from runner.display.text import ending_text, faults_text, next_text
 

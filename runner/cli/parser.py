@@ -82,13 +82,13 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("-q --quiet", "", "run prune", "print nothing unless something fails"),
     ("-v --verbose", "", "run plan status", "show more: instances, idle stages, all reasons, tracebacks of bugs"),
     ("-h --help", "", _ALL, "show this help"),
-)  # fmt: skip
+)
 _VALUES = {
     "N": "a whole number of 1 or more",
     _SECONDS: "a number of seconds of 0 or more",
     "S": "a number of seconds of 0 or more",
-    "ID": "a run id: up to 100 of a-z, A-Z, 0-9, `._-`, the first none of `._-`; not `ledger`, the list of all runs",
-    "HEX": "a head: a run prints it as 64 hex digits",
+    "ID": "a run id: up to 100 of a-z, A-Z, 0-9, `._-`, a letter or digit first; `ledger` is the list of all runs",
+    "HEX": "a head: 64 hex digits, as a run prints them",
     "URI": "a URI with a scheme: https://example.org/builders/1",
     "DATE": "a date: 2026-11-24, 2026-11-24T02:00, or 7d for seven days ago",
 }
@@ -103,8 +103,8 @@ class Arguments:
     """The parsed command line: verb, spec (may be empty), stages, and the given options by their long names.
 
     `words` is the command line itself. `run --dry-run` becomes the verb `plan`. `--help` and `--version` become the
-    verb HELP, with the argument of `help.help_text` as stage. With a `failure`, there is nothing to do but to report
-    it; if it is a UsageError, the values of options are unchecked texts.
+    verb HELP, with the argument of `help.help_text` as stage. If there is a `failure`, the caller only reports it. If
+    that is a UsageError, the values of options are unchecked texts.
     """
 
     def __init__(self, words: Sequence[str], verb: str, spec: str, stages: list[str], given: dict[str, Any]) -> None:
@@ -122,13 +122,13 @@ class Arguments:
 
     @property
     def failure_program(self) -> str | None:
-        """The program to start if the verb fails, if there is one."""
+        """The program to start if the verb fails, or None."""
         named = self.given.get("on_failure") or os.environ.get(ON_FAILURE)
         return named if self.verb in _BY_NAME["--on-failure"][2].split() else None
 
 
 def read(words: Sequence[str]) -> Arguments:
-    """Return the parsed command line; of one with a fault, what its report depends on, and the failure."""
+    """Return the parsed command line. If it has a fault, return the failure, and the options that its report needs."""
     try:
         return parse(words)
     except UsageError as error:
@@ -221,7 +221,7 @@ def _is_option(word: str) -> bool:
 
 
 def _is_negative(word: str) -> bool:
-    """Whether a word is a number below zero: no option is spelled so, and no value may be one."""
+    """Whether a word is a negative number, which is neither an option nor a valid value."""
     return word[:1] == "-" and word[1:2].isdecimal()
 
 
@@ -238,7 +238,7 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
     if kind in {"DIR", "FILE", "PROGRAM"} and not text:
         raise _usage_error(verb, f"argument {option}: the path is empty", "a shell variable may be unset")
     if option == "--events" and text == "-":  # a file of this name would surprise everyone
-        raise _usage_error(verb, "argument --events: - is no file", "standard output is /dev/stdout")
+        raise _usage_error(verb, "argument --events: - is not a file", "standard output is /dev/stdout")
     try:
         return _value(kind, text)
     except (ValueError, OverflowError):
@@ -298,16 +298,16 @@ def _no_option(verb: str, name: str) -> UsageError:
 def _refuse_as_spec(spec: str, operands: Sequence[str], *, is_first: bool, force: bool) -> None:
     """Raise UsageError if a word that names no file was probably not meant as a spec."""
     if force and any(map(os.path.isfile, operands)):
-        raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
+        raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is not a spec file", _STAGES_HINT))
     if spec in VERBS:
-        raise UsageError(Fault(spec, "no such spec file, but a verb", f"see offpipe {spec} --help"))
+        raise UsageError(Fault(spec, "is a verb, not a spec file", f"see offpipe {spec} --help"))
     if is_first:
         from runner.spec.kinds import did_you_mean
         from runner.spec.source import missing_hint
 
         near = "" if os.path.lexists(f"{spec}.json") else did_you_mean(spec, VERBS)
         hint = near or missing_hint(spec) or f"the verbs are: {_ALL.replace(' ', ', ')}"
-        raise UsageError(Fault(spec, "no such spec file, and no verb", hint))
+        raise UsageError(Fault(spec, "no such spec file or verb", hint))
 
 
 def _check_stages(verb: str, spec: str, operands: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The output of `status`, `verify` and `graph`: text for people, JSON for programs."""
+"""The output of `status`, `runs`, `verify`, `graph` and `who`: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def status_lines(status: Status, *, full: bool) -> Iterator[str]:
     elif pending:
         state = f"{len(pending)} of {counted(len(decisions), 'stage')} pending"
     elif status.open_runs and status.holder is None:
-        state = "every stage is up to date, but a run is open; the next run has only to end it"
+        state = "every stage is up to date, but a run is open; the next run only has to end it"
     else:
         state = "everything is up to date"
     yield f"{printable(status.pipeline)}: {state}\n"
@@ -133,7 +133,7 @@ def _level(status: Status) -> str | None:
 
 
 def _ending(status: Status) -> str:
-    """Return how the last run ended. A run that was killed, or had no disk to write to, left no metrics."""
+    """Return how the last run ended. A run that was killed, or could not write to the disk, left no metrics."""
     endings = {NOOP: "nothing to do", CLOSED: "succeeded"}
     if status.last_event in endings:
         return endings[status.last_event]
@@ -214,7 +214,7 @@ def verified_lines(verified: Verification) -> Iterator[str]:
     for damage in verified.damage:
         yield f"{printable(damage.place)}: {printable(damage.what)}\n"
     if verified.findings.hidden:
-        yield f"and {counted(verified.findings.hidden, 'more fault')} of files with very many\n"
+        yield f"and {counted(verified.findings.hidden, 'more fault')}, in files with very many\n"
     for words, remarks in (("incomplete", verified.incomplete), ("note", verified.notes)):
         for remark in remarks:
             yield f"{words}: {printable(remark.file)}: {printable(remark.what)}\n"
@@ -296,7 +296,7 @@ def who_lines(path: str, roles: Sequence[Role]) -> Iterator[str]:
 
 
 def _stage_text(role: Role, path: str) -> str:
-    """Return the stage, and in brackets its template, and what it declares if that is not simply the `path`."""
+    """Return the stage, and in brackets its template, and the path that it declares if that is not `path` itself."""
     is_same = f"/{os.path.abspath(path)}".endswith(f"/{role.path.rstrip('/')}")
     notes = [f"instance of {role.template}"] if role.template else []
     notes += [] if is_same or not role.path else [role.path]

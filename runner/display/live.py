@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 class RunningStage:
-    """A running stage. `tries` counts its attempts, `most` are allowed; it may wait for the next until `until`."""
+    """A running stage. `tries` counts its attempts, of which `most` are allowed. `until` is set while it waits."""
 
     def __init__(
         self, tries: int, most: int, began: float, progress: str, partials: Sequence[str], input_bytes: int

@@ -46,7 +46,7 @@ _MISSING = {
 
 
 def offline_text(result: RunResult) -> str:
-    """Return the summary's line: the level, and the programs that were refused a network. Empty if no stage started."""
+    """Return the summary's line: the level, and the programs that were refused a network; "" if no stage started."""
     level = result.isolation["level"]
     if level == NONE:
         return ""
@@ -61,12 +61,13 @@ def offline_text(result: RunResult) -> str:
 
 
 def doctor_json(survey: Survey) -> dict[str, object]:
-    """Return the level that runs reach here, and of each level its layers (as in record 0), or what is missing."""
-    levels: dict[str, object] = {}
-    for level, layers in survey.items():
-        is_reached = isinstance(layers, dict)
-        missing = None if is_reached else str(layers)
-        levels[level] = {"available": is_reached, "layers": layers if is_reached else {}, "missing": missing}
+    """Return the level that runs reach here, and for each level its layers (as in record 0), or what is missing."""
+    levels = {
+        level: {"available": True, "layers": layers, "missing": None}
+        if isinstance(layers, dict)
+        else {"available": False, "layers": {}, "missing": str(layers)}
+        for level, layers in survey.items()
+    }
     return {"level": _reached(survey), "levels": levels}
 
 

@@ -32,7 +32,7 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
     """Yield a line for each stage: name, decision, reasons, last failure, and the use of its checkpoint.
 
     Unless `full`, a line for each template counts its instances. Below it are those that failed or are blocked. With
-    `pending`, stages that are up to date have none.
+    `pending`, stages that are up to date are left out.
     """
     decisions, rows = planned.plan.decisions, dict[str, str]()
     groups: dict[str, list[str]] = {}  # by stage or template
@@ -126,7 +126,7 @@ def extent_text(progress: Progress) -> str:
 def outgrown_text(progress: Progress) -> str:
     """Return the note on a checkpoint that no longer has its stage's key."""
     extent = extent_text(progress)
-    return f"checkpoint{extent and f' of {extent}'} does not fit any more: it starts anew"
+    return f"checkpoint{extent and f' of {extent}'} no longer fits: the stage starts anew"
 
 
 def reasons_line(reasons: Sequence[Reason], *, full: bool) -> str:
@@ -195,7 +195,7 @@ def _parts(component: str, value: Mapping[str, Any]) -> Iterator[str]:
             case "inputs", _:
                 yield from (f"{name}: {path}  {sha256}" for path, sha256 in part)
             case "code", "absent":
-                yield from (f"{module}  found nowhere: changes of it are not noticed" for module in part)
+                yield from (f"{module}  found nowhere: changes to it are not noticed" for module in part)
             case "code", "files" | "packages":
                 prefix = "" if name == "files" else "package "
                 yield from (f"{prefix}{source}  {_value_text(state, full=True)}" for source, state in part.items())

@@ -1,4 +1,4 @@
-"""Reports a run on stderr: a line for each event; on a terminal, without the time, and the rows of a live display."""
+"""Reports a run on stderr: a line for each event. On a terminal, lines have no time, and a live display is below."""
 
 from __future__ import annotations
 
@@ -35,9 +35,15 @@ class Reporter(Listener):
     """
 
     def __init__(
-        self, stderr: Stream, log_command: str, *, quiet: bool, verbose: bool, live: bool,
+        self,
+        stderr: Stream,
+        log_command: str,
+        *,
+        quiet: bool,
+        verbose: bool,
+        live: bool,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._stderr = stderr
         self._log_command = log_command
         self._quiet = quiet
@@ -158,7 +164,9 @@ class Reporter(Listener):
 
     def offpipe_run_stopping(self, running: int, again: bool) -> None:
         if running:
-            then = "killed" if again else f"asked to end, killed if not over in {GRACE:g} s, or by another signal"
+            then = (
+                "killed" if again else f"asked to end, killed if still running after {GRACE:g} s, or at another signal"
+            )
             self._say(f"stopping: {counted(running, 'stage')} {then}")
 
     def offpipe_run_finished(self, result: RunResult) -> None:
@@ -237,7 +245,7 @@ class Reporter(Listener):
             self._print(text, bad=bad)
 
     def _print(self, text: str, *, bad: bool = False, continues: bool = False) -> None:
-        """Print printable text that stays, above the rows if there are any. It may continue the message before."""
+        """Print text that stays, above the rows if there are any. Text that `continues` a message has no time stamp."""
         if self._live is None:
             self._stderr.write(f"{stamped(text) if self._is_stamped and not continues else text}\n")
         else:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 STDOUT, STDERR = 1, 2
-PATIENCE = 5.0  # seconds that a run waits at its end for a reader that takes nothing
+PATIENCE = 5.0  # seconds that a run waits at its end for a reader that reads nothing
 _PIECE = 4096  # bytes: a writable pipe has room for this many (PIPE_BUF of Linux)
 
 
@@ -108,7 +108,7 @@ class Stream:
 
 
 def hold_descriptors() -> None:
-    """Open /dev/null for each of 0, 1 and 2 that is closed. Else the next file to be opened would get the output."""
+    """Open /dev/null for each of 0, 1 and 2 that is closed. Otherwise the next file that is opened gets the output."""
     while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= STDERR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -136,7 +136,7 @@ def _reopened(descriptor: int) -> int | None:
 
 
 def _has_room(descriptor: int, milliseconds: int | None) -> bool:
-    """Whether a write would not block, now or within so many milliseconds (None: no limit)."""
+    """Whether a write would succeed without blocking, now or within so many milliseconds (None: no limit)."""
     import select  # here, because only runs need it
 
     poll = select.poll()

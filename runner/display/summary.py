@@ -95,7 +95,7 @@ def log_tail(path: str) -> Iterator[str]:
             start = max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES)
             log.seek(start)
             content = log.read(_TAIL_BYTES)
-    except (OSError, StateError):  # a stage may have replaced it by anything, such as a FIFO
+    except (OSError, StateError):  # a stage may have put anything in its place, such as a FIFO
         return
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
     if start and len(lines) > 1:
@@ -125,7 +125,7 @@ def run_json(result: RunResult) -> dict[str, object]:
 
 
 def error_json(exit_code: int, faults: Sequence[Fault], run: Mapping[str, str]) -> str:
-    """Return the faults that ended a command as one JSON object; `run` is that of `errors.run_of`."""
+    """Return the faults that ended a command as one JSON object; `run` comes from `errors.run_of`."""
     errors = [fault_json(fault) for fault in faults]
     return json_text({"status": "error", "exitCode": exit_code, **run, "errors": errors})
 

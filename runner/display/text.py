@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runner.errors import Fault
 
 _MINUTE, _HOUR = 60, 3600
-_MOST_FAULTS = 100  # shown of one command
+_MOST_FAULTS = 100  # shown for one command
 
 
 def printable(text: str) -> str:
@@ -47,13 +47,13 @@ def faults_text(faults: Sequence[Fault]) -> str:
 
 
 def ending_text(subject: str, exit_code: int) -> str:
-    """Return the line on the end of a run that failed: when, what, how and where."""
+    """Return the line on the end of a run that failed: the time, the subject, the exit code and the host."""
     return stamped(f"{printable(subject)}: exit {exit_code} on {os.uname().nodename}\n")
 
 
 def next_text(words: Sequence[str]) -> str:
-    """Return the line with the command that goes on, once the cause is mended; `words` are those of this one."""
-    import shlex  # here, because most verbs need no words quoted
+    """Return the line with the command to run once the cause is fixed; `words` is the present command line."""
+    import shlex  # here, because most verbs quote nothing
 
     try:
         place = f"cd {shlex.quote(os.getcwd())} && "
@@ -63,7 +63,7 @@ def next_text(words: Sequence[str]) -> str:
 
 
 def program_name() -> str:
-    """Return `offpipe`, or its path as it was typed if that is not on PATH, as under cron."""
+    """Return `offpipe`; if that is not on PATH, as under cron, return the path as it was typed."""
     from shutil import which
 
     typed = sys.argv[0]
@@ -99,7 +99,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def attempt_text(tries: int, most: int | None) -> str:
-    """Return `attempt 2 of 3`, as the retries of one invocation count; None if the spec is not known."""
+    """Return `attempt 2 of 3`, counted in one invocation; `most` is None if the spec is not known."""
     return f"attempt {tries} of {most}" if most else f"attempt {tries}"
 
 

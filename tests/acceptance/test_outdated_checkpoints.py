@@ -14,7 +14,7 @@ test -e broken || exit 0
 echo "{\\"v\\": 1, \\"key\\": \\"$PIPELINE_KEY\\", OFFSET \\"outputs\\": {\\"out\\": {\\"length\\": 3}}}" > "$PIPELINE_PROGRESS"
 exit 1
 """  # noqa: E501 - a shell script
-LINES = "checkpoint of 1,200 lines does not fit any more: it starts anew"
+LINES = "checkpoint of 1,200 lines no longer fits: the stage starts anew"
 
 
 def stopped(bench, offset='\\"lineOffset\\": 1200,'):
@@ -62,8 +62,8 @@ def test_plan_and_explain_report_a_checkpoint_that_fits_and_the_run_resumes_from
 @pytest.mark.parametrize(
     ("offset", "text"),
     [
-        ('\\"byteOffset\\": 9,', "checkpoint of 9 bytes does not fit any more: it starts anew"),
-        ("", "checkpoint does not fit any more: it starts anew"),
+        ('\\"byteOffset\\": 9,', "checkpoint of 9 bytes no longer fits: the stage starts anew"),
+        ("", "checkpoint no longer fits: the stage starts anew"),
     ],
 )  # fmt: skip
 def test_an_outdated_checkpoint_is_described_by_the_offsets_in_it(bench, offset, text) -> None:

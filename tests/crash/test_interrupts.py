@@ -92,7 +92,7 @@ def test_a_stage_that_ignores_term_is_killed_after_the_grace(bench):
     to_runner(process, signal.SIGTERM)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 143
-    message = "stopping: 1 stage asked to end, killed if not over in 5 s, or by another signal\nsecond: i"
+    message = "stopping: 1 stage asked to end, killed if still running after 5 s, or at another signal\nsecond: i"
     assert message in unstamped(stderr)
     assert 4.9 < time.monotonic() - began < 6.5
     assert not bench.program_processes()

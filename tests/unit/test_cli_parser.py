@@ -90,7 +90,7 @@ def test_nothing_at_all_is_a_usage_error() -> None:
 def test_a_mistyped_verb_gets_a_hint_if_no_such_file_exists(spec) -> None:
     shown = offpipe("pln", spec)
     assert shown.returncode == 2
-    assert shown.stderr == 'error: pln: no such spec file, and no verb\nhint: did you mean "plan"?\n'
+    assert shown.stderr == 'error: pln: no such spec file or verb\nhint: did you mean "plan"?\n'
 
 
 def test_a_first_word_that_is_no_verb_is_the_spec(spec) -> None:
@@ -146,7 +146,7 @@ def test_only_options_of_the_verb_may_stand_before_it(words, spec) -> None:
 
 def test_a_verb_in_the_place_of_the_spec_is_named(spec) -> None:
     shown = offpipe("plan", "status", cwd=spec.parent)
-    assert shown.stderr == "error: status: no such spec file, but a verb\nhint: see offpipe status --help\n"
+    assert shown.stderr == "error: status: is a verb, not a spec file\nhint: see offpipe status --help\n"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_ledger_is_refused_as_a_run_id(words, run_id, spec) -> None:
     offpipe("run", spec)
     verb, option = words
     shown = offpipe(verb, spec, option, run_id)
-    assert shown.returncode == 2 and "not `ledger`, the list of all runs\n" in shown.stderr
+    assert shown.returncode == 2 and "`ledger` is the list of all runs\n" in shown.stderr
 
 
 @pytest.mark.parametrize(

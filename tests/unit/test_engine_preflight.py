@@ -108,7 +108,7 @@ def test_verbs_that_plan_warn_once_and_a_quiet_run_never(bench):
         warnings = bench.succeed(verb).stderr
         assert warnings.count(warning) == 1 and warnings.count("did you mean {outputs.o}?") == 1
         assert '"env": {"PYTHONPATH": "lib"}' in warnings
-    assert "  cleaning  found nowhere: changes of it are not noticed\n" in bench.succeed("explain", "a").stdout
+    assert "  cleaning  found nowhere: changes to it are not noticed\n" in bench.succeed("explain", "a").stdout
     assert warning in bench.succeed("run").stderr
     assert bench.succeed("run", "-q").stderr == ""
 

@@ -82,7 +82,7 @@ def test_after_an_interrupted_forced_run_only_the_open_run_is_pending(bench):
     shown = bench.run("status", "--exit-code")
     assert shown.returncode == 3
     assert shown.stdout.startswith(
-        "bench: every stage is up to date, but a run is open; the next run has only to end it"
+        "bench: every stage is up to date, but a run is open; the next run only has to end it"
     )
     assert "\n  a  interrupted\n" in shown.stdout
     bench.succeed()
