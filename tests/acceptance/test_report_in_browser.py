@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from audit_bench import State
 from browser import LACKING, Browser
 from pipeline_bench import PipelineBench, shell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(LACKING), reason=LACKING)]
@@ -102,16 +105,42 @@ def test_a_large_page_draws_names_that_differ_in_numbers_as_one(browser, pages) 
     assert browser.script("return document.querySelector('.timeline .area').getBBox().height") > 5
 
 
+@contextmanager
+def _phone(browser: Browser) -> Iterator[None]:
+    screen = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    yield
+    browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_on_a_phone_digests_wrap_and_names_do_not(browser, pages) -> None:
     browser.open(pages["failed"])
-    browser.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    )
     lines = "return [...document.querySelectorAll(arguments[0])].map(e => Math.round(e.offsetHeight / 17))"
-    digests, names = (browser.script(lines, f"#files td code{kind}") for kind in (".digest", ":not(.digest)"))
-    width, wide = browser.script("return [innerWidth, document.documentElement.scrollWidth]")
-    browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    with _phone(browser):
+        digests, names = (browser.script(lines, f"#files td code{kind}") for kind in (".digest", ":not(.digest)"))
+        width, wide = browser.script("return [innerWidth, document.documentElement.scrollWidth]")
     assert min(digests) >= 3 and max(names) <= 1 and wide <= width, (digests, names, width, wide)
+
+
+def test_on_a_phone_a_long_remark_of_a_worker_wraps(browser, tmp_path) -> None:
+    bench = PipelineBench(tmp_path)
+    bench.define(shell("a", "echo > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("--run-id", "one")
+    state = State(bench.root / "state", bench.root / "copy")
+    state.rewrite("audit_one.jsonl", _lose)
+    bench.spec = state.path
+    assert bench.run("report", "-o", str(tmp_path / "lost.html")).returncode == 6, "the ledger has another hash"
+    browser.open(tmp_path / "lost.html")
+    with _phone(browser):
+        widths = browser.script("return [...document.querySelectorAll('#stages td')].map(e => e.offsetWidth)")
+    bench.close()
+    assert "lost: " in browser.text("#stages tbody") and max(widths) < 300, widths
+
+
+def _lose(records: list[dict[str, object]]) -> None:
+    (ended,) = (record["data"] for record in records if record["ev"] == "attempt.finished")
+    path = f"/shared/{'directory/' * 12}state/tmp/cluster-0123456789abcdef/7"
+    ended.update(lost=f"{path}: cannot open: ENOSPC (No space left on device)", exit=None)
 
 
 @pytest.mark.parametrize("name", ["failed", "large"])
