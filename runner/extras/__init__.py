@@ -1,4 +1,4 @@
-"""What needs packages that a plain installation lacks: `cluster`, `report` and `completion`, each an extra of its name.
+"""What needs packages that a plain installation lacks: `cluster`, `report`, `completion`. Each extra has the same name.
 
 Only `cli` imports this room, inside functions, so nothing else depends on these packages.
 """

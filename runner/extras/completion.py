@@ -9,7 +9,7 @@ import shtab
 
 from runner.cli.parser import OPTIONS, VERBS
 
-# What surrounds the script, by shell: shtab knows only what argparse can parse, and ours may have a spec for the verb.
+# Text around the script, by shell. shtab knows only what argparse can parse, but our first word may also be a spec.
 _BEFORE = {
     "bash": "_shtab_offpipe_pos_0_COMPGEN=_shtab_compgen_files",
     "zsh": "functions -c _shtab_offpipe_commands _offpipe_verbs\n"

@@ -1,6 +1,6 @@
 """Runs the stages of one pipeline on the workers of a Dask cluster.
 
-Here is the plugin behind `--cluster`. Nothing else in offpipe imports Dask, and this only once there is work to do.
+Here is the plugin behind `--cluster`. Only this room imports Dask, and only once there is work to do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Cluster:
         found = _ADDRESS.fullmatch(address)
         if found is None or not 1 <= int(found["port"] or 1) <= _LAST_PORT:
             hint = "it takes local:N, tcp://HOST:PORT, tls://HOST:PORT, or a scheduler file (.json)"
-            raise UsageError(Fault("--cluster", f'"{address}" is no address', hint))
+            raise UsageError(Fault("--cluster", f'"{address}" is not an address', hint))
         self._host = found["host"]
         self._settings = address, int(found["workers"] or 0), wait, latency, strict
 

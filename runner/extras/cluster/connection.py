@@ -1,6 +1,6 @@
 """The runner's connection to a cluster: the only module on the runner's side that calls Dask.
 
-Dask works in a thread of its own. What it has to say becomes calls that are due, which the run's loop makes when
+Dask works in a thread of its own. Whatever it reports becomes a call that is due. The run's loop makes these calls when
 `fileno` is readable.
 """
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     from distributed import Future
 
-    OnEnd = Callable[[str, Any, str], None]  # called with the key of a task, its result, and why there is none
+    # Called with the key of a task, its result, and the reason if there is none.
+    OnEnd = Callable[[str, Any, str], None]
 
-WATCH = 0.5  # seconds between looks at the cluster's workers
-CONNECT = 2.0  # seconds of one try
+WATCH = 0.5  # seconds between two questions about the cluster's workers
+CONNECT = 2.0  # seconds that one try may take
 _UNKNOWN = (socket.EAI_NONAME, socket.EAI_NODATA)  # not EAI_AGAIN: the name server may answer later
 # Dask's logging and warnings, also those of local workers, stay away from stderr. `distributed` reads this when it is
 # first imported, so this module imports it only in functions.
@@ -45,7 +46,7 @@ logging.captureWarnings(capture=True)
 class Connection:
     """A client of a scheduler, and the scheduler and workers themselves for `local:N`.
 
-    Again and again, `watcher` is called with what the scheduler says of each worker, by address.
+    Every `WATCH` seconds it calls `watcher` with what the scheduler knows of each worker, by address.
     """
 
     def __init__(self, address: str, local: int, directory: str, watcher: Callable[[dict[str, Any]], None]) -> None:
@@ -58,9 +59,9 @@ class Connection:
         self._client: Any = None
 
     def open(self) -> None:
-        """Connect to the scheduler at `address`, or start `local` workers, if not 0, which use the `directory`.
+        """Connect to the scheduler at `address`. If `local` is not 0, start so many workers, which use the `directory`.
 
-        Raises StateError if there is no scheduler yet. Then it may be called again.
+        Raises StateError if there is no scheduler yet. The caller may try again.
         """
         from distributed import Client
 
@@ -155,7 +156,10 @@ class Connection:
         self.wake()
 
     async def _watch(self) -> None:
-        """Also lets the run's loop look at the time, and whether the scheduler is gone, if that does not answer."""
+        """Ask the scheduler for its workers, and wake the run's loop even if there is no answer.
+
+        The loop then checks the time, and whether the scheduler is gone.
+        """
         while not self._is_closing:
             with suppress(OSError, TimeoutError):
                 answer = await asyncio.wait_for(self._client.scheduler.identity(n_workers=-1), CONNECT)
@@ -170,13 +174,12 @@ def refuse_unknown_host(name: str) -> None:
         socket.getaddrinfo(name.strip("[]"), None)
     except (OSError, UnicodeError) as error:  # UnicodeError: it cannot even be looked up
         if isinstance(error, UnicodeError) or error.errno in _UNKNOWN:
-            raise UsageError(
-                Fault("--cluster", f'no host has the name "{name}"', "is it spelled correctly?")
-            ) from error
+            fault = Fault("--cluster", f'no host has the name "{name}"', "is it spelled correctly?")
+            raise UsageError(fault) from error
 
 
 def _address(where: str) -> str:
-    """Return the address of a scheduler, which may be in a file. Raises OSError and ValueError while it is not."""
+    """Return the address of a scheduler, which may be in a file. Raises OSError or ValueError until it is there."""
     if "://" in where:
         return where
     with open(where, "rb") as file:
@@ -187,7 +190,7 @@ def _address(where: str) -> str:
 
 
 async def _reach(address: str) -> None:
-    """Connect to a scheduler, and leave it. Dask raises any error."""
+    """Connect to a scheduler, and disconnect. Raises any error of Dask."""
     from distributed.comm.core import connect
     from distributed.security import Security
 
@@ -202,7 +205,7 @@ def _start_local(count: int, directory: str) -> Any:  # noqa: ANN401 - Dask has 
 
     threads = max(1, len(os.sched_getaffinity(0)) // count)
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
-    # Pages about workers and tasks would be for every user of this machine, without TLS.
+    # Without this, any user of this machine could read Dask's pages about workers and tasks, without TLS.
     dask.config.set({"distributed.scheduler.worker-ttl": "10s", "distributed.scheduler.http.routes": []})
     # Ctrl-C, and the end of a service, reach every process of the group. The workers must go on: they end the stages
     # when the runner says so. They inherit what is blocked here, also when Dask starts one again later.

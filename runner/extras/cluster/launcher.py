@@ -1,7 +1,7 @@
 """The launcher of a run on a cluster: each launch is a task of Dask, which one of the usable workers executes.
 
-The lease of a launch (see `shared`) decides who may start it: one execution, or this runner, which takes the lease
-of a launch that it gives up before it has started.
+The lease of a launch (see `shared`) decides which execution may start it. If the runner gives up a launch that has not
+started, it takes the lease itself, so that no execution starts the launch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runner.paths import StatePaths
 
 CLOCKS = 2.0  # seconds by which the clocks of a worker and of the runner may differ
-PATIENCE = 5.0  # seconds for the end of the last stages, and for workers to join once one has
+PATIENCE = 5.0  # seconds for the end of the last stages, and for other workers to join after the first
 _JOIN = f"{join.__module__}:{join.__name__}"
 _MOMENT = 0.1  # seconds
 _WHERE = "see docs/cluster.md, which says which workers a run uses"
@@ -76,9 +76,9 @@ class Flight(NamedTuple):
 class ClusterLauncher(Launcher):
     """Starts the stages of a run on the workers of a cluster. `pid` is that of the runner: nothing here outlives it.
 
-    Raises StateError (74) if the scheduler cannot be reached or is gone, if no worker is usable in time, or if locks
-    exclude nobody; OfflineError if no worker has a level that is good enough, and nothing else is wrong. `warn` gets
-    each worker that is left out. `check` raises when a signal has arrived.
+    Raises StateError (74) if the scheduler cannot be reached or is gone, if no worker is usable in time, or if locks do
+    not work; OfflineError if no worker has a level that is good enough, and nothing else is wrong. `warn` gets each
+    worker that is left out. `check` raises when a signal has arrived.
     """
 
     def __init__(
@@ -100,25 +100,25 @@ class ClusterLauncher(Launcher):
         self._connection = Connection(settings.address, settings.local, self._directory, self._note_workers)
         self._workers: Mapping[str, Mapping[str, Any]] = {}  # of the cluster, by address
         self._invited: dict[str, Invited] = {}  # by address
-        self._waiting: list[tuple[float, Launch]] = []  # since a time, until there is a worker for it
-        self._until = float("inf")  # when the launches of workers that do not answer are given up
+        self._waiting: list[tuple[float, Launch]] = []  # for a worker, each since a time
+        self._until = float("inf")  # when to give up the launches of workers that do not answer
         self._flights: dict[int, Flight] = {}  # by launch
-        self._arriving: dict[int, tuple[float, Outcome]] = {}  # until its outputs can be seen here, or until a time
+        self._arriving: dict[int, tuple[float, Outcome]] = {}  # outputs are not visible here yet; each with a deadline
         self._ended: list[Report] = []
 
     # ---- before the run ----
 
     def load(self, modules: Collection[str], distributions: Collection[str] = ()) -> None:
-        """Let the fork servers of all workers import these modules, and leave out workers with other distributions.
+        """Let the fork servers of all workers import these modules; leave out workers with other `distributions`.
 
-        Each of these is "name version", or several of them, with commas.
+        Each distribution is "name version", or several of them, separated by commas.
         """
         names = sorted({each.split()[0] for several in distributions for each in several.split(", ") if each})
         locked = self._paths.pipeline_lock
         self._terms = shared.versions(names), names, self._directory, self._fork_env, sorted(modules), locked
 
     def await_ready(self) -> None:
-        """Connect, let the workers join, and wait for one that is usable; a little for others, which may be busy."""
+        """Connect, let the workers join, and wait for a usable one. Wait a little for others, which may be busy."""
         files.make_directories(self._directory)
         where, local = self._settings.address, self._settings.local
         deadline = time.monotonic() + self._settings.wait
@@ -169,7 +169,7 @@ class ClusterLauncher(Launcher):
         return StateError(fault, *faults)
 
     def capacity(self, jobs: int | None) -> tuple[int, float]:
-        """As many as the usable workers have threads, so that none waits for a thread while others join."""
+        """Return as many jobs as the usable workers have threads: a launch should not wait while other workers join."""
         threads = sum(self._workers[address]["nthreads"] for address in self._members)
         return min(jobs or threads, threads), float("inf")  # Dask sees to the memory of each worker
 
@@ -293,7 +293,7 @@ class ClusterLauncher(Launcher):
         self._warn(fault)
 
     def _misfits(self, since: float, member: Member | None, error: str) -> Iterator[tuple[type[OffpipeError], str]]:
-        """Yield why a worker cannot be used. Raises StateError if locks exclude nobody."""
+        """Yield why a worker cannot be used. Raises StateError if locks do not work."""
         if member is None:
             yield StateError, error
             return
@@ -305,7 +305,7 @@ class ClusterLauncher(Launcher):
         if LEVELS.index(level) > LEVELS.index(self._lowest):
             yield OfflineError, f"it keeps stages offline at level {level} only, and this run needs {self._lowest}"
         if member.has_locked:
-            what = f"worker {member.node} can lock it, although this run holds the lock: locks exclude nobody here"
+            what = f"worker {member.node} can lock it, although this run holds the lock: locks do not work here"
             raise StateError(Fault(self._paths.pipeline_lock, what, "put locksDir on a file system with working locks"))
 
     # ---- launches ----
@@ -338,10 +338,10 @@ class ClusterLauncher(Launcher):
                 self._lose(launch, f"{late} is not as its worker left it, after {self._settings.latency:g} s")
 
     def _lose_or_requeue(self, launch: int, why: str) -> None:
-        """Give up a launch whose execution has ended without a result; one that has not started waits for another."""
+        """Give up a launch whose execution ended without a result. If it has not started, it waits for another one."""
         if shared.is_leased(self._directory, launch):
             self._lose(launch, why)
-        else:  # should the worker start it nevertheless, it has the lease, and the other execution is lost
+        else:  # if the worker starts it after all, that takes the lease, and the other execution is lost
             self._waiting.append((time.monotonic(), self._flights.pop(launch).launch))
 
     def _lose(self, launch: int, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs on *both sides*: what has to be the same for the runner and its workers, and the leases between them.
+"""Runs on *both sides*: what must be the same for the runner and its workers, and the leases between them.
 
 A lease is a file in the directory of a run on a cluster. Of all executions of a launch, the one that creates it may
 start the launch. No other run uses the directory.
@@ -30,7 +30,7 @@ os.umask(UMASK)
 def take_lease(directory: str, launch: object, holder: str = "") -> bool:
     """Take the lease of a launch, to start it or to give it up; False if it is taken.
 
-    On NFS, too, only one process can create the file. StateError if it cannot be written; the lease is not taken then.
+    On NFS, too, only one process can create the file. Raises StateError, without the lease, if it cannot be written.
     """
     try:
         files.create(f"{directory}/{launch}", holder.encode(), new=True)
@@ -57,7 +57,7 @@ def lease_holder(directory: str, launch: object) -> tuple[str, str]:
 def identity(path: str, *, follow: bool = True) -> str:
     """Return a digest of size, mtime and inode: of a file, or of all files in a directory; "" if nothing is there.
 
-    `follow`: whether `path` itself may be a link. A stage could make one to `/`, where it should write.
+    `follow`: whether `path` itself may be a link. A stage could put a link to `/` where it should write.
     """
     found, paths = [], [path]
     for each in paths:  # grows
@@ -72,12 +72,12 @@ def identity(path: str, *, follow: bool = True) -> str:
 
 
 def differing(expected: Mapping[str, str], written: Collection[str]) -> str:
-    """Return the first path whose identity is not the expected one; "" if all are. Those `written` may be no links."""
+    """Return the first path without its expected identity; "" if there is none. Paths in `written` may not be links."""
     return next((path for path, theirs in expected.items() if identity(path, follow=path not in written) != theirs), "")
 
 
 def versions(names: Iterable[str]) -> list[str]:
-    """Return what has to be the same in the runner and in every worker; `names` are those of distributions."""
+    """Return what must be the same in the runner and in every worker; `names` are those of distributions."""
     found = [f"{name} {next((each.version for each in distributions(name=name)), '(not installed)')}" for name in names]
     ours = f"offpipe {__version__}", f"Python {sys.version.split()[0]}", f"its interpreter in {sys.prefix}"
     return [*ours, f"umask {UMASK:04o}", *found]

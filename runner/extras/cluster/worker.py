@@ -33,7 +33,7 @@ from runner.sandbox.launcher import Launch, Launcher, NetworkReport, Report
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-LOOK = 50  # milliseconds between looks whether the session is still wanted
+LOOK = 50  # milliseconds between two checks whether the session is still wanted
 ENDED = "its worker or its launcher died, or was given up"
 
 
@@ -76,12 +76,13 @@ def join(
     modules: list[str],
     locked: str,
 ) -> Member:
-    """Start the session of a run in this worker, and return what the runner checks. Any release can be called so.
+    """Start the session of a run in this worker, and return what the runner checks.
 
+    The runner may be of another release, so these parameters never change.
     `wanted` are the runner's versions of `names`, see `shared`. `directory` is that of the leases.
     `fork_env` and `modules`: see `Launcher.start` and `Launcher.load`. `locked`: the file that the runner has locked.
-    Raises StateError if the worker has other versions or cannot write to the directory, and what prevents the start of
-    its launcher.
+    Raises StateError if the worker has other versions, or cannot write to the directory. Raises the error that kept its
+    launcher from starting.
     """
     for ours, theirs in zip(shared.versions(names), wanted, strict=True):
         if ours != theirs:
@@ -131,7 +132,7 @@ class Session:
     """The launcher of one run in this worker, and the thread that serves it. `layers`: those of the launcher."""
 
     def __init__(self, worker: Worker, directory: str, fork_env: Mapping[str, str] | None, modules: list[str]) -> None:
-        """Called by `join`, whose task in Dask is the present one."""
+        """Called by `join`, in its task of Dask."""
         self.node = f"{os.uname().nodename}/{worker.name}"
         self._worker = worker
         self._key = str(worker.get_current_task())
@@ -146,7 +147,7 @@ class Session:
         Thread(target=self._serve, args=(directory, fork_env, modules), name="offpipe", daemon=True).start()
 
     def await_files(self, expected: Mapping[str, str], written: Collection[str], latency: float) -> str:
-        """Wait until files have these identities; return the path of one that has not in time, else ""."""
+        """Wait until files have these identities; return the path of one that does not have it in time, else ""."""
         deadline = time.monotonic() + latency
         while (late := shared.differing(expected, written)) and not (self._is_stopping or self._is_over):
             if time.monotonic() > deadline:
@@ -181,7 +182,7 @@ class Session:
             launcher.submit(request)
 
     def _is_wanted(self) -> bool:
-        """Whether Dask still keeps the result of `join`, or still runs it. Read from another thread, so only looks."""
+        """Whether Dask still keeps the result of `join`, or still runs it. Changes nothing: it is in another thread."""
         task = self._worker.state.tasks.get(self._key)
         is_up = self._worker.status in (Status.running, Status.paused)
         return is_up and task is not None and task.state in ("executing", "memory", "long-running")

@@ -1,6 +1,6 @@
 """What the log of one run says: its parts, its attempts, and how each stage ended.
 
-The log may end anywhere: by a kill, or because the run is at work.
+The log may end anywhere, because the run was killed or is still at work.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class RunRecord:
     """What the log of `run` says, up to its end or its first damaged record; nothing if there is no such log.
 
     `opening`: the payload of the newest part's first record; `ended`: how that part ended, None if it did not. `parts`:
-    begin and last record of each, in seconds since 1970. By stage: its `attempts` and `status`, and if on
-    record `why` it failed, the `reasons` why it ran, its key in `keys`, and its commit in `commits`.
+    the time of the first and last record of each, in seconds since 1970. By stage: its `attempts` and `status`, and if
+    they are on record, `why` it failed, the `reasons` why it ran, its key in `keys`, and its commit in `commits`.
     """
 
     def __init__(self, archive: Archive, run: str, now: float = 0.0) -> None:
@@ -127,7 +127,7 @@ class RunRecord:
 def find_graph(archive: Archive, opening: Mapping[str, Any], runs: Iterable[str]) -> Graph | None:
     """Return the graph of the spec in record 0; None if no log has that spec.
 
-    After a run with nothing to do, another log has the spec: the one that record 0 names, or one of `runs`.
+    The log of a run with nothing to do lacks the spec. The log that record 0 names has it, or the log of one of `runs`.
     """
     firsts = (next(archive.events(run), None) for run in (opening.get("specIn", ""), *runs) if is_name(run))
     openings = chain((opening,), (first[0]["data"] for first in firsts if first))

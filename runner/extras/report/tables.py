@@ -37,7 +37,7 @@ FOLDS: tuple[Callable[[str], str], ...] = (  # name groups of stages; each makes
     lambda stage: re.sub(r"\d+", "#", stage.partition("@")[0]),
     lambda _: "all stages",
 )
-_REASONS, _FILES, _LONGEST = 3, 20, 140  # most reasons and files that are listed, and characters of a reason
+_REASONS, _FILES, _LONGEST = 3, 20, 140  # most reasons and files in a list, and characters of a reason
 
 FileRow = tuple[str, str, str, "int | None", str]  # kind, path, digest, size, and the run that made it
 
@@ -72,7 +72,7 @@ def group_stages(
 ) -> list[Group]:
     """Return the stages of a run in groups, in the order of the graph. `default` is the status of unnamed stages.
 
-    The log may name stages that are in the graph no more. A group does not need itself.
+    The log may name stages that are no longer in the graph. A group does not need itself.
     """
     members: dict[str, list[str]] = {}
     needs: dict[str, dict[str, None]] = {}
