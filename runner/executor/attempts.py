@@ -100,6 +100,7 @@ class Attempts:
         """Lay out the next attempt. Raises SpecError for a missing program."""
         stage, run, paths, before = job.stage, self._log.run, self._run.spec.paths, self._numbers.get(job.stage.name, 0)
         job.network.clear()
+        job.shortage = None
         job.number = self._numbers[stage.name] = before + 1
         job.tag = partial_tag(run, job.fingerprint.key, job.number)
         job.reports_to = paths.progress(stage.name, job.tag if self._run.is_remote else "")
