@@ -1,4 +1,4 @@
-"""The state of a pipeline as its readers have it, from a spec or from a state directory, which may be a copy."""
+"""The state of a pipeline for readers, who name a spec or a state directory, which may be a copy."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _OURS = ("audit_", "stage_", "metrics_")
 
 
 class Archive(NamedTuple):
-    """The state of a pipeline, to be read; `spec` is None if only the state directory was given.
+    """The state of a pipeline; `spec` is None if only the state directory was given.
 
-    `shown` is the state directory in messages. Without the key of keyed records, `seal` is PLAIN, and their hashes are
-    not checked.
+    `shown` is the state directory as messages name it. Without the key of keyed records, `seal` is PLAIN, and their
+    hashes are not checked.
     """
 
     paths: StatePaths
@@ -60,10 +60,10 @@ def open_archive(target: str, options: Options, *, needs_key: bool = False, sign
 
 
 def _require_state(directory: str) -> None:
-    """Raise UsageError for a directory without state, which must not count as intact."""
+    """Raise UsageError for a directory without state, because such a directory must not count as intact."""
     with files.naming(directory, "list"):
         if any(name.startswith(_OURS) for name in os.listdir(directory)):
             return
     below = os.path.join(directory, "state")
     hint = f"did you mean {below}?" if os.path.lexists(f"{below}/{LEDGER}") else "name a spec, or its state directory"
-    raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
+    raise UsageError(Fault(directory, f"is not a state directory: it has no {LEDGER}", hint))

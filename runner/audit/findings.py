@@ -30,7 +30,7 @@ _WITHOUT_DIGITS = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
 
 
 class Damage(NamedTuple):
-    """A fault. `line` counts from 1 (0: the whole file), `field` may be empty."""
+    """A fault. `line` counts from 1 (0: the whole file); `field` may be empty."""
 
     file: str
     line: int
@@ -39,7 +39,7 @@ class Damage(NamedTuple):
 
     @property
     def place(self) -> str:
-        """File, line and field, without those that are empty."""
+        """File, line and field, without the empty ones."""
         line = f":{self.line}" if self.line else ""
         return f"{self.file}{line}: {self.field}" if self.field else f"{self.file}{line}"
 
@@ -52,7 +52,7 @@ class Remark(NamedTuple):
 
 
 class Findings:
-    """All findings, in order: damage; `incomplete`, which the next run repairs; notes, which need no action.
+    """All findings, in the order found: damage; `incomplete`, which the next run repairs; notes, which need no action.
 
     File names are shown below `directory`.
     """
@@ -86,12 +86,13 @@ class Findings:
 
 
 class _OnDisk:
-    """A file in the place of a marker, and the commits of its stage so far.
+    """A file at the path of a marker, and the commits of its stage so far.
 
-    `commit`: the run and record that the marker names, None if the file is not a marker. Then `content` is the file's,
-    and `is_torn` says whether a power cut can have left it. `committed`: the digest of the marker without ctimes, as
-    the commit record has it. `fits`: whether that record agrees, None if there was no such record; `place`: the place
-    of that record. `latest`: the place of the stage's newest commit, its run, and whether that run is closed.
+    `commit`: the run and record that the marker names; None if the file is not a marker. Then `content` is that of the
+    file, and `is_torn` says whether a power cut can have left it. `committed`: the digest of the marker without ctimes,
+    as its commit record has it. `fits`: whether that record has the same digest, None if there was no such record.
+    `place`: the place of that record. `latest`: the place of the stage's newest commit, its run, and whether that run
+    is closed.
     """
 
     __slots__ = ("commit", "committed", "content", "fits", "is_torn", "latest", "place", "sha256")
@@ -107,7 +108,7 @@ class _OnDisk:
         self.latest: tuple[Place, str, bool] = (_NOWHERE, "", False)
 
     def fault(self) -> tuple[str, str] | None:
-        """Return field and fault of a marker that no run can have left, or None."""
+        """Return the field and the fault of a marker that no run can have left, or None."""
         if self.commit is None:
             return None if self.is_torn else ("", "is not the marker of a stage")
         run, seq = self.commit
@@ -173,7 +174,7 @@ class Markers:
         }
 
     def note_damaged(self, run: str, seq: int) -> None:
-        """Note a damaged record, which is reported already: a marker that names it is not compared."""
+        """Note a damaged record, which is already reported, so a marker that names it is not compared."""
         for marker in self._markers.values():
             if (run, seq) == marker.commit:
                 marker.fits = True
@@ -183,7 +184,7 @@ class Markers:
         for stage, marker in self._markers.items():
             name, fault = f"stage_{stage}.json", marker.fault()
             if marker.is_torn:
-                self._findings.unfinished(name, "is torn, as a power cut leaves it; the next run writes it anew")
+                self._findings.unfinished(name, "is torn, as after a power cut; the next run writes it again")
             elif fault is not None and self.still_stands(stage):
                 self._findings.damaged(name, 0, *fault)
 
@@ -201,7 +202,7 @@ class Markers:
         return made
 
     def still_stands(self, stage: str) -> bool:
-        """Whether the marker is unchanged since it was read; a run may have replaced it."""
+        """Whether the marker is the same as when it was read; a run may have replaced it."""
         return sha256_of(self._content(stage)) == self._markers[stage].sha256
 
     def _content(self, stage: str) -> bytes:

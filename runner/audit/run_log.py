@@ -26,7 +26,7 @@ _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
 _IDLE = frozenset((*events.OPENINGS, events.RECOVERED, events.WARNING, END))  # the only events of a run without work
 _COMMITS = frozenset((events.COMMIT, events.ADOPTED))
 _CHECKED = frozenset((*_COMMITS, *events.OPENINGS, *events.ENDINGS))
-_PARSED = 16 << 20  # bytes; longer lines are not ours, and are not parsed
+_PARSED = 16 << 20  # bytes; no run writes longer lines, so they are not parsed
 
 
 class Reference(NamedTuple):
@@ -62,7 +62,7 @@ class Chain:
         self._accepted: set[str] | None = {GENESIS}  # allowed values of the next `prev`; None: any
 
     def open(self) -> Lines | None:
-        """Open the file; None if it is missing, or is no regular file, which is damage."""
+        """Open the file; None if it is missing, or is not a regular file, which is damage."""
         try:
             return Lines(f"{self._directory}/{self.name}")
         except FileNotFoundError:
@@ -110,23 +110,23 @@ class Chain:
             refuse_newer(record, f"{self.name}:{self.line}")
 
     def _seal_of(self, record: Record) -> Seal | None:
-        """Return the seal of the record, None if its key is missing. Another key is damage, reported once a file."""
+        """Return the seal of the record; None if its key is missing. Another key is damage, reported once per file."""
         before, key_id = self.key_id, key_id_of(record, self.key_id)
         seal = self._seal.of(key_id)
         if seal is None and was_unkeyed(record):
-            self.damaged("data.keyId", f"is {key_words(key_id)}, and the hash is that of a record without a key")
+            self.damaged("data.keyId", f"is {key_words(key_id)}, but the hash is that of a record without a key")
             return None
         self.key_id = key_id
         if self.line > 1 and before != self.key_id and (self.run or before is not None):
-            self.damaged("data.keyId", f"is {key_words(self.key_id)}, after records {key_words(before)}")
+            self.damaged("data.keyId", f"is {key_words(self.key_id)}, but the records before are {key_words(before)}")
         elif seal is None and self._seal.id is not None and self.missing_key is None:
-            self.damaged("data.keyId", f"is {key_words(self.key_id)}, and the key given is {self._seal.id}")
+            self.damaged("data.keyId", f"is {key_words(self.key_id)}, but the key given is {self._seal.id}")
         if seal is None:
             self.missing_key = self.key_id
         return seal
 
     def _follows(self, record: Record, hashes: set[str]) -> bool:
-        """Check number and `prev`; False for a record that is repeated, or later than its place."""
+        """Check the number and `prev`; False for a record that is repeated, or stands later than its place."""
         seq, expected = record["seq"], self.last.seq + 1
         if seq < expected:
             self.damaged("seq", f"is {seq}, not {expected}: the record is a repetition, or was moved")
@@ -144,7 +144,7 @@ class Chain:
 class RunLog(Chain):
     """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
 
-    `heads`: `hash` of each hash in the ledger so far, None if the ledger is in doubt. `check` sets whether the run
+    `heads`: the `hash` of each hash in the ledger so far; None if the ledger is in doubt. `check` sets whether the run
     `worked` and `ended`; the number of its `warnings`; `first_head`, the ledger's head in record 0; and `spec`: the run
     whose log has the spec ("" if none has, because it is very long) and the spec's digest, or None if record 0 is not
     sound.
@@ -181,7 +181,7 @@ class RunLog(Chain):
         return not self.worked and self.line - self.warnings == 2
 
     def check(self) -> bool:
-        """Read the log to its end; False if it is missing, or is no regular file."""
+        """Read the log to its end; False if it is missing, or is not a regular file."""
         lines = self.open()
         if lines is None:
             return False
@@ -236,7 +236,7 @@ class RunLog(Chain):
             event = events.decode(record["ev"], record["data"])
         except ValueError:
             if self.intact:
-                self.damaged("data", f"is not that of {record['ev']}")
+                self.damaged("data", f"does not have the fields of {record['ev']}")
             return
         if isinstance(event, events.RunOpened):
             self._check_opening(event, is_first=record["ev"] == START)
@@ -274,7 +274,7 @@ class RunLog(Chain):
     def _check_references(self) -> None:
         last, end = self.last, self._end
         for missing in self._opened.values():
-            what = f"ends with record {last.seq}, and line {missing.line} of the ledger refers to record {missing.seq}"
+            what = f"ends with record {last.seq}, but line {missing.line} of the ledger refers to record {missing.seq}"
             self.damaged("seq", what)
         if end is None:
             return
@@ -282,18 +282,18 @@ class RunLog(Chain):
         if self._event != END and end.event != events.SUPERSEDED:
             self.damaged("ev", f"the log does not end with run.end, though {where} closes the run")
         elif last.seq != end.seq:
-            self.damaged("seq", f"ends with record {last.seq}, and {where} closes it at record {end.seq}")
+            self.damaged("seq", f"ends with record {last.seq}, but {where} closes it at record {end.seq}")
         elif last.hash != end.hash:
             self.damaged("hash", f"differs from {where}: the log was rewritten")
 
     def _check_metrics(self, lines: Lines) -> None:
-        """Compare the metrics with the last record, unless a run at work has replaced them meanwhile."""
+        """Compare the metrics with the last record, unless a run at work has replaced them in the meantime."""
         where, name, what = f"line {self.line} of {self.name}", f"metrics_{self.run}.json", ""
         try:
             if sha256_of(read_small(f"{self._directory}/{name}", MOST_METRICS)) != self._metrics and not lines.grown():
                 what = f"does not have the digest in {where} (data.metricsSha256): it was changed"
         except FileNotFoundError:
-            what = f"is missing, and {where} names it"
+            what = f"is missing, but {where} names it"
         except NotRegularError as error:
             what = error.what
         if what:
@@ -301,9 +301,9 @@ class RunLog(Chain):
 
 
 def lost_its_end(rest: bytes) -> bool:
-    """Whether the bytes behind the last line end are a whole record and one more byte.
+    """Whether the bytes after the last line end are a whole record and one more byte.
 
-    A crash leaves only the beginning of a line. So here somebody changed the line end.
+    A crash leaves only the beginning of a line, so somebody changed the line end.
     """
     line = rest[:-1] + b"\n"
     record = parse(line) if len(line) <= _PARSED else None

@@ -55,8 +55,8 @@ def export(
 ) -> list[bytes]:
     """Return a Statement, as JSON, for each run that made an output that stands; or one of all that `run` committed.
 
-    An output that was adopted is in the Statement of the run that made it. With a signing key, each is in a signed
-    envelope, and the record must be signed with that key or one of `public_keys`. Raises UsageError if there is
+    An output that was adopted is in the Statement of the run that made it. With a signing key, each Statement is in a
+    signed envelope, and the record must be signed with that key or one of `public_keys`. Raises UsageError if there is
     nothing to attest, or if a key cannot be used; and what `require_intact` raises.
     """
     verified = verify_archive(archive, public_keys=public_keys)
@@ -77,7 +77,7 @@ def export(
             what = f"has a record that cannot be understood ({error!r}); nothing was exported"
             raise DamagedRecordError(Fault(archive.paths.audit(name), what)) from error
     if not statements:
-        what = "there is nothing to attest: no output stands that a run made"
+        what = "there is nothing to attest: no run made an output that stands"
         if run:
             left = "log: it was pruned" if run in past and past[run][0].pruned else "commit on record"
             what = f'the run "{run}" has no {left}' if run in past else f'no run "{run}"'
@@ -95,9 +95,9 @@ def _standing(verified: Verification) -> dict[str, Made]:
 
 
 def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> tuple[list[Mapping[str, Any]], Made]:
-    """Return the first records of a run's invocations, and what it made: all if it `is_named`, else what stands of it.
+    """Return the first record of each invocation of a run, and what it made: all if it `is_named`, else what stands.
 
-    Of a pruned run no records are left, and only what stands.
+    Of a pruned run, no records are left, and only the outputs that stand.
     """
     openings: list[Mapping[str, Any]] = []
     committed: dict[OutputIdentity, Commit] = {}
@@ -172,7 +172,7 @@ def _software(commit: Commit) -> Iterator[dict[str, object]]:
     if interpreter:
         yield {"name": interpreter, "uri": f"pkg:generic/{interpreter}@{version}"}
     for distributions in sorted(commit.components["code"].get("packages", {}).values()):
-        for distribution in filter(None, distributions.split(", ")):  # none if it is unknown
+        for distribution in filter(None, distributions.split(", ")):  # none if they are unknown
             name, _, version = distribution.rpartition(" ")
             yield {"name": name, "uri": f"pkg:pypi/{quote(name)}@{quote(version)}"}
     if commit.program:

@@ -1,8 +1,8 @@
 """The check of the whole record of a state directory, in one pass along the ledger. Writes nothing, takes no lock.
 
 Memory holds the open runs, three numbers for each record of the ledger, and the committed outputs of one log. A run may
-be at work meanwhile: so markers are read before the logs, and the ledger is read to its new end before a log is called
-unknown.
+be at work during the check, so markers are read before the logs, and the ledger is read to its new end before a log is
+called unknown.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Verification(Chain):
         shown: str = "",
         public_keys: Iterable[PublicKey] = (),
     ) -> None:
-        """With `run`, check only the log of that run, and the whole ledger. `shown` is the directory in messages.
+        """With `run`, check the whole ledger, but only the log of that run. With `public_keys`, also check signatures.
 
-        With `public_keys`, check signatures, too.
+        `shown` is the directory as messages name it.
         """
         super().__init__(directory, "", seal, Findings(shown))
         self.damage, self.incomplete, self.notes = self.findings.damage, self.findings.incomplete, self.findings.notes
@@ -90,7 +90,7 @@ class Verification(Chain):
 
     @property
     def lacks_public_key(self) -> bool:
-        """Whether the only fault is that the key that signed was not given."""
+        """Whether all that is wrong is that the public key of the signer was not given."""
         return bool(self.damage) and all(damage.what.endswith(_NOT_GIVEN) for damage in self.damage)
 
     @property
@@ -157,7 +157,7 @@ class Verification(Chain):
                 self._check_entry(record)
             else:
                 self._claimed = None
-                if (named := _NAMED.match(line)) is not None:  # so the ledger does not prove this run unknown
+                if (named := _NAMED.match(line)) is not None:  # so the ledger may name this run
                     self._on_damaged_lines.add(hash(named[1].decode()))
             if self.last.hash == self._expected:
                 self.expected_line = self.line
@@ -175,7 +175,7 @@ class Verification(Chain):
         if not is_name(run):
             return
         if event in {OPENED, CLOSED, NOOP, SUPERSEDED} and hash(run) in self._ended:
-            self.damaged("run", f"{run} is here again, though it was closed before")
+            self.damaged("run", f"{run} appears again, though it was closed before")
         if event == OPENED:
             self._open.setdefault(run, []).extend([reference] if reference else [])
         elif event == ENDED and reference:
@@ -197,14 +197,14 @@ class Verification(Chain):
         data, event, run = record["data"], record["ev"], record["run"]
         before = self._claimed if self.sound else None
         if event not in {OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED, SIGNED}:
-            self.damaged("ev", "is no event of the ledger")
+            self.damaged("ev", "is not an event of the ledger")
         if not is_name(run) or run.lower() == "ledger":
             self.damaged("run", "cannot be the name of a run")
         if before is not None and data.get("open") != list(open_after(tuple(before), event, run)):
             self.damaged("data.open", "does not follow from the record before")
         pipeline = data.get("pipeline")
         if not isinstance(pipeline, str) or self.pipeline not in {"", pipeline}:
-            self.damaged("data.pipeline", f'is not "{self.pipeline}", as in the records before')
+            self.damaged("data.pipeline", f'differs from "{self.pipeline}" in the records before')
         else:
             self.pipeline = pipeline
         seq, digest = data.get("logSeq"), data.get("logHash")
@@ -222,7 +222,7 @@ class Verification(Chain):
         before, self.signer = self.signer, str(record["data"].get("signer") or "")[:_SHOWN] or None
         if self.signer is None:
             if before:
-                self.damaged("data.signer", f"is missing, and the records before it are signed with {before}")
+                self.damaged("data.signer", f"is missing, but the records before it are signed with {before}")
         elif (key := self._public_keys.get(self.signer)) is None:
             if self._public_keys and self.signer != before:
                 self.damaged("data.signer", f"is {self.signer}, {_NOT_GIVEN}")
@@ -231,16 +231,16 @@ class Verification(Chain):
             self.signatures[key.id] = (self.signatures.get(key.id, (self.line,))[0], self.line)
             self.signed_line = self.line
         elif record["ev"] == SIGNED:
-            self.damaged("data.signature", "does not fit: this record or one before it was changed")
+            self.damaged("data.signature", "does not match: this record or one before it was changed")
 
     def _check_unsigned(self, last: int) -> None:
-        """Check that there is no line without a signature of its own up to `last`."""
+        """Check that every line up to `last` has a signature of its own."""
         if unsigned := last - (self.signed_line or last):
-            what = f"is missing for {unsigned} of the lines behind line {self.signed_line}"
+            what = f"is missing for {unsigned} of the lines after line {self.signed_line}"
             self.findings.damaged(LEDGER, self.line, "data.signature", what)
 
     def _check_end_signed(self) -> None:
-        """Check that a signature covers the ledger, up to what a kill leaves."""
+        """Check that a signature covers the ledger, except for a last line as a kill leaves it."""
         if self.signed_line is None:
             self.findings.damaged(LEDGER, 0, "", "has no signature")
         elif self.line > self.signed_line:
@@ -252,7 +252,7 @@ class Verification(Chain):
     # ---- the logs ----
 
     def _check_log(self, run: str, opened: list[Reference], end: Reference | None, line: int = 0) -> RunLog | None:
-        """Check the log of a run, which `line` of the ledger names; None if it is missing, or another is requested."""
+        """Check the log of a run that `line` of the ledger names; None if it is missing, or not requested."""
         if self._only not in (None, run):
             return None
         self.known = run == self._only
@@ -270,13 +270,13 @@ class Verification(Chain):
         for reference in (*opened, *([end] if end else ())):
             if log.key_id not in (None, reference.key_id):  # a key id can be written without the key
                 keyed = key_words(reference.key_id)
-                what = f"is {key_words(log.key_id)}, and line {reference.line} of the ledger is {keyed}"
+                what = f"is {key_words(log.key_id)}, but line {reference.line} of the ledger is {keyed}"
                 self.findings.damaged(log.name, 1, "data.keyId", what)
                 break
         if is_there:
             return log
         if line and not os.path.lexists(f"{self._directory}/{log.name}"):  # anything else in its place was reported
-            self.findings.damaged(log.name, 0, "", f"is missing, and line {line} of the ledger names it")
+            self.findings.damaged(log.name, 0, "", f"is missing, but line {line} of the ledger names it")
         return None
 
     def _check_spec(self, log: RunLog) -> None:
@@ -301,7 +301,7 @@ class Verification(Chain):
         self.findings.unfinished(log.name, what)
 
     def _check_unknown(self, lines: Lines | None) -> None:
-        """Check the logs that the ledger does not name: a kill came before the ledger's line, or they are forged."""
+        """Check the logs that the ledger does not name: a kill came before its line, or they are forged."""
         for entry in os.scandir(self._directory):
             named = _LOG.fullmatch(entry.name)
             run = named[1] if named else "ledger"
@@ -311,7 +311,7 @@ class Verification(Chain):
             if self._names(run):
                 continue
             if not is_name(run):
-                self.findings.damaged(entry.name, 0, "", "is not named like the log of a run")
+                self.findings.damaged(entry.name, 0, "", "does not have the name of a run's log")
             elif (log := self._check_log(run, [], None)) is not None:
                 self._report_unknown(log)
 
@@ -329,11 +329,11 @@ class Verification(Chain):
 
     def _check_head(self) -> None:
         if self._seal.id is not None and self.line and self.key_id is None:
-            what = f"is null, and the key given is {self._seal.id}: a forger needs no key to rewrite such a ledger"
+            what = f"is null, but the key given is {self._seal.id}: a forger needs no key to rewrite such a ledger"
             self.findings.damaged(LEDGER, self.line, "data.keyId", what)
         if self._expected in (None, self.last.hash):
             return
-        what = f"the head is {self.last.hash}, and no line has the expected head"
+        what = f"the head is {self.last.hash}, but no line has the expected head"
         if line := self.expected_line:
             more = self.line - line
             what = f"the head expected is that of line {line}; {more} {'record was' if more == 1 else 'records were'}"

@@ -1,4 +1,4 @@
-"""The verb `verify`: whether the record of all runs, and on request the outputs, are still as they were written."""
+"""The verb `verify`: checks that the record of all runs, and on request the outputs, are as they were written."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def verify_archive(
     """Check the record in an archive that was opened with its keys. The result names files as `archive.shown` does.
 
     `public_keys` are files. With any, or with a signing key, the ledger must be signed with these keys. Raises
-    UsageError for a `run` that does not exist, and for a public key that cannot be used. SpecError: the state directory
-    is undamaged, but belongs to a pipeline of another name. StateError: a file cannot be read, or a newer release wrote
-    it.
+    UsageError for a `run` that does not exist, and for a public key that cannot be used; SpecError if the state
+    directory is undamaged, but belongs to a pipeline of another name; StateError if a file cannot be read, or a newer
+    release wrote it.
     """
     seal, spec = archive.seal, archive.spec
     directory = archive.paths.state_dir if spec else archive.shown  # errors name files below it
@@ -89,7 +89,7 @@ def _check_outputs(options: Options, spec: Spec, verified: Verification) -> None
             marker, identity = made.get(declared, (None, None))
             path = spec.output_path(declared)
             if marker is None or identity is None or (marker.stage != stage.name and not os.path.lexists(path)):
-                continue  # a stage that took it over has not run yet
+                continue  # the stage that took it over has not run yet
             verified.outputs += 1
             damage = _damage_of(path, identity)
             if damage is not None and verified.markers.still_stands(marker.stage):
@@ -97,14 +97,14 @@ def _check_outputs(options: Options, spec: Spec, verified: Verification) -> None
 
 
 def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
-    """Return how an output differs from its commit, or None. Other than `present_digest`, this trusts no signature."""
+    """Return how an output differs from its commit; None if it does not. Unlike `present_digest`, always reads it."""
     damage = partial(Damage, os.path.relpath(path), 0)
     cache = DigestCache(trust=False)
     is_tree = identity.path.endswith("/")
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode) != is_tree:
-            return damage("", f"is {'no directory' if is_tree else 'no regular file'} any more")
+            return damage("", f"is not a {'directory' if is_tree else 'regular file'} any more")
         if is_tree:
             tree = digest_tree(path, cache)
             size, sha256 = tree.size, tree.sha256
@@ -117,7 +117,7 @@ def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
     if size != identity.size:
-        return damage("size", f"is {size:,} bytes, and was {identity.size:,} when it was committed")
+        return damage("size", f"is {size:,} bytes, but was {identity.size:,} when it was committed")
     if sha256 != identity.sha256:
         return damage("sha256", "is not that of its commit: the content was changed")
     return None

@@ -4,10 +4,10 @@ A partial outlives its attempt only if the progress file has the stage's key and
 attempt with that key and the partial's tag. (A state directory that was moved away leaves other partials behind.)
 The runner, not the stage, cuts the partial to that length, so a program that only appends never doubles its output.
 
-An attempt on a cluster that was given up may go on, on a worker that cannot be reached. So each attempt there writes a
-progress file of its own. When the attempt has ended or was given up, `collect` makes that file the checkpoint of the
-stage. What the attempt reports later does not count, and the next attempt gets copies of its partials, because it may
-still write to them.
+An attempt on a cluster may go on after the run gave it up, on a worker that cannot be reached. So each attempt there
+writes a progress file of its own. When the attempt has ended or was given up, `collect` makes that file the checkpoint
+of the stage. What the attempt reports later does not count, and the next attempt gets copies of its partials, because
+it may still write to them.
 
 After a kill, recovery calls `keep_checkpoint` with any key. The next attempt calls it with its own key, then `adopt`.
 """
@@ -38,7 +38,7 @@ _CHUNK = 1 << 20
 
 
 class Kept(NamedTuple):
-    """The part of one partial that a checkpoint vouches for; with its digest and inode if the stage gave them."""
+    """The part of one partial that a checkpoint vouches for, with its digest and inode if the stage gave them."""
 
     length: int
     sha256: str | None
@@ -48,7 +48,7 @@ class Kept(NamedTuple):
 class Progress(NamedTuple):
     """The content of a valid progress file; offsets are the program's own. Only the SDK sets `job`.
 
-    `tag`: that of the attempt that `collect` got it from; None if it was written on this machine.
+    `tag`: the tag of the attempt from which `collect` got the file; None if it was written on this machine.
     """
 
     key: str
@@ -76,7 +76,7 @@ def read_progress(path: str, note: Note = no_note, *, left: bool = False) -> Pro
     """Return the checkpoint in a progress file; None if it is missing, or unusable: then `note` gets the reason.
 
     Stages write this file, so no fault in it is an error of the state directory. A file with another `v` counts as
-    missing, without a note. But if it was `left` by an earlier run, a newer `v` is that of a newer release: StateError.
+    missing, without a note. But if an earlier run `left` it, a newer `v` means that a newer release did: StateError.
     """
     content = read_usable(path, MOST_PROGRESS, note)
     return None if content is None else _decode(content, path, note, left=left)
@@ -99,7 +99,7 @@ def _decode(content: bytes, path: str, note: Note, *, left: bool) -> Progress | 
 
 
 def progress_files(*directories: str) -> dict[str, str]:
-    """Return the progress file of each stage in these directories: that of the last one counts."""
+    """Return the progress file of each stage in these directories; if it has several, that in the last one counts."""
     return {
         name.removeprefix("progress_").removesuffix(".json").partition("~")[0]: f"{directory}/{name}"
         for directory in directories
@@ -109,7 +109,10 @@ def progress_files(*directories: str) -> dict[str, str]:
 
 
 def _progress(value: dict[str, Any]) -> Progress:
-    """Return the content of a progress file from its JSON object; for another shape ValueError, or what that raises."""
+    """Return the content of a progress file from its JSON object.
+
+    Raises ValueError, KeyError, TypeError or AttributeError for another shape.
+    """
     kept: dict[str, Kept] = {}
     for name, entry in value["outputs"].items():
         length, sha256, inode = _natural(entry["length"]), entry.get("sha256"), entry.get("inode")
@@ -145,7 +148,7 @@ def keep_checkpoint(
     progress, partials = read_progress(progress_path), find_partials(outputs, listings)
     chosen = _vouched(progress, partials, tags) if progress and key in (None, progress.key) else {}
     if not chosen:
-        files.discard(progress_path)  # first: it must never vouch for bytes that are gone
+        files.discard(progress_path)  # first: a progress file must never vouch for bytes that are gone
     for name, paths in partials.items():
         for path in paths:
             if path != chosen.get(name):
@@ -154,7 +157,7 @@ def keep_checkpoint(
 
 
 def collect(reported: str, progress_path: str, tag: str) -> None:
-    """Make what the attempt with `tag` reported, if anything, the checkpoint of its stage, unless it already is."""
+    """Make the file `reported`, if the attempt with `tag` wrote a valid one, the checkpoint of its stage."""
     if reported == progress_path:
         return
     content = read_usable(reported, MOST_PROGRESS, no_note)  # once: the attempt may still write it
@@ -166,8 +169,8 @@ def collect(reported: str, progress_path: str, tag: str) -> None:
 def adopt(checkpoint: Checkpoint, outputs: Mapping[str, str], tag: str, progress_path: str, reports_to: str) -> None:
     """Give the partials of a checkpoint to the attempt with `tag`, cut to their recorded lengths.
 
-    That attempt must be on record: after a kill only the log says which attempt a renamed partial belongs to. It
-    finds the checkpoint at `reports_to`.
+    That attempt must be on record: after a kill, only the log says to which attempt a renamed partial belongs. The
+    attempt finds the checkpoint at `reports_to`.
     """
     progress = checkpoint.progress
     for name, path in checkpoint.partials.items():
@@ -182,11 +185,11 @@ def adopt(checkpoint: Checkpoint, outputs: Mapping[str, str], tag: str, progress
     if progress.tag or reports_to != progress_path:
         _hand_over(read_usable(progress_path, MOST_PROGRESS, no_note) or b"", reports_to, tag)
         for path in checkpoint.partials.values() if progress.tag else ():
-            files.discard(path)  # last: until now, the checkpoint was that of the copied partials
+            files.discard(path)  # last: until now, the checkpoint was for these
 
 
 def _hand_over(content: bytes, target: str, tag: str) -> None:
-    """Write the content of a valid progress file anew, for the partials with `tag`, whatever their inodes."""
+    """Write the content of a valid progress file again, for the partials with `tag`, without inodes."""
     value = loads(content)
     is_sealed = value.pop("checksum", None) is not None
     for entry in value["outputs"].values():
@@ -212,7 +215,7 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
 
 
 def _names_in(directory: str) -> list[str]:
-    """Return the names in a directory; none if it is missing, as after the recovery of another run."""
+    """Return the names in a directory; none if it is missing, as it may be after the recovery of another run."""
     with files.naming(directory, "list"), suppress(FileNotFoundError, NotADirectoryError):
         return os.listdir(directory)
     return []
@@ -222,9 +225,9 @@ def _vouched(progress: Progress, partials: Partials, tags: Tags) -> dict[str, st
     """Return the partial of each recorded output; nothing unless each has exactly one that matches."""
     chosen: dict[str, str] = {}
     for name, kept in progress.outputs.items():
-        found = [path for path in partials.get(name, ()) if progress.tag in (None, tag_of(path))]
-        ours = [path for path in found if tags.get(tag_of(path)) == progress.key]
-        matching = [path for path in ours if _matches(path, kept)]
+        tagged = [path for path in partials.get(name, ()) if progress.tag in (None, tag_of(path))]
+        recorded = [path for path in tagged if tags.get(tag_of(path)) == progress.key]
+        matching = [path for path in recorded if _matches(path, kept)]
         if len(matching) != 1:
             return {}
         chosen[name] = matching[0]

@@ -1,7 +1,7 @@
-"""The events in the records of logs and ledger: one type for each that is read, encoded, decoded and checked here.
+"""The events in the records of logs and ledger. Those that are read have a type here, are encoded, decoded and checked.
 
 Any process that can write to the state directory can append records with the right hashes. So `decode` checks every
-field that readers act on or use in a path. All other fields have the value in the record, or None.
+field that readers act on or use in a path. Any other field has the value in the record, or None.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUPERSEDED, PRUNED = "superseded", "pruned"  # of the ledger
 
 
 class RunOpened(NamedTuple):
-    """A run begins or resumes: the fields that readers need. The journal writes more (`engine.journal`)."""
+    """A run begins or resumes. These are the fields that readers need; `engine.journal` writes more."""
 
     stages: Sequence[str] | None  # those named on the command line
     ledger_head: str
@@ -90,8 +90,8 @@ class StageCommit(NamedTuple):
     """The redo record of a stage: enough to publish its outputs and to write its marker.
 
     `components` is JSON as text, because it may hold floats. `replaces`: the commit of the old marker, [run, record].
-    `former`: see `Marker`; None for none. In `stage.adopted`, `adopts` is the commit that the stage took over from
-    one that is gone: [stage, run, record]. `program_sha256`: of the program that was started; None if it is unreadable.
+    `former`: see `Marker`; None for none. In `stage.adopted`, `adopts` is the commit that the stage took over from a
+    stage that is gone: [stage, run, record]. `program_sha256`: of the program that was started; None if unreadable.
     """
 
     stage: str
@@ -132,7 +132,7 @@ class LedgerEntry(NamedTuple):
     """A line of the ledger. `open`: the runs that have not succeeded; `log_seq` and `log_hash`: a record of a log.
 
     `part` counts the invocations that worked on the run, up to this one. `invocation` is in the line that ends one (see
-    `runner.record.invocation`). `by`: the run that did the work of a superseded one. `runs` were pruned, and
+    `runner.record.invocation`). `by`: the run that did the work of a superseded run. `runs` were pruned, and
     `commits` has the commits in their logs that markers refer to: stage -> [run, record, digest of the marker].
     `Seal.entry` adds the id of the key that signs the line.
     """
@@ -188,7 +188,7 @@ _NAMES = {kind: tuple(map(member_name, kind._fields)) for kind in _TYPES.values(
 
 
 def encode(event: Event) -> dict[str, object]:
-    """Return the payload of an event's record; an optional field that is None is left out."""
+    """Return the payload of an event's record, without optional fields that are None."""
     payload: dict[str, object] = {
         name: value
         for name, field, value in zip(_NAMES[type(event)], event._fields, event, strict=True)
@@ -202,7 +202,7 @@ def encode(event: Event) -> dict[str, object]:
 
 
 def decode(event: str, data: Mapping[str, Any]) -> Event | None:
-    """Return an event from its name and payload, None for an unknown name; ValueError for another shape."""
+    """Return an event from its name and payload; None for an unknown name, ValueError for another shape."""
     kind = _TYPES.get(event)
     if kind is None:
         return None
@@ -227,14 +227,14 @@ def _misshapen(checks: Mapping[str, Check], data: Mapping[str, Any]) -> str | No
 
 
 class CommittedOutputs:
-    """The sum of the outputs in the commits of one log; the last record of the log holds their digest."""
+    """The outputs in the commits of one log; the last record of the log holds their number and digest."""
 
     def __init__(self) -> None:
         self._outputs: dict[str, dict[str, str]] = {}
 
     def note(self, commit: StageCommit) -> None:
         """Add a commit."""
-        self._outputs.pop(commit.stage, None)  # so that the newest commit of a path is the last one
+        self._outputs.pop(commit.stage, None)  # so that the newest commit of a path comes last
         self._outputs[commit.stage] = {output.path: output.sha256 for output in commit.outputs.values()}
 
     def totals(self) -> tuple[int, str]:

@@ -43,7 +43,7 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False, mo
     """Replace the file at `path` in one step: write `temporary`, on the same file system, and rename it.
 
     With `sync` the content is on disk before the rename; `sync_file` of the directory makes the rename itself durable.
-    `mode` is that of the new file, by default what the umask leaves.
+    `mode` is that of the new file; by default the umask decides.
     """
     try:
         with naming(path, "write"):
@@ -75,7 +75,7 @@ def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
 
 
 def append(descriptor: int, content: bytes, path: str) -> None:
-    """Append `content` in one write, or nothing: what a full disk took of it is cut off before the error is raised."""
+    """Append `content` in one write, or nothing: if the disk fills up, the part that was written is cut off again."""
     written = 0
     with naming(path, "append to"):
         try:
@@ -99,7 +99,7 @@ def write(descriptor: int, content: bytes, path: str) -> None:
 
 
 def create(path: str, content: bytes = b"", *, new: bool = False) -> None:
-    """Write a file, not atomically: for files without readers until this returns (a stage file, an empty log).
+    """Write a file that nobody reads before this returns (a stage file, an empty log). It is not atomic.
 
     `new`: EEXIST if it exists; a new file that cannot be written whole is removed.
     """
@@ -130,7 +130,7 @@ def truncate(path: str, length: int) -> None:
 
 
 def copy_start(source: str, target: str, length: int) -> None:
-    """Write the first `length` bytes of a file, which may be growing, to a new one of its mode; make them durable."""
+    """Copy the first `length` bytes of a file, which may be growing, to a new one with its mode; make them durable."""
     with naming(target, "write"):
         reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with open(reading, "rb") as old, open(_open(target, os.O_TRUNC), "wb", buffering=0) as new:
@@ -144,7 +144,7 @@ def copy_start(source: str, target: str, length: int) -> None:
 
 
 def make_directories(path: str) -> None:
-    """Create the directory `path` and its missing parents, at any depth; os.makedirs is recursive, and so limited."""
+    """Create the directory `path` and its missing parents, at any depth: os.makedirs recurses, and so has a limit."""
     missing, parent = [], path.rstrip("/") or "/"
     while not os.path.isdir(parent) and parent not in ("", "/"):
         missing.append(parent)
@@ -161,7 +161,7 @@ def make_directories(path: str) -> None:
 
 
 def no_directory(path: str, at: str) -> StateError:
-    """Return the error for a file `at` the place of the directory `path` or of one above it."""
+    """Return the error for a file that is in the way of the directory `path`: `at` that path, or above it."""
     return StateError(Fault(path, "cannot make the directory: EEXIST (File exists)", f"move away what is at {at}"))
 
 
@@ -262,7 +262,7 @@ def sync_descriptor(descriptor: int, path: str) -> None:
 
 
 def sync_file(path: str) -> None:
-    """Make the content of the file at `path` durable, or the renames into a directory."""
+    """Make the content of the file at `path` durable; of a directory, the names in it."""
     with naming(path, "sync"):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block for ever
         try:
@@ -315,7 +315,7 @@ def sync_tree(path: str) -> None:
 
 
 def sync_or_discard(path: str) -> None:
-    """Make a finished output durable, or remove it: after a failed fsync, a later one would succeed all the same."""
+    """Make a finished output durable, or remove it: after a failed fsync, a later one succeeds without the bytes."""
     try:
         (sync_tree if os.path.isdir(path) else sync_file)(path)
     except StateError:
@@ -337,7 +337,7 @@ def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
 
 
 def append_line(descriptor: int, line: bytes, path: str, *, sync: bool) -> None:
-    """Append a line to a log that processes append to in turn. With `sync` it is durable, or not there at all.
+    """Append a line to a log that processes append to in turn. With `sync` it becomes durable, or is removed.
 
     The lines before it may not be on disk, if their writer was killed or the disk failed; so the last page is
     written again.
@@ -361,7 +361,7 @@ def take_back(path: str, durable: int) -> None:
 def write_again(path: str, start: int = 0) -> None:
     """Overwrite a file from `start` on with its own bytes, so that the next sync writes them to disk again.
 
-    The content never differs, also for readers and after a kill. The caller holds the lock of the file's writers.
+    Readers see the same content all the time, and after a kill. The caller holds the lock of the file's writers.
     """
     with naming(path, "write"):
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)

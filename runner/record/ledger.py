@@ -63,15 +63,15 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
     if seal.id and not head.key_id:  # then no record may be keyed: a keyed one is followed by keyed ones only
         for number, line in enumerate(lines_of(path), 1):
             if b'"keyId":"' in line and line.endswith(b"\n"):
-                raise damaged(path, number + 1, "the record is not keyed, as those before it")
+                raise damaged(path, number + 1, "the record is not keyed, but those before it are")
     return head
 
 
 class Ledger:
     """Appends to the ledger. A kernel lock on the file, held for one append, lets a no-op run append during a run.
 
-    Once a record is keyed, all later ones have the same key, and once records are signed, so are all later ones:
-    UsageError for any others.
+    Once a record is keyed, all later ones must have the same key. Once a record is signed, all later ones must be.
+    UsageError for any other.
     """
 
     def __init__(self, path: str, pipeline: str, stamp: Callable[[], str], seal: Seal = PLAIN) -> None:
@@ -81,10 +81,9 @@ class Ledger:
         self._seal = seal
 
     def append(self, event: str, run: str, log: Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
-        """Append an event of `run`, with the end of its log, if it has one; return the new head.
+        """Append an event of `run`, with the end of its log if it has one; return the new head.
 
         `fields` are those of `LedgerEntry` from `part` on. The line and its signature, if there is one, are one write.
-
         StateError if `run` is to be closed and is not open: the ledger was replaced.
         """
         descriptor = files.open_append(self.path)
@@ -131,7 +130,10 @@ def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log:
 
 
 def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
-    """Return the runs whose files were pruned, each with its commits: stage -> record, digest of the marker."""
+    """Return the runs whose files were pruned, each with the commits that the ledger kept of it.
+
+    The commits are: stage -> record, digest of the marker.
+    """
     pruned: dict[str, dict[str, tuple[int, str]]] = {}
     for record in newest_first(path):
         if record["ev"] == events.PRUNED:

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 _POLL = 0.02  # seconds
 _PROBE_POLLS = 2  # a process in `is_held` may have the lock for an instant, so the first polls prove nothing
-_NAMELESS_POLLS = 50  # in which a holder may not have written its name; not seconds: a busy machine slows both down
+_NAMELESS_POLLS = 50  # for a new holder to write its name; not seconds, because a busy machine slows both down
 _LAUNCHER = 30.0  # seconds that the launcher of a killed run has to end
 _WIDTH = 511  # bytes of a holder's JSON, padded with blanks
 _LOCAL = "put stateDir and locksDir on a local file system"
 
 
 def lock(path: str, *, is_directory: bool = False) -> int | None:
-    """Lock a file or a directory, which is created if missing; None if another process holds the lock.
+    """Lock a file or a directory, which is created if it is missing; None if another process holds the lock.
 
-    Returns a descriptor, which holds the lock until it is closed. StateError if the path cannot be locked.
+    Returns a descriptor, which keeps the lock until it is closed. StateError if the path cannot be locked.
     """
     files.make_directories(path if is_directory else os.path.dirname(path))
     if is_directory:
@@ -44,7 +44,7 @@ def lock(path: str, *, is_directory: bool = False) -> int | None:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     else:
         if os.path.lexists(path) and not stat.S_ISREG(mode := os.lstat(path).st_mode):
-            raise StateError(Fault(path, f"is {kind_of(mode)}, where a lock file is to be", "move it away"))
+            raise StateError(Fault(path, f"is {kind_of(mode)}, not a lock file", "move it away"))
         descriptor = files.open_append(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,10 +57,10 @@ def lock(path: str, *, is_directory: bool = False) -> int | None:
 
 
 class PipelineLock:
-    """The lock of a run with work to do, from before recovery to the seal. `previous`: the holder before this one.
+    """The lock of a run with work to do, from before recovery to its last record. `previous`: the holder before it.
 
     The state directory is locked because two workspaces may share it, and because lock files can be removed. The lock
-    file is locked, too: workers of a cluster try it.
+    file is locked, too, because workers of a cluster try to lock it.
     """
 
     def __init__(self, paths: StatePaths) -> None:
@@ -87,7 +87,7 @@ class PipelineLock:
         if descriptor is None:
             return False
         self._descriptors.append(descriptor)
-        return _is_in_place(descriptor, path)  # else it was replaced before it was locked, and excludes nobody
+        return _is_in_place(descriptor, path)  # if it was replaced before it was locked, it keeps nobody out
 
     def take(
         self,
@@ -99,7 +99,7 @@ class PipelineLock:
         """Take the lock within `wait` seconds, then wait until the processes of a killed holder have ended.
 
         LockHeldError (exit 9) names the holder; StateError if the launcher of a killed run does not end. `on_wait` is
-        called once with the holder if this has to wait. `check` is called at each poll, and may raise.
+        called once, with the holder, if this has to wait. `check` is called at each poll, and may raise.
         """
         began, polls, has_notified = time.monotonic(), 0, False
         while not self.acquire():
@@ -143,7 +143,7 @@ class PipelineLock:
             check()
             if time.monotonic() > deadline:
                 hint = f"stages of a run that died may still be writing; end it with: kill -9 {pid}"
-                raise StateError(Fault(self.path, f"the launcher of an earlier run still lives (pid {pid})", hint))
+                raise StateError(Fault(self.path, f"the launcher of an earlier run is still alive (pid {pid})", hint))
             time.sleep(_POLL)
         check()
 
@@ -153,7 +153,7 @@ class PipelineLock:
         files.create(self.path, canonical(self._holder).ljust(_WIDTH) + b"\n")
 
     def release(self, **fields: object) -> None:
-        """Release the lock, also if a forked process has it open; note `fields` and the end in the lock file."""
+        """Release the lock, even if a forked process has it open; write `fields` and the end into the lock file."""
         if self._holder and read_holder(self.path).get("pid") == self._holder["pid"]:  # else the file was replaced
             try:
                 self.update_holder(**fields, ended=True)
@@ -187,7 +187,7 @@ def _is_in_place(descriptor: int, path: str) -> bool:
     except FileNotFoundError:
         return False
     if is_same and not is_locked:
-        raise StateError(Fault(path, "locks on this file system keep nobody out", _LOCAL))
+        raise StateError(Fault(path, "locks on this file system do not keep other processes out", _LOCAL))
     return is_same
 
 
@@ -195,7 +195,7 @@ def _is_in_place(descriptor: int, path: str) -> bool:
 
 
 def is_held(paths: StatePaths) -> bool:
-    """Whether a run is at work, or may be. Writes nothing and never waits."""
+    """Whether a run is at work, or may be. Writes nothing, and never waits."""
     try:
         return _is_locked(paths.pipeline_lock) or _is_locked(paths.state_dir)
     except OSError:
@@ -218,7 +218,7 @@ def _is_locked(path: str) -> bool:
 
 
 def has_leftovers(paths: StatePaths) -> bool:
-    """Whether there are, or may be, temporary files of a run: if no run is at work, one may have died."""
+    """Whether a run left temporary files, or may have left some: if no run is at work, one may have died."""
     try:
         return bool(os.listdir(paths.temporary))
     except FileNotFoundError:
@@ -233,7 +233,7 @@ def last_holder(paths: StatePaths) -> Holder | None:
 
 
 def read_holder(path: str) -> Holder:
-    """Return the holder that a lock file names; empty if it names none, or is damaged."""
+    """Return the holder that a lock file names; {} if it names none, or is damaged."""
     try:
         holder = parsed(read_small(path, 1 << 16))
     except (OSError, ValueError, RecursionError, StateError):
@@ -242,7 +242,7 @@ def read_holder(path: str) -> Holder:
 
 
 def is_current(holder: Holder) -> bool:
-    """Whether this can be the present holder, and not a process that has ended."""
+    """Whether this can be the present holder: it is not a process that has ended."""
     pid = holder.get("pid")
     if not isinstance(pid, int) or "ended" in holder:
         return False
@@ -250,8 +250,8 @@ def is_current(holder: Holder) -> bool:
 
 
 def describe(holder: Holder) -> str:
-    """Return `pid 12 on HOST, run ID, since TIME`, without the run if it has none yet."""
+    """Return `pid 12 on HOST, run ID, since TIME`, without the run if it does not have one yet."""
     if not is_current(holder):
-        return "it has not said yet who it is"
+        return "it has not written its process id yet"
     run = f"run {holder['run']}, " if holder.get("run") else ""
     return f"pid {holder['pid']} on {holder.get('host')}, {run}since {holder.get('since')}"

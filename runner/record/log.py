@@ -38,7 +38,7 @@ _FIELDS = {"data": dict, "ev": str, "hash": str, "prev": str, "run": str, "seq":
 
 
 class Flaw(NamedTuple):
-    """A fault of a line, in one field; "" stands for the whole line."""
+    """A fault in one field of a line; `field` is "" for the whole line."""
 
     field: str
     what: str
@@ -82,7 +82,7 @@ def parse(line: bytes) -> Record | Flaw:
     except (ValueError, RecursionError, MemoryError) as error:
         return Flaw("", f"the line is not the JSON of a record: {str(error) or 'no memory'}")
     if not isinstance(value, dict):
-        return Flaw("", "the line holds no JSON object")
+        return Flaw("", "the line is not a JSON object")
     return _misshapen(value) or value
 
 
@@ -109,14 +109,14 @@ def check(record: Record, line: bytes, seal: Seal | None) -> tuple[str, list[Fla
     try:
         whole = canonical(record) + b"\n"
     except RecursionError:
-        return claimed, [Flaw("data", "is nested deeper than in any record")]
+        return claimed, [Flaw("data", "is nested more deeply than any record")]
     flaws = [] if whole == line else [Flaw(_first_difference(record, line), _NOT_CANONICAL)]
     at = whole.rindex(b',"hash":"')
     computed = claimed if seal is None else seal.hash(whole[:at] + whole[at + _HASH_MEMBER : -1])
     if record["v"] != VERSION:
         flaws.append(Flaw("v", f"is {record['v']}, not {VERSION}"))
     elif computed != claimed:
-        flaws.append(Flaw("hash", "does not fit the record: one of the two was changed"))
+        flaws.append(Flaw("hash", "does not match the record: one of the two was changed"))
     return computed, flaws
 
 
@@ -146,7 +146,7 @@ def intact_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) ->
 
 
 def was_unkeyed(record: Record) -> bool:
-    """Whether a record has the hash of one without a key, as it stands or before somebody wrote a key id into it."""
+    """Whether a record has the hash of one without a key: as it is, or before somebody wrote a key id into it."""
     data, body = record["data"], {name: value for name, value in record.items() if name != "hash"}
     with suppress(RecursionError):  # `check` finds it damaged
         bodies = (canonical({**body, "data": {**data, "keyId": key_id}}) for key_id in (data.get("keyId"), None))
@@ -168,7 +168,7 @@ def position_of(record: Record) -> Position:
 
 
 class EventFile:
-    """The file of `--events`. Once it takes no more (full disk, slow reader), the run goes on without it."""
+    """The file of `--events`. If it takes no more (full disk, slow reader), the run goes on without it."""
 
     def __init__(self, path: str, warn: Callable[[Fault], None]) -> None:
         """Open the file for appending; StateError if that fails. `warn` is called when it takes no more."""
@@ -202,11 +202,10 @@ class AuditLog:
         outputs: CommittedOutputs | None = None,
         events: EventFile | None = None,
     ) -> None:
-        """Open the log; `stamp` gives the time as ISO 8601 in UTC. For an existing log, pass `last` and `outputs`.
+        """Open the log; `stamp` gives the time as ISO 8601 in UTC, and `events` gets a copy of each record.
 
-        `events` gets a copy of each record.
-
-        Without `last` the log must not exist (StateError, EEXIST): two runs of one id never write into one chain.
+        For an existing log, pass `last` and `outputs`. Without `last` the log must not exist (StateError, EEXIST), so
+        that two runs of one id never write into one chain.
         """
         self.path = path
         self.run = run
@@ -220,7 +219,7 @@ class AuditLog:
         self._file, self.size, self._durable = (opened.st_dev, opened.st_ino), opened.st_size, opened.st_size
 
     def append(self, event: str, data: Event | Mapping[str, object], *, sync: bool = False) -> Position:
-        """Append the record of an event, or of its payload, in one write; with `sync` it is durable when this returns.
+        """Append the record of an event, or of its payload, in one write; with `sync`, it is durable when this returns.
 
         StateError if another process changed the log: later records would be lost, or mixed with another run's.
         """
@@ -239,7 +238,7 @@ class AuditLog:
         return position
 
     def refuse_changed(self) -> None:
-        """Raise StateError unless the open log is still at its path, and as long as this run wrote it."""
+        """Raise StateError unless the open log is still at its path, with the length that this run wrote."""
         size = self._size_at_path()
         if size != self.size:
             how = "removed or replaced" if size is None else "cut" if size < self.size else "extended"
@@ -301,9 +300,9 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
 
 
 def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> Record | None:
-    """Return the last record of a log, or None. A torn last line is skipped; with `torn` False it gives None.
+    """Return the last record of a log, or None. Skips a torn last line; with `torn` False, returns None for it.
 
-    Raises StateError if the record is damaged, or does not follow the one before it: nothing may be chained to it.
+    StateError if the record is damaged, or does not follow the one before it: nothing may be chained to it.
     """
     ends = tail(path)
     rest, lines = next(ends, b""), list(islice(ends, 2))
@@ -332,7 +331,7 @@ def tail(path: str, most: int | None = None) -> Iterator[bytes]:
 
 
 def _lacks_signature(line: bytes) -> bool:
-    """Whether the last line of a log is one of a signed ledger, and no signature."""
+    """Whether a last line needs a signature behind it: it belongs to a signed ledger, and is not a signature."""
     if b'"signer":"' in line:
         with suppress(ValueError, KeyError, TypeError, RecursionError):  # the reader of the line finds the damage
             record = parsed(line)
@@ -352,7 +351,7 @@ def _pieces(path: str, most: int | None) -> Iterator[bytes]:
             yield from reversed(lines)
             block = _BLOCK if lines else 2 * block
         if start > lowest:
-            raise damaged(path, 0, "ends with a longer line than any run writes")
+            raise damaged(path, 0, "ends with a line that is longer than any run writes")
         if start == 0:
             yield rest
 
@@ -380,13 +379,13 @@ def changed_meanwhile(path: str, how: str = "removed or replaced") -> StateError
 
 
 def lines_of(path: str) -> Iterator[bytes]:
-    """Yield the lines of a log, none if there is no log. StateError if it cannot be read."""
+    """Yield the lines of a log; none if there is no log. StateError if it cannot be read."""
     with files.naming(path, "read"), suppress(FileNotFoundError), open(open_regular(path), "rb") as log:
         yield from log
 
 
 def _key_id_at(path: str) -> str | None:
-    """Return the key id in record 0: it holds for a whole log, or for a ledger that was keyed from its first line."""
+    """Return the key id in record 0: that of the whole log, or of the whole ledger if its first line is keyed."""
     with files.naming(path, "read"), open(open_regular(path), "rb") as log:
         begin = log.read(len(_BEGIN))
         record = parse(begin + log.readline(LONGEST)) if begin == _BEGIN else None
@@ -402,10 +401,10 @@ def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: s
     if record is None:
         decode_object(line, path)  # refuses the record of a newer release, which hashes or spells it in another way
         what = DAMAGED
-    elif key_id is not None and key_id_of(record, key_id) != key_id:  # anybody can make such a record
-        what = f"the record is not keyed with {key_id}, as those before it"
+    elif key_id is not None and key_id_of(record, key_id) != key_id:  # anybody can write such a record
+        what = f"the record is not keyed with {key_id}, but those before it are"
     elif number > 1 and key_id is None and key_id_of(record) is not None:
-        what = "the record is keyed, after records that are not"
+        what = "the record is keyed, but those before it are not"
     elif last is not None and (record["seq"], record["prev"]) != (last.seq + 1, last.hash):
         what = "the record does not follow the one before it"
     else:

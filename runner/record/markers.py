@@ -34,11 +34,11 @@ _REASON_LENGTH = 4  # component, what, old, new
 
 
 class OutputIdentity(NamedTuple):
-    """A published output as it was committed, to tell a change by `lstat`; times in nanoseconds.
+    """A published output as it was committed, so that `lstat` shows a change; times in nanoseconds.
 
-    `content` is the digest of a directory without the modes in it. `run` made it; empty for the run of the marker, as
-    for all but former and adopted outputs. `ctime_ns` is the ctime of a file in its place. If it is None, it is not
-    known, and the file is read. Only the rename sets it, so no record has it.
+    `content`: the digest of a directory without the modes in it. `run`: the run that made the output; "" for that of
+    the marker, which made all but former and adopted outputs. `ctime_ns`: the ctime of the file at its real path. If it
+    is None, it is unknown, and the file is read. Only the rename sets the ctime, so no record has it.
     """
 
     path: str
@@ -55,13 +55,13 @@ class OutputIdentity(NamedTuple):
         return (self.inode, self.size, self.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def is_unchanged(self, status: os.stat_result) -> bool:
-        """Whether the content is the same without reading it: the ctime would show a write whose mtime was put back."""
+        """Whether the content is the same, without reading it: ctime shows a write even if mtime was set back."""
         return self.matches(status) and self.ctime_ns == status.st_ctime_ns
 
     def at(self, path: str) -> os.stat_result | None:
-        """Return the status of what is at `path` if it is the committed output itself: renames keep what is compared.
+        """Return the status of the file or directory at `path` if it is the committed output itself, else None.
 
-        Of a directory that is only its inode.
+        Compares what a rename keeps: of a file, inode, size and mtime; of a directory, only the inode.
         """
         try:
             status = os.lstat(path)
@@ -186,7 +186,7 @@ def read_marker(paths: StatePaths, stage: str, note: Note = no_note) -> Marker |
 
 
 def marked_stages(paths: StatePaths) -> list[str]:
-    """Return the stages that have a marker, in the order of their names, also those that are not declared any more."""
+    """Return the stages that have a marker, sorted by name, including those that are no longer declared."""
     try:
         names = os.listdir(paths.state_dir)
     except OSError:
@@ -201,7 +201,7 @@ def read_markers(paths: StatePaths) -> Iterator[Marker]:
 
 
 class Markers:
-    """The markers in a state directory. That of a stage of the spec is read once, so this is how they stand then."""
+    """The markers in a state directory. The marker of each stage of the spec is read once, at the first call."""
 
     def __init__(self, paths: StatePaths, note: Note = no_note) -> None:
         """`note` gets each marker of a stage of the spec that cannot be used, and why."""
@@ -216,7 +216,7 @@ class Markers:
         return self._read[stage]
 
     def all(self, declared: Container[str]) -> Iterator[Marker]:
-        """Yield every marker, also those of stages that are gone: which are not `declared`."""
+        """Yield every marker, including those of stages that are gone, that is, not `declared`."""
         for stage in marked_stages(self._paths):
             if marker := self.of(stage) if stage in declared else read_marker(self._paths, stage):
                 yield marker
@@ -226,7 +226,7 @@ def _is_sound(body: dict[str, Any]) -> bool:
     """Whether the fields have the types that readers expect: an edited marker can have the right checksum.
 
     Checks the components that readers take apart; all others are only compared and shown. Raises TypeError or
-    AttributeError for any other value in the place of an object.
+    AttributeError if there is another value where an object should be.
     """
     inputs, code = body["components"].get("inputs", {}), body["components"].get("code", {})
     return (

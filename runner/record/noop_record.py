@@ -1,4 +1,4 @@
-"""The no-op record: every path that a plan depended on which found nothing to do, and the state of each.
+"""The no-op record: every path on which a plan that found nothing to do depended, and the state of each.
 
 While no path has changed, a run needs no plan (`runner.noop`). Stages can write to the workspace, so they can forge the
 record. It therefore holds only paths, digests and ids. Losing it only costs time. Loads built-in modules only.
@@ -47,7 +47,7 @@ def is_plain() -> bool:
 
 
 class NoopRecord:
-    """The no-op record: what a plan that found everything up to date depended on, and what the next run writes.
+    """What a plan that found everything up to date depended on, and what the next run writes into its records.
 
     `groups` are lists of paths: one for each of `_READINGS`, and last the paths that must be absent. They are relative
     to the directory of the state directory, if they are below it. `states` has a hash over the state of each list but
@@ -73,7 +73,7 @@ class NoopRecord:
         self.states = states
 
     def is_current(self) -> bool:
-        """Whether no path has changed; relative ones are looked at from the working directory."""
+        """Whether no path has changed; relative ones start at the working directory."""
         if any(map(os.access, self.groups[-1], repeat(os.F_OK))):
             return False
         try:
@@ -118,7 +118,7 @@ def decode(content: bytes, conditions: bytes) -> NoopRecord | None:
 
 
 def is_damaged(content: bytes) -> bool:
-    """Whether the bytes of a file are no record of any release or interpreter."""
+    """Whether the bytes of a file are not a record of any release or interpreter."""
     if content.startswith(MAGIC):
         return content[_BODY - 8 : _BODY] != _checksum(content[_BODY:])
     return not content.startswith(_FAMILY)
@@ -128,7 +128,7 @@ def record_of(dependencies: Dependencies, spec: Spec, spec_sha256: str, spec_run
     """Return the record of a plan that began at `began` (time.time_ns), after reading the state of its `dependencies`.
 
     None if a path has changed since then, or so shortly before that its time stamps might not show a later change
-    (racily clean). Of absent paths, the directory shows whether the plan has found them absent, too.
+    (racily clean). For an absent path, the directory around it shows whether it was absent during the plan, too.
     """
     try:
         groups = [sorted(map(os.fsencode, chosen)) for chosen in dependencies.groups()]

@@ -1,4 +1,4 @@
-"""Recovery, before a run plans anything: finish the commits of killed runs, and remove the files that they left.
+"""Recovery, before a run plans anything: finishes the commits of killed runs, and removes the files that they left.
 
 `stage.commit` is the redo record. It is durable before the first partial is renamed. So whenever the run died, each
 output is either at its real path (done), or still has its partial's name (rename it). Its inode identifies it.
@@ -32,7 +32,7 @@ class OpenRun:
     """A run that has not succeeded yet, read from its log; or a new run, without a log (`last` is None).
 
     `attempts`: the number of the last attempt, by stage; `selected`: the stages named for the run (empty: all);
-    `torn_bytes`: how much of a torn last line was cut. `outputs` and `key_id` are those of its log.
+    `torn_bytes`: the length of the torn last line, which was cut off. `outputs` and `key_id` are those of its log.
     """
 
     def __init__(self, run: str, tags: Tags | None = None) -> None:
@@ -54,7 +54,7 @@ class OpenRun:
     def read(self, log: str, seal: Seal) -> None:
         """Read the log, and cut a torn last line. StateError if it is damaged."""
         last = last_record(log, seal)
-        if last is None or last["ev"] != END:  # bytes behind the end of a run did not come from a crash
+        if last is None or last["ev"] != END:  # bytes after the end of a run do not come from a crash
             self.torn_bytes = cut_torn_line(log)
         for number, record in enumerate(read_chain(log, seal), 1):
             self.key_id = key_id_of(record, self.key_id)
@@ -106,8 +106,8 @@ def recover(
     """Redo the commits of every open run, oldest first, and remove the files that they left.
 
     The caller holds the pipeline lock. `declared`: stage -> output name -> path, in the present spec; partials of other
-    outputs are removed. With `durable`, every output that a dead run renamed is on disk when this returns: no later run
-    looks at it again. `warn` is called for a commit whose output cannot be renamed because a file of another origin is
+    outputs are removed. With `durable`, every output that a dead run renamed is on disk when this returns, because no
+    later run syncs it. `warn` is called for a commit whose output cannot be renamed because a file of another origin is
     in the way.
     """
     declared_paths = frozenset(path for outputs in declared.values() for path in outputs.values())
@@ -153,7 +153,7 @@ class _Recovery(NamedTuple):
             if self._finish((run.run, seq), commit, anew=anew) and anew:
                 renamed[self.paths.marker(stage)] = None
                 for path in map(self._real, commit.outputs.values()):
-                    files.sync_or_discard(path)  # a run without durability did not
+                    files.sync_or_discard(path)  # a run that was not durable did not
                     renamed.update(dict.fromkeys(upward(os.path.dirname(path), self.workspace)))
         if renamed:
             files.sync_files([*renamed, self.paths.state_dir])
@@ -162,7 +162,7 @@ class _Recovery(NamedTuple):
     def _finish(self, place: Place, commit: events.StageCommit, *, anew: bool) -> bool:
         """Rename outputs that are still partials, and write the marker if it is lost (with `anew` always, to sync it).
 
-        False if there is a later commit, if an output is in neither place (the stage is not up to date then), or if a
+        False if there is a later commit, if an output is in neither place (then the stage is not up to date), or if a
         file of another origin is in the way.
         """
         stage = commit.stage
@@ -178,11 +178,11 @@ class _Recovery(NamedTuple):
             if not identity.at(partial):
                 return False
             if not self._may_replace(real, identity.path, marker):
-                what = f"is left as it is, though run {place[0]} had made an output for it"
-                self.warn(Fault(real, f"{what}; no stage has that output any more"))
+                what = f"is left as it is; run {place[0]} made another output for this path"
+                self.warn(Fault(real, f"{what}, which no stage declares any more"))
                 return False
             waiting.append((partial, real))
-        for partial, real in waiting:  # all are there; else none is renamed
+        for partial, real in waiting:  # only if all are there
             files.publish(partial, real)
         if anew or not marker or (marker.run, marker.audit_seq) != place:
             files.make_directories(self.paths.temporary)
@@ -193,7 +193,7 @@ class _Recovery(NamedTuple):
         return True
 
     def _is_overtaken(self, place: Place, marker: Marker | None) -> bool:
-        """Whether a marker is that of a later commit: neither of this one, nor of one before it in the open logs."""
+        """Whether a marker is that of a later commit: not of this one, nor of one before it in the open logs."""
         if not marker:
             return False
         at: Place | None = place

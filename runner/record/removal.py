@@ -1,4 +1,4 @@
-"""The removal of a directory tree of any depth, wherever `rm -r` could remove it."""
+"""Removes a directory tree of any depth, whenever `rm -r` could remove it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str, tries: int = 100) -> None:
-    """Remove the directory at `path`, also if its mode, or that of one in it, shuts out its owner. Raises OSError."""
+    """Remove the directory at `path`, even if it or a directory in it has a mode without rights. Raises OSError."""
     try:
         _empty(path)
         os.rmdir(path)
@@ -24,9 +24,9 @@ def remove_tree(path: str, tries: int = 100) -> None:
 
 
 def _empty(path: str) -> None:
-    """Remove everything in a directory. One descriptor is open at a time, so that depth costs none.
+    """Remove everything in a directory. Only one descriptor is open at a time, at any depth.
 
-    The way back up is "..". It must lead to the directory that we came from: another process may move the tree.
+    The way back up is "..". It must lead to the directory that we came from, because another process may move the tree.
     """
     here = _open(path, None)
     above: list[tuple[str, os.stat_result, list[str]]] = []  # of each level: its name, its parent, the parent's rest

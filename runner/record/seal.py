@@ -65,14 +65,14 @@ class Seal:
         return line + signed, digest
 
     def refuse_other(self, path: str, key_id: str | None, signer: str | None = None) -> None:
-        """Raise UsageError if the log at `path` has another key than this one, or is signed and this does not sign."""
+        """Raise UsageError if the log at `path` has another key, or is signed although this seal does not sign."""
         if key_id not in (None, self.id):
-            given = f"the key given is {self.id}" if self.id else "no key is given"
+            given = f"but the key given is {self.id}" if self.id else "but no key is given"
             hint = f"name the file that holds the key in {KEY_VARIABLE}"
             raise UsageError(Fault(path, f"is keyed with {key_id}, {given}", hint))
         if signer and not self.signer:
             hint = f"name the file that holds the signing key in {SIGNING_VARIABLE}"
-            raise UsageError(Fault(path, f"is signed with {signer}, no signing key is given", hint))
+            raise UsageError(Fault(path, f"is signed with {signer}, but no signing key is given", hint))
 
 
 PLAIN = Seal()
@@ -106,7 +106,7 @@ def signing(seal: Seal, inside: Sequence[str]) -> Seal:
 def read_pem(path: str, name: str, inside: Sequence[str] = ()) -> Any:  # noqa: ANN401 - a PublicKey or a PrivateKey
     """Return the "private key" or the "public key" in a PEM file, as openssl writes it. UsageError for any other file.
 
-    For the place of a private key see `_read_key`; no other user may read it.
+    No other user may read a private key; where it may be, see `_read_key`.
     """
     try:
         content, mode = _read_key(path, inside, name)
@@ -115,7 +115,7 @@ def read_pem(path: str, name: str, inside: Sequence[str] = ()) -> Any:  # noqa: 
     if name == "private key" and mode not in (0o600, 0o400):
         from shlex import quote
 
-        what = f"a private key has mode 600 or 400, this one has {mode:03o}"
+        what = f"a private key must have mode 600 or 400, but this one has {mode:03o}"
         raise UsageError(Fault(path, what, f"chmod 600 {quote(path)}"))
     try:
         from runner.record.signatures import load_key
@@ -127,9 +127,9 @@ def read_pem(path: str, name: str, inside: Sequence[str] = ()) -> Any:  # noqa: 
 
 
 def _read_key(path: str, inside: Sequence[str], name: str) -> tuple[bytes, int]:
-    """Return the content and the mode of the file at `path`, whose key is called `name` in messages.
+    """Return the content and the mode of the key file at `path`; messages call the key `name`.
 
-    UsageError for a key inside one of the directories `inside`, if there are any, also by another name: stages write
+    UsageError if the file is in one of the directories `inside`, or may be there under another name: stages write
     there, or a copy of the log would include the key. StateError if the file cannot be read.
     """
     try:

@@ -1,6 +1,6 @@
 """State files: read if they are usable, checked, and replaced whole.
 
-Markers, checkpoints and caches only save time. So an unusable one counts as missing, and no verb has to repair state.
+Markers, checkpoints and caches only save time. So an unusable one counts as missing, and no verb repairs state.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def no_note(path: str, what: str) -> None:
 def read_usable(path: str, most: int, note: Note) -> bytes | None:
     """Return the content of a state file; None if it is missing, or unusable: then `note` gets the reason.
 
-    Follows no link: writers replace a link at the path, and `verify` reports it as damage. StateError for a disk that
-    fails.
+    Does not follow a link: writers replace a link at the path, and `verify` reports it as damage. StateError if the
+    disk fails.
     """
     with files.naming(path, "read"), suppress(FileNotFoundError):
         try:

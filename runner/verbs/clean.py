@@ -62,7 +62,7 @@ def clean(
             gone = [*_markers_of_gone(graph, markers, known, adopts=orphans)]
             state_files = _state(spec.paths) if state else ()
             others = [] if orphans else [*dict.fromkeys((*gone, *_made(spec, known), *state_files))]
-            if not dry_run:  # orphans first: only their markers know them, also after a kill or a power cut
+            if not dry_run:  # orphans first: after a kill or a power cut, only their markers still name them
                 for place in first:
                     _discard_orphan(place)
                 files.sync_files([*filter(os.path.isdir, dict.fromkeys(map(os.path.dirname, first)))])
@@ -72,7 +72,7 @@ def clean(
 
 
 def _discard_orphan(place: str) -> None:
-    """Remove an orphan; take a directory out of sight first, because globs would match the rest of it after a kill."""
+    """Remove an orphan. Rename a directory first, because globs would match what is left of it after a kill."""
     if os.path.isdir(place) and not is_partial(os.path.basename(place)):
         files.discard(aside_of(place))
         files.set_aside(place, aside_of(place))
@@ -81,7 +81,7 @@ def _discard_orphan(place: str) -> None:
 
 
 def _state(paths: StatePaths) -> Iterator[str]:
-    """Yield what is in the state directory, but for the locks."""
+    """Yield what runs wrote into the state directory, except the locks."""
     for name in sorted(os.listdir(paths.state_dir)) if os.path.isdir(paths.state_dir) else ():
         path = f"{paths.state_dir}/{name}"
         if OURS.fullmatch(name) and path != paths.locks_dir:
@@ -93,7 +93,7 @@ def _markers_of_gone(
 ) -> Iterator[str]:
     """Yield the markers of stages that are gone, except of those `known`, whose orphans stay.
 
-    With `adopts`, the outputs of other stages stay, too, and with them the markers that a stage without one may adopt.
+    With `adopts`, also except those whose outputs a stage without a marker may adopt.
     """
     spec, kept, complete = graph.spec, {*known}, {marker.stage for marker in markers}
     bare = [stage for stage in spec.stages if stage.name not in complete] if adopts else []
@@ -108,7 +108,7 @@ def _markers_of_gone(
 
 
 def _made(spec: Spec, known: Collection[str]) -> Iterator[str]:
-    """Yield what the stages made and is there. Markers come first, so that a killed `clean` leaves no false marker.
+    """Yield whatever the stages made that exists. Markers come first, so that a killed `clean` leaves no false marker.
 
     The markers of the stages `known` stay: they know of orphans that stay.
     """

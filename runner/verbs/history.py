@@ -1,6 +1,6 @@
 """What earlier invocations left on record: the ledger's lines and the logs of runs.
 
-Reading them needs no spec: a state directory will do, also a copy of one.
+No spec is needed: a state directory is enough, and it may be a copy.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def find_logs(target: str, options: Options, selector: str, run: str | None, att
         select(build_graph(spec), (selector,))  # raises for an unknown name, with a hint
     marker = markers[0]
     if marker and not run and not os.path.lexists(paths.audit(marker.run)):
-        raise UsageError(Fault(f"stage {selector}", f"its log was pruned, with the run {marker.run}"))
+        raise UsageError(Fault(f"stage {selector}", f"its log was pruned with the run {marker.run}"))
     what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
     what, hint = f"{what} in the run {run}" if run else what, ""
     if marker and marker.reasons and marker.reasons[0][0] == "adopted":

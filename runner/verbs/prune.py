@@ -33,9 +33,9 @@ def prune(
     """Remove the files of runs that have ended: all but the newest `keep` that have a log, or all from `before` a time.
 
     Return these runs, oldest first, and the ledger's head. Never removes an open run, nor one whose log has the spec of
-    a run that stays. First the ledger names the runs, with the digests of the commits that markers refer to; a killed
-    `prune` is completed by the next one. Holds the pipeline lock, unless it is a `dry_run`. DamagedRecordError if
-    `verify` finds damage: nothing is removed then.
+    a run that stays. First adds a line to the ledger that names the runs, with the digests of the commits that markers
+    refer to. The next `prune` completes a killed one. Holds the pipeline lock, unless it is a `dry_run`.
+    DamagedRecordError if `verify` finds damage: then nothing is removed.
     """
     spec = options.load(spec_path)
     paths = spec.paths
@@ -83,7 +83,8 @@ def _without_holders(session: Session, runs: set[str]) -> set[str]:
     """Return `runs` without those whose log has the spec of another run."""
     paths = session.spec.paths
     logs = (paths.audit(run) for run in _present(paths) - runs)
-    return runs.difference(r["data"].get("specIn") for log in logs for r in islice(read_records(log, session.seal), 1))
+    openings = (record for log in logs for record in islice(read_records(log, session.seal), 1))
+    return runs.difference(record["data"].get("specIn") for record in openings)
 
 
 def _present(paths: StatePaths) -> set[str]:

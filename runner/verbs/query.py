@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from runner.record.markers import Marker
     from runner.spec.model import Stage
 
-    Warn = Callable[[Fault], None]  # gets state files that count as missing, and likely mistakes in the spec
+    Warn = Callable[[Fault], None]  # called for state files that count as missing, and likely mistakes in the spec
 
 _RUNS_READ = 8  # the newest of the open runs, whose logs are read from their beginning
 _REFUSALS = 1000  # that `status` counts
@@ -209,7 +209,7 @@ def who(spec_path: str, options: Options, path: str, warn: Warn = no_warning) ->
 def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
     """Return which run is at work, what earlier runs left undone, and what a run would do.
 
-    `target` is a spec, or a state directory: then nothing is planned.
+    `target` is a spec or a state directory; without a spec, nothing is planned.
     """
     session = None if os.path.isdir(target) else Session(target, options, warn=warn)
     archive = Archive(session.spec.paths, session.seal) if session else open_archive(target, options)
@@ -302,7 +302,7 @@ def last_part(archive: Archive, run: str) -> Part:
 def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]:
     """Return the last failure of each of `stages`, which are pending, in the newest open runs.
 
-    Leaves out stages that were complete after they failed: something else makes those pending.
+    Leaves out stages that were complete after they failed: those are pending for another reason.
     """
     failures: dict[str, Failure] = {}
     pending, archive = set(stages), Archive(session.spec.paths, session.seal)
@@ -318,7 +318,7 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
 
 
 def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
-    """Whether a stage was completed after a failure, in any run: then its marker is younger."""
+    """Whether any run completed a stage after its failure: then its marker is newer."""
     try:
         completed = os.stat(session.spec.paths.marker(stage)).st_mtime
         return completed > datetime.fromisoformat(failure.time).timestamp()
@@ -327,7 +327,7 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
 
 
 def _later(time: str, seconds: float) -> str:
-    """Return the time of a record, and so many seconds, in the form of a record's."""
+    """Return the time of a record plus some seconds, in the form that records have."""
     try:
         return f"{datetime.fromisoformat(time) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%fZ}"
     except (ValueError, OverflowError):  # the record is damaged

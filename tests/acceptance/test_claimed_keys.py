@@ -58,7 +58,7 @@ def test_a_log_that_claims_a_key_which_the_ledger_does_not_name_is_damaged(bench
     bench.succeed("run", "--run-id", "first")
     code, text = verify_after(claim("0123456789abcdef"))
     assert code == 6
-    assert f"audit_first.jsonl:1: data.keyId: is keyed with 0123456789abcdef, and {UNKEYED}" in text
+    assert f"audit_first.jsonl:1: data.keyId: is keyed with 0123456789abcdef, but {UNKEYED}" in text
 
 
 def test_a_log_of_a_failed_run_that_claims_a_key_is_damaged(bench, verify_after):

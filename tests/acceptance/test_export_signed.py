@@ -78,7 +78,7 @@ def test_a_record_that_was_rewritten_without_the_key_gets_no_signature(signed, k
     signed.spec = state.path
     assert signed.run("verify").returncode == 0
     done = signed.run("export", env=keys.env)
-    assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "") and "does not fit" in done.stderr
+    assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "") and "does not match" in done.stderr
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def test_once_signed_nothing_is_written_without_a_key(signed, keys, monkeypatch)
         assert bench.run("nope").returncode == 2
         for words in ((), ("-f",), ("clean",), ("clean", "--state"), ("prune", "--keep", "1")):
             done = bench.run(*words)
-            assert done.returncode == 2 and f"is signed with {keys.id}, no signing key is given" in done.stderr
+            assert done.returncode == 2 and f"is signed with {keys.id}, but no signing key is given" in done.stderr
         assert files(bench) == before
     for words in (("plan",), ("status",), ("log",), ("runs",), ("verify",), ("clean", "-n")):
         signed.succeed(*words)
@@ -336,7 +336,7 @@ def test_no_run_goes_on_behind_two_lines_without_signatures(signed, keys):
     assert done.returncode == 74 and "ledger.jsonl:7: the record has no signature" in done.stderr
     assert copy.read_bytes() == signed.root.joinpath("state", LEDGER).read_bytes()
     verified = signed.run("verify", *keys.words)
-    assert verified.returncode == 6 and "is missing for 1 of the lines behind line 6" in verified.stdout
+    assert verified.returncode == 6 and "is missing for 1 of the lines after line 6" in verified.stdout
 
 
 def test_a_line_that_another_process_added_is_never_signed(signed, keys):

@@ -51,7 +51,7 @@ AUDIT = r"""
         with pytest.raises(AssertionError) as failed:
             offpipe_audit.verify(report)
         first = str(failed.value).splitlines()[0]
-        assert f"/{metrics.name}: is missing, and line " in first
+        assert f"/{metrics.name}: is missing, but line " in first
 
     def test_what_cannot_be_asserted_is_refused(offpipe, offpipe_audit):
         report = offpipe.stage(SPEC, "clean")

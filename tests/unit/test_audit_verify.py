@@ -176,7 +176,7 @@ def link_to_moved(path):
 OUTPUT_EDITS = {
     "content with size and time restored": ("out/a.txt", lambda path: restored(path, overwrite), "sha256"),
     "removed": ("out/a.txt", lambda path: path.unlink(), "is missing"),
-    "a link in its place": ("out/a.txt", link_to_moved, "no regular file"),
+    "a link in its place": ("out/a.txt", link_to_moved, "not a regular file"),
     "a mode in a directory": ("tree/x", lambda path: path.chmod(0o600), "tree: sha256"),
     "more content": ("out/a.txt", lambda path: path.write_text("much more"), "size"),
     "a FIFO in its place": ("out/a.txt", lambda path: (path.unlink(), os.mkfifo(path)), "is a FIFO"),
@@ -278,7 +278,7 @@ def test_another_key_is_reported_once(bench, key, other):
     bench.succeed(env=key)
     shown = verify(bench.spec, env=other)
     assert shown.returncode == 6
-    assert f"data.keyId: is keyed with {Seal(KEY).id}, and the key given is {Seal(KEY[::-1]).id}" in shown.stdout
+    assert f"data.keyId: is keyed with {Seal(KEY).id}, but the key given is {Seal(KEY[::-1]).id}" in shown.stdout
     assert shown.stdout.count("data.keyId") == 2  # in the ledger and in the log
 
 
@@ -292,7 +292,7 @@ def test_a_run_without_the_key_of_the_ledger_is_refused_before_it_writes(bench, 
     bench.succeed(env=key)
     bench.write("in.txt", "two\n")
     before = {path: path.stat().st_mtime_ns for path in (bench.root / "state").rglob("*")}
-    for env, words in (({}, "no key is given"), (other, f"the key given is {Seal(KEY[::-1]).id}")):
+    for env, words in (({}, "but no key is given"), (other, f"but the key given is {Seal(KEY[::-1]).id}")):
         for _ in range(2):
             done = bench.run(env=env)
             assert done.returncode == 2 and f"is keyed with {Seal(KEY).id}, {words}" in done.stderr

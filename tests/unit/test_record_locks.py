@@ -222,7 +222,7 @@ def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended, impati
         earlier._holder = {}  # it writes nothing more
     earlier.release()
     start(SILENT)
-    with pytest.raises(LockHeldError, match="it has not said yet who it is"):
+    with pytest.raises(LockHeldError, match="it has not written its process id yet"):
         taken(paths)
 
 
@@ -266,7 +266,7 @@ def test_an_odd_lock_file_harms_no_run(paths, content):
     os.mkdir(paths.locks_dir)
     with open(paths.pipeline_lock, "wb") as file:
         file.write(content)
-    assert describe(read_holder(paths.pipeline_lock)) == "it has not said yet who it is"
+    assert describe(read_holder(paths.pipeline_lock)) == "it has not written its process id yet"
     taken(paths).release()
 
 
@@ -345,7 +345,9 @@ def test_a_file_system_without_kernel_locks_is_refused(paths, monkeypatch, numbe
 
 def test_locks_that_exclude_nobody_are_refused(paths, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-    with pytest.raises(StateError, match="keep nobody out\nhint: put stateDir and locksDir on a local file system"):
+    with pytest.raises(
+        StateError, match="do not keep other processes out\nhint: put stateDir and locksDir on a local file system"
+    ):
         PipelineLock(paths).acquire()
 
 
@@ -358,7 +360,7 @@ def make_socket(path):
 def test_a_lock_path_that_is_no_regular_file_is_refused(paths, make):
     os.mkdir(paths.locks_dir)
     make(paths.pipeline_lock)
-    with pytest.raises(StateError, match="where a lock file is to be\nhint: move it away"):
+    with pytest.raises(StateError, match="not a lock file\nhint: move it away"):
         lock(paths.pipeline_lock)
     assert os.listdir(paths.locks_dir) == ["pipeline.lock"]
 

@@ -172,7 +172,7 @@ def test_an_overlong_last_line_is_refused_without_reading_it_whole(path, log, wh
     os.truncate(path, 3 << 30)
     read = subprocess.run([sys.executable, "-c", ENDS, path], check=False, capture_output=True, text=True, timeout=60)
     assert read.stderr == ""
-    assert read.stdout.count(f"{path}: ends with a longer line than any run writes") == 2
+    assert read.stdout.count(f"{path}: ends with a line that is longer than any run writes") == 2
     assert os.stat(path).st_size == 3 << 30
 
 

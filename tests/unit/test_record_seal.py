@@ -228,7 +228,7 @@ def test_a_keyed_ledger_is_continued_with_its_key_only(tmp_path):
     Ledger(path, "p", lambda: "T").append(OPENED, "a", Position(0, "a" * 64), sync=False)
     Ledger(path, "p", lambda: "T", KEY).append(OPENED, "b", Position(0, "a" * 64), sync=False)
     assert read_head(path, KEY).key_id == KEY.id
-    for seal, words in ((PLAIN, "no key is given"), (OTHER, f"the key given is {OTHER.id}")):
+    for seal, words in ((PLAIN, "but no key is given"), (OTHER, f"but the key given is {OTHER.id}")):
         with pytest.raises(UsageError, match=f"is keyed with {KEY.id}, {words}") as caught:
             Ledger(path, "p", lambda: "T", seal).append(OPENED, "c", Position(0, "a" * 64), sync=False)
         assert caught.value.exit_code == EXIT_INVALID
