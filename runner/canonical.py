@@ -1,9 +1,9 @@
-r"""Canonical JSON, which is hashed, and records of logs in it: sorted keys, no white space, UTF-8, no NaN.
+r"""Canonical JSON, which is what gets hashed, and the records of logs: sorted keys, no white space, UTF-8, no NaN.
 
 A lone surrogate (from a file name that is not UTF-8) is written as its `\udcXX` escape, so every string can be written.
 
-To load the package `json` takes longer than a run with nothing to do, which writes records, too. So this module sets up
-json's own encoder and scanner itself.
+A run with nothing to do writes records, too, and to load the package `json` takes longer than such a run. So this
+module sets up json's own encoder and scanner itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _finite(literal: str) -> float:
 
 
 def _refuse(value: object) -> object:
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 class _Reading:
@@ -56,7 +56,7 @@ def parsed(content: bytes) -> Any:  # noqa: ANN401 - JSON
     try:
         value, end = _scan(text, 0)
     except (StopIteration, SystemError):  # unless json.decoder is loaded, the scanner lacks its error
-        raise ValueError("it is no JSON value") from None
+        raise ValueError("it is not a JSON value") from None
     if end < len(text):
         raise ValueError(f"more follows after {end} characters")
     return value

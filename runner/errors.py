@@ -17,8 +17,15 @@ EXIT_INTERNAL = 70
 EXIT_STATE = 74
 EXIT_RETRYABLE = 75  # a stage failed in a way that its policy retries: see `failure` in executor/retry.py
 WORST_FIRST = (  # of several stages' codes, the first becomes that of the run
-    EXIT_INTERNAL, EXIT_STATE, EXIT_OFFLINE, EXIT_STAGE_FAILED, EXIT_INVALID, EXIT_LOCKED, EXIT_RETRYABLE, EXIT_INPUT,
-)  # fmt: skip
+    EXIT_INTERNAL,
+    EXIT_STATE,
+    EXIT_OFFLINE,
+    EXIT_STAGE_FAILED,
+    EXIT_INVALID,
+    EXIT_LOCKED,
+    EXIT_RETRYABLE,
+    EXIT_INPUT,
+)
 
 SYSTEM_ERRORS = frozenset({"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"})  # the system's state, not the file's
 
@@ -64,7 +71,7 @@ class OffpipeError(Exception):
 
 
 def note_run(error: BaseException, pipeline: str, run: str) -> None:
-    """Note in any error which run it ended, for `run_of`; "" if the run has no name yet."""
+    """Note in an error which run it ended, for `run_of`. `run` is "" while the run has no name."""
     vars(error).update(pipeline=pipeline, run=run)
 
 
@@ -80,7 +87,7 @@ class UsageError(OffpipeError):
 
 
 class SpecError(OffpipeError):
-    """The spec is not valid; `faults` has every fault, and `spec` what could be built of it."""
+    """The spec is not valid. `faults` has every fault, `spec` is as much of it as could be built."""
 
     exit_code = EXIT_INVALID
     spec: object = None

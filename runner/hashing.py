@@ -1,6 +1,6 @@
 """SHA-256: first with the interpreter's own code, and with OpenSSL once there is much to hash.
 
-OpenSSL is four to six times as fast, but its library takes as long to load as the interpreter takes for a mebibyte.
+OpenSSL is four to six times as fast, but its library takes as long to load as the interpreter takes to hash a mebibyte.
 Loads built-in modules only, because a run with nothing to do writes records, too.
 """
 

@@ -44,7 +44,7 @@ def offpipe_run_started(
 ) -> None:
     """Called when a run with work to do begins. `stages` is the number of its stages.
 
-    `isolation` keeps it offline, as in record 0 of the audit log: the `level`, and a word on each layer. `checkpoints`
+    `isolation` says what keeps it offline, as in record 0 of the audit log: the `level`, and each layer. `checkpoints`
     are those of earlier runs, by stage. Whether a checkpoint fits is decided when its stage starts.
     """
 
@@ -63,7 +63,7 @@ def offpipe_attempt_started(
 
 @hookspec
 def offpipe_network_refused(stage: Stage, attempt: int, calls: list[NetworkCalls], fails: bool) -> None:
-    """Called when a running stage has asked for a network. `fails`: because of that, the stage is ended."""
+    """Called when a running stage has asked for a network. `fails`: the stage is ended because of it."""
 
 
 @hookspec
@@ -83,7 +83,7 @@ def offpipe_run_stopping(running: int, again: bool) -> None:
 
 @hookspec
 def offpipe_run_finished(result: RunResult) -> None:
-    """Called when the run has ended and all of its records are on disk, also if it was refused before it began.
+    """Called when the run has ended and all of its records are on disk.
 
-    Then `result.status` is `refused`, and `result.fault` says why.
+    If it was refused before it began, `result.status` is `refused`, and `result.fault` says why.
     """

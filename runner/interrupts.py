@@ -21,7 +21,7 @@ else:
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 GRACE = 5.0  # seconds that a stage has from TERM to KILL
-OWN_SIGNAL_PATIENCE = 0.25  # seconds to wait for a signal to the runner, after a stage had one
+OWN_SIGNAL_PATIENCE = 0.25  # seconds to wait for a signal to the runner, after a signal ended a stage
 
 
 class Interrupts:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 
-KERNEL = "kernel"  # user, network, pid, ipc and mount namespace, seccomp, and Landlock where there is any
-FILTER = "filter"  # seccomp, and no writing into the memory of a process outside
+KERNEL = "kernel"  # user, network, pid, ipc and mount namespaces, seccomp, and Landlock where the kernel has it
+FILTER = "filter"  # seccomp, and no writing to the memory of processes outside
 SCAN = "scan"  # only the scan of Python sources
 LEVELS = (KERNEL, FILTER, SCAN)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _LONGEST_FIRST = 4 * LONGEST_SPEC  # bytes of record 0
 _LONG_FIRST = 8 * SHORT_SPEC  # bytes of a record 0 that is not parsed: its spec is not short
-_TAIL = 1 << 16  # bytes at the end of the ledger; a full run reads a last record that is longer
+_TAIL = 1 << 16  # bytes at the end of the ledger; a longer last record is left to a full run
 MALFORMED = (ValueError, LookupError, TypeError, RecursionError)  # raised for a file that no run wrote
 _NO_OUTPUTS = sha256_of(b"{}")  # the `outputsSha256` of a run without outputs
 
@@ -73,7 +73,7 @@ def answer(spec: str, words: Sequence[str], given: Mapping[str, Any]) -> int | N
 
 
 def _is_current(record: NoopRecord) -> bool:
-    """Whether no path has changed. Looks from the base of the paths, since short ones take a tenth less time."""
+    """Whether no path has changed. Looks from the base of the paths, because short paths take a tenth less time."""
     back = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fchdir(back)  # else there might be no way back

@@ -76,13 +76,13 @@ def stdout_path(log: str) -> str:
 
 def kind_of(mode: int) -> str:
     """Return what a file of this `st_mode` is, in words: "a FIFO"."""
-    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    return _KINDS.get(stat.S_IFMT(mode), "a file of an unknown kind")
 
 
 def partial_tag(run: str, key: str, attempt: int) -> str:
     """Return the 6 hex digits in the names of an attempt's partials, which differ from those of other attempts.
 
-    They depend on the stage's `key`, too: a run of the same id may have existed in a state directory that is gone.
+    They depend on the stage's `key`, too: a state directory that is gone may have had a run of the same id.
     """
     from zlib import crc32
 
@@ -107,7 +107,7 @@ def tag_of(partial: str) -> str:
 
 
 def aside_path(partial: str) -> str:
-    """Return the path that the old output has while `partial` replaces it: a partial's, so recovery can remove it."""
+    """Return where the old output is while `partial` replaces it: the path of a partial, so recovery can remove it."""
     parent, name = os.path.split(partial)
     return os.path.join(parent, f"{PARTIAL_PREFIX}{int(name[_TAG], 16) ^ 0xFFFFFF:06x}{name[_TAG.stop :]}")
 

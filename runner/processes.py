@@ -1,4 +1,4 @@
-"""Processes as the system shows them. Process numbers are used again, so a number and a start identify a process.
+"""Processes as the system shows them. It reuses process numbers, so a number and a start identify a process.
 
 A leaf, for the lock and for both ends of the launcher.
 """
@@ -20,8 +20,8 @@ POLL = 0.001  # seconds
 def stat_fields(pid: int) -> list[bytes] | None:
     """Return the fields of /proc/PID/stat from the third on (proc(5)); None for a process that is gone or hidden.
 
-    A zombie counts as gone, because it runs no more code, and in a container without an init it may stay for ever. A
-    process with other threads alive is no zombie, although its first thread is (field 20 counts all threads).
+    A zombie counts as gone: it runs no more code, and may stay for ever in a container without an init. A process whose
+    first thread is a zombie is alive as long as other threads are (field 20 counts all threads).
     """
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:

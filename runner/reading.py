@@ -1,4 +1,4 @@
-"""Reads files of which a user may have made anything: never waits for a FIFO, opens a device, or exceeds a bound.
+"""Reads files that a user may have replaced by anything: never waits for a FIFO, opens a device, or exceeds a limit.
 
 Loads built-in modules only, because a run with nothing to do reads files, too.
 """
@@ -24,11 +24,11 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class NotRegularError(StateError):
-    """Something else is in the place of a regular file, or the file is too large."""
+    """Something other than a regular file is there, or the file is too large."""
 
     @property
     def what(self) -> str:
-        """What is wrong, without the path: "is a FIFO, where a file is to be"."""
+        """What is wrong, without the path: "is a FIFO, not a regular file"."""
         return self.faults[0].what
 
 
@@ -113,4 +113,4 @@ def is_settled(modified: int, changed: int, began: int) -> bool:
 def _require_regular(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(mode := status.st_mode):
         hint = "" if stat.S_ISDIR(mode) else "remove it"  # a directory may hold files that the user needs
-        raise NotRegularError(Fault(path, f"is {kind_of(mode)}, where a file is to be", hint))
+        raise NotRegularError(Fault(path, f"is {kind_of(mode)}, not a regular file", hint))

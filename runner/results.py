@@ -21,17 +21,17 @@ else:
 BLOCKED_BY = "blocked by"  # begins the fault of a stage that needs a failed stage
 NETWORKS_SHOWN = 6  # in a message
 SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
-ADOPTED = "adopted"  # up to date, because it took over what a stage that is gone had made
+ADOPTED = "adopted"  # up to date, because it took over the outputs of a stage that is gone
 GOOD = (SUCCEEDED, SKIPPED, ADOPTED)  # the outputs are there
-REFUSED = "refused"  # of a run that ended before it began
+REFUSED = "refused"  # a run that ended before it began
 MICROS = {"seconds": "micros", "cpuSeconds": "cpuMicros", "delaySeconds": "delayMicros"}  # metrics -> audit log
 
 
 class NetworkCalls(NamedTuple):
-    """A number of refused calls of socket(2). `program` is the name of its file, `family` is `AF_INET` or such.
+    """Refused calls of socket(2) by one program: the name of its file, and a `family` such as `AF_INET`.
 
-    `is_probe`: the calls are those of a JVM for internet sockets, which it makes as it starts, or the only ones of
-    their processes, each for an IPv6 stream socket, as urllib3 makes one when it is imported. They fail no stage.
+    `is_probe`: these calls fail no stage. A JVM opens internet sockets whenever it starts. And a process whose only
+    call is for an IPv6 stream socket may just have imported urllib3.
     """
 
     program: str
@@ -101,7 +101,7 @@ class AttemptResult(NamedTuple):
 class StageResult(NamedTuple):
     """How a stage ended in this run. `log` is the path of the newest log.
 
-    `exit_code` goes into the run's: that of a failure, or of a missing input that blocked the stage (`-k`).
+    `exit_code` counts towards that of the run. A failure sets it, or a missing input that blocks the stage (`-k`).
     """
 
     name: str
@@ -122,7 +122,7 @@ class RunResult(NamedTuple):
     """How a run of `pipeline` ended. `head` is the ledger's head, `status` is succeeded, failed or interrupted.
 
     A run that was refused has the status `refused`, no stages, and a `fault`; without a ledger `head` is empty.
-    `isolation` kept its stages offline: the `level` ("none" if no stage was started), and a word on each layer.
+    `isolation` says what kept its stages offline: the `level` ("none" if no stage was started), and each layer.
     `signal` is the first signal that the run received; all stages may have succeeded nevertheless.
     """
 
@@ -144,7 +144,7 @@ class RunResult(NamedTuple):
     def unstarted(self) -> tuple[list[str], list[str]]:
         """Return the stages that were not started although nothing is wrong with them.
 
-        First those that need a stage with a fault, then those that are only later.
+        The first list has those that need a stage with a fault, the second those that were only later.
         """
         needing: list[str] = []
         after: list[str] = []

@@ -351,7 +351,7 @@ def test_the_file_is_named_after_the_pipeline_and_replaces_only_reports(bench, t
         assert done.returncode == 2 and "holds something else, so it is not replaced" in done.stderr
     for other in ("out", "fifo", "/dev/null"):
         done = bench.run("report", "-o", str(bench.root / other))
-        assert done.returncode == 74 and "where a file is to be" in done.stderr
+        assert done.returncode == 74 and "not a regular file" in done.stderr
     for own in ("in.txt", "out/second.txt", "state/new.html", "state/audit_ledger.jsonl", "spec.json"):
         done = bench.run("report", "-o", str(bench.root / own))
         assert done.returncode == 2 and "belongs to the pipeline" in done.stderr

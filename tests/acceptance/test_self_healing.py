@@ -112,12 +112,12 @@ DAMAGES = {
     "truncated": (put(lambda content: content[: len(content) // 2]), DAMAGED),
     "zeros, as a power cut leaves them": (put(lambda content: bytes(len(content))), DAMAGED),
     "other bytes": (put(bytes(range(256)) * 20), DAMAGED),
-    "a directory": (instead(Path.mkdir), "is a directory, where a file is to be"),
-    "a directory with something in it": (instead(tree), "is a directory, where a file is to be"),
-    "a FIFO": (instead(os.mkfifo), "is a FIFO, where a file is to be"),
-    "a link to what it was": (moved, "is a symbolic link, where a file is to be"),
-    "a link to itself": (instead(lambda path: path.symlink_to(path.name)), "is a symbolic link, where a file is to be"),
-    "a device": (instead(device), "is a character device, where a file is to be"),
+    "a directory": (instead(Path.mkdir), "is a directory, not a regular file"),
+    "a directory with something in it": (instead(tree), "is a directory, not a regular file"),
+    "a FIFO": (instead(os.mkfifo), "is a FIFO, not a regular file"),
+    "a link to what it was": (moved, "is a symbolic link, not a regular file"),
+    "a link to itself": (instead(lambda path: path.symlink_to(path.name)), "is a symbolic link, not a regular file"),
+    "a device": (instead(device), "is a character device, not a regular file"),
     "huge": (lambda path: os.truncate(path, GIB), LARGE),
 }
 FEW_DAMAGES = ("truncated", "huge")

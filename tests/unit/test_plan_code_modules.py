@@ -139,7 +139,7 @@ def test_module_that_took_the_shape_of_a_fifo_is_a_fault(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     sources = Sources(str(tmp_path), DigestCache())
     source = sources.read(f"{tmp_path}/pipe.py")
-    assert (source.fault.where, source.fault.what) == ("pipe.py", "is a FIFO, where a file is to be")
+    assert (source.fault.where, source.fault.what) == ("pipe.py", "is a FIFO, not a regular file")
     with pytest.raises(FileNotFoundError):
         sources.read(f"{tmp_path}/gone.py")
 

@@ -240,7 +240,7 @@ def test_fifo_is_refused_and_not_opened(tmp_path):
     with pytest.raises(InputError) as caught:
         DigestCache().file(str(path))
     (fault,) = caught.value.faults
-    assert (fault.where, fault.what) == (str(path), "is a FIFO, where a file is to be")
+    assert (fault.where, fault.what) == (str(path), "is a FIFO, not a regular file")
 
 
 def test_fifo_that_took_the_place_of_a_file_is_refused(tmp_path):

@@ -267,7 +267,7 @@ def test_what_stands_in_an_outputs_place_is_never_opened(bench):
     bench.complete()
     os.unlink(bench.root / "out/a.txt")
     os.mkfifo(bench.root / "out/a.txt")
-    assert [reason.new for reason in bench.reasons()] == ["is a FIFO, where a file is to be"]
+    assert [reason.new for reason in bench.reasons()] == ["is a FIFO, not a regular file"]
 
 
 @pytest.mark.parametrize("how", ["touched", "copied"])

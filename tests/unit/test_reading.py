@@ -58,7 +58,7 @@ def test_anything_but_a_file_is_noted(path, kind):
     if kind == "a character device" and os.getuid():
         pytest.skip("only root can make a device")
     OTHERS[kind](path)
-    assert read(path) == (None, f"is {kind}, where a file is to be")
+    assert read(path) == (None, f"is {kind}, not a regular file")
 
 
 @pytest.mark.parametrize("size", [101, 1 << 40])
@@ -84,7 +84,7 @@ def test_anything_but_a_regular_file_is_not_opened(path, kind):
     descriptors = os.listdir("/proc/self/fd")
     with pytest.raises(NotRegularError) as caught:
         open_regular(path, follow=False)
-    assert caught.value.what == f"is {kind}, where a file is to be"
+    assert caught.value.what == f"is {kind}, not a regular file"
     assert os.listdir("/proc/self/fd") == descriptors
 
 

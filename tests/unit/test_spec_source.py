@@ -25,19 +25,19 @@ def test_reads_a_regular_file(tmp_path):
 
 def test_refuses_a_fifo_without_waiting_for_a_writer(tmp_path):
     os.mkfifo(tmp_path / "spec")
-    assert fault_of(read_source, str(tmp_path / "spec")).what == "is a FIFO, where a file is to be"
+    assert fault_of(read_source, str(tmp_path / "spec")).what == "is a FIFO, not a regular file"
 
 
 def test_refuses_a_socket(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # socket paths are short
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("spec")
-    assert fault_of(read_source, "spec").what == "is a socket, where a file is to be"
+    assert fault_of(read_source, "spec").what == "is a socket, not a regular file"
 
 
 def test_refuses_directories_and_devices(tmp_path):
-    assert fault_of(read_source, str(tmp_path)).what == "is a directory, where a file is to be"
-    assert fault_of(read_source, "/dev/zero").what == "is a character device, where a file is to be"
+    assert fault_of(read_source, str(tmp_path)).what == "is a directory, not a regular file"
+    assert fault_of(read_source, "/dev/zero").what == "is a character device, not a regular file"
 
 
 @pytest.mark.parametrize(
