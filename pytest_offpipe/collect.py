@@ -27,7 +27,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]\n]', re.DOTALL)
 
 
 class SpecFile(pytest.Module):
-    """A spec. A Module, so that fixtures of the scope `module` and `request.module` are what they are elsewhere."""
+    """A spec. It is a Module, so that fixtures of the scope `module` and `request.module` work as elsewhere."""
 
     spec: Spec
 
@@ -62,7 +62,7 @@ class SpecFile(pytest.Module):
                 yield item
 
     def teardown(self) -> None:
-        """End the shared launcher, because the next test is no check of this spec."""
+        """End the shared launcher, because the next test is not a check of this spec."""
         close_run(self.config, self.spec)
 
 

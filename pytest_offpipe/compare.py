@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 BYTECODE = "__pycache__"  # Python writes it beside any module that a stage imports
 _SHOWN = 120  # bytes of a line
-_BEFORE = 40  # of these before the first that differs, in a line that is long
+_BEFORE = 40  # bytes of a long line that are shown before the first that differs
 _BLOCK = 1 << 20
-
 
 Sides = tuple[str, str]
 """The names of the two sides."""
@@ -33,7 +32,7 @@ def difference(name: str, one: str, other: str, sides: Sides) -> str | None:
 
 
 def entries_of(path: str, leave_out: Collection[str] = ()) -> Iterator[str]:
-    """Yield a path and all paths below it, except the paths and names in `leave_out` and all below these."""
+    """Yield a path and all paths below it, except the paths and names in `leave_out` and everything below these."""
     yield path
     if os.path.isdir(path) and not os.path.islink(path):
         with contextlib.suppress(PermissionError):  # then its mode has changed
@@ -44,12 +43,12 @@ def entries_of(path: str, leave_out: Collection[str] = ()) -> Iterator[str]:
 
 
 def files_below(path: str) -> list[str]:
-    """Return the files in a directory and below it, but no links to directories; of a file its own path."""
+    """Return the files below a directory, without links to directories; for a file, return its own path."""
     return [entry for entry in entries_of(path) if not os.path.isdir(entry)]
 
 
 def bytes_below(path: str) -> int:
-    """Return how many bytes these files hold; of a link, the length of its text."""
+    """Return how many bytes these files hold; a link counts with the length of its text."""
     return sum(os.lstat(file).st_size for file in files_below(path))
 
 
@@ -96,8 +95,8 @@ def _line_at(file: BinaryIO, begin: int, *, is_cut: bool) -> str:
 class Signature(NamedTuple):
     """What tells versions of a path apart: mode, inode, size in bytes, times in nanoseconds, and the bytes of a file.
 
-    Of a directory only the mode: its times change too often. `touched` (ctime) changes with every write, but also with
-    a hard link to the file, so a file with a new one is read.
+    A directory has only a mode here, because its times change too often. `touched` (ctime) changes with every write,
+    but also with a hard link to the file, so a file with a new ctime is read.
     """
 
     mode: int

@@ -68,7 +68,7 @@ def lay_tree(given: Mapping[str, Content], directory: Path, where: str = "inputs
 
 
 def _pieces(declared: str, given: Given, where: str) -> dict[str, Content]:
-    """Return the paths of files (or of a directory that is given whole), each with its content."""
+    """Return the paths of files, or of a directory given as a whole, each with its content."""
     expected = 'bytes, text, the Path of a file; of a glob or a directory also {"name": content}'
     require(where, given, Content | Mapping, expected)
     if is_glob(declared):
@@ -101,7 +101,7 @@ def _matching(pattern: str, given: Given, where: str) -> dict[str, Content]:
             hint = f'give it as {{"name": content}}, below {top or "root"}'
             raise UsageError(Fault(where, f"{path} does not match {pattern}", hint))
     if not found:
-        raise UsageError(Fault(where, f"nothing that is given matches {pattern}"))
+        raise UsageError(Fault(where, f"no given file matches {pattern}"))
     return found
 
 
@@ -121,7 +121,7 @@ def _relative(name: str, where: str) -> str:
     require(where, name, str, "the path of a file")
     plain = os.path.normpath(name)
     if os.path.isabs(plain) or plain.startswith("..") or plain == ".":
-        raise UsageError(Fault(where, f'"{name}" is no path below it'))
+        raise UsageError(Fault(where, f'"{name}" is not a path below it'))
     return plain
 
 
@@ -146,15 +146,15 @@ def is_taken_by_any(tree: str, specs: Iterable[str]) -> bool:
 
 
 def require_some(spec: Spec, tree: str, where: str) -> None:
-    """Raise UsageError for a tree, given as `where`, of which a spec takes nothing."""
+    """Raise UsageError if a spec takes no file from a tree, which was given as `where`."""
     if not taken_from(spec, tree):
         paths = [path for _, path in _declared(spec)]
         hint = f"lay it out as below the spec's root: {', '.join(paths[:3])}" if paths else ""
-        raise UsageError(Fault(where, f"{tree}: no input of {spec.shown} is in there", hint))
+        raise UsageError(Fault(where, f"{tree}: it holds no input of {spec.shown}", hint))
 
 
 def require_each(spec: Spec, names: Iterable[str], tree: str) -> None:
-    """Raise UsageError for each of the paths `names` in a tree that no input takes."""
+    """Raise UsageError for each of the paths `names` in a tree that is part of no input."""
     taken = taken_from(spec, tree)
     places = {name: f"{os.path.normpath(os.path.join(tree, name))}/" for name in names}
     unused = [name for name, place in places.items() if not any(place.startswith(f"{path}/") for path in taken)]
@@ -166,7 +166,7 @@ def require_each(spec: Spec, names: Iterable[str], tree: str) -> None:
 def _hint(spec: Spec, name: str) -> str:
     declared = dict(_declared(spec))
     if name in declared:
-        return f'inputs of a pipeline go by their paths: "{declared[name]}"'
+        return f'name inputs of a pipeline by their paths: "{declared[name]}"'
     if made := build_graph(spec).outputs.matches(normal(name)):
         return f"stage {made[0][0]} makes it; to give it, run the stage that reads it alone (offpipe.stage)"
     return did_you_mean(name, list(declared.values()))

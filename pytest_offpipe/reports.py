@@ -67,7 +67,7 @@ class Outputs(Mapping[str, "Output | Path"]):
 
 
 class Stages(dict[str, "StageReport"]):
-    """The reports of a run's stages by name; `error` is why there may be none."""
+    """The reports of a run's stages by name; `error` says why a run could not begin."""
 
     error: str = ""
 
@@ -91,8 +91,8 @@ class StageReport:
     `status` is succeeded, skipped, adopted, failed, blocked or interrupted. `exit_code` is that of its last attempt:
     128 plus the number of a signal, 4 after an attempt to reach a network; 0 if it was skipped. `attempts` lists those
     of this run, `log` is the text of the last log, `error` the runner's message, `key` the up-to-date key,
-    `workspace` the directory in which it ran. `seconds` includes the waits between attempts. With `offpipe_clock`, only
-    these waits count.
+    `workspace` the directory in which it ran. `seconds` includes the waits between attempts. With `offpipe_clock`, it
+    counts only these waits.
     """
 
     name: str
@@ -113,7 +113,7 @@ class StageReport:
 
     @property
     def network(self) -> list[results.NetworkCalls]:
-        """The attempts to reach a network, without those that fail no stage: see `is_probe` of each."""
+        """The attempts to reach a network, except those that never fail a stage (`is_probe`)."""
         return [calls for attempt in self.attempts for calls in attempt.network if not calls.is_probe]
 
     @classmethod
@@ -121,16 +121,16 @@ class StageReport:
         """Return the report of a stage of this spec."""
         outputs = Outputs({name: spec.output_path(path) for name, path in stage.outputs.items()})
         return cls(
-            stage.name,
-            result.status,
-            _exit_code(result),
-            outputs,
-            list(result.attempts),
-            read_log(result.log),
-            result.key,
-            str(result.fault or ""),
-            result.seconds,
-            spec.workspace,
+            name=stage.name,
+            status=result.status,
+            exit_code=_exit_code(result),
+            outputs=outputs,
+            attempts=list(result.attempts),
+            log=read_log(result.log),
+            key=result.key,
+            error=str(result.fault or ""),
+            seconds=result.seconds,
+            workspace=spec.workspace,
         )
 
 
@@ -183,7 +183,7 @@ def tail(log: str, most: int = 15) -> list[str]:
 
 
 def read_log(path: str | None) -> str:
-    """Return the text of a log, or else of the failed stage's standard output; empty if there is neither.
+    """Return the text of a log; if it is empty, that of the failed stage's standard output; "" if there is neither.
 
     Bytes that are not UTF-8 are escaped.
     """
@@ -207,7 +207,7 @@ def run_program(
 ) -> ProgramReport:
     """Run `offpipe WORDS`. Raises subprocess.TimeoutExpired when it takes longer than `timeout` seconds."""
     ended = subprocess.run(
-        # Not by `offpipe`, which need not be on the PATH; and no runner.py that lies in cwd.
+        # `offpipe` need not be on the PATH, and -P keeps a runner.py in cwd from being imported.
         [sys.executable, "-P", "-m", "runner", *words],
         cwd=cwd,
         input=stdin,

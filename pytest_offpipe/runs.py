@@ -75,7 +75,7 @@ class Around:
 
 
 class StageLauncher(Launcher):
-    """A launcher that changes what it starts by `around`, and calls `around.ended`.
+    """A launcher that changes what it starts as `around` says, and calls `around.ended`.
 
     With a `pool`, a run that closes the launcher returns it there, unless an attempt is still running.
     """
@@ -100,7 +100,7 @@ class StageLauncher(Launcher):
         return reports
 
     def instead(self, level: str) -> Self:
-        """Start a launcher at another level that changes the same."""
+        """Start a launcher at another level that makes the same changes."""
         launcher = super().instead(level)
         launcher.around, launcher.pool, launcher.inherited = self.around, self.pool, self.inherited
         return launcher
@@ -113,9 +113,9 @@ class StageLauncher(Launcher):
             self.pool.idle = self
 
     def fits(self, inherited: object, fork_env: ForkEnv) -> bool:
-        """Whether it can serve another run: it lives, and a new launcher would be the same.
+        """Whether it can serve another run: it is alive, and a new launcher would be the same.
 
-        An idle launcher with something to report has ended. Its child may end a moment earlier.
+        An idle launcher that has something to report has ended. Its child may end a moment earlier.
         """
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
@@ -185,7 +185,7 @@ def run_sandbox(
     launchers: Launchers | None = None,
     spec: Spec | None = None,
 ) -> RunReport:
-    """Run a sandbox's spec, and return its report, also if it could not begin. KeyboardInterrupt passes through.
+    """Run a sandbox's spec, and return its report, even if it could not begin. KeyboardInterrupt passes through.
 
     The launcher is one of `launchers`, or one for this run alone. `spec` is the sandbox's, if it has been loaded.
     """

@@ -65,7 +65,7 @@ class Source:
     """Finds the files that a spec declares, in order to copy them."""
 
     def __init__(self, spec: Spec, inputs: str | None = None) -> None:
-        """`inputs`: a tree with the same relative paths. An input that has files there is taken from there only."""
+        """`inputs`: a tree with the same relative paths. An input that has files there takes only those."""
         self.spec = spec
         self.graph = build_graph(spec)
         self._smaller = InputResolver(build_graph(spec._replace(root=inputs, workspace=inputs))) if inputs else None
@@ -75,7 +75,7 @@ class Source:
         """Return the files to copy for `stages`: their code, and their inputs that no stage makes.
 
         Raises InputError for missing files, and OfflineError for code that cannot be parsed. Unless `is_complete`, it
-        leaves these out instead. Raises UsageError for more input than a test should copy.
+        leaves these files out instead. Raises UsageError for more input than a test should copy.
         """
         inputs: Files = {}
         code: Files = {}
@@ -130,7 +130,7 @@ class Source:
                 faults.extend(() if is_made else error.faults)
                 continue
             for file in files:
-                # A glob may also match outputs of earlier runs, which are no source.
+                # A glob may also match outputs of earlier runs, which are not source files.
                 if not self.graph.outputs.holds(file.path):
                     yield self.spec.source_path(file.path), file.absolute.rstrip("/")
         if faults:
@@ -148,7 +148,7 @@ class Source:
         return InputResolver(self.graph, orphans)
 
     def inputs_of(self, stage: Stage) -> Files:
-        """Return all inputs of a stage, also those that other stages made where the workspace is the root."""
+        """Return all inputs of a stage, including those that other stages made if the workspace is the root."""
         files = (file for name in stage.inputs for file in self._resolver.resolve(stage, name))
         return {self.spec.source_path(file.path): file.absolute.rstrip("/") for file in files}
 
@@ -173,7 +173,7 @@ def lay_out(
     unchanged: Collection[str] = (),
     origin: str = "",
 ) -> Sandbox:
-    """Copy `files` into a `directory`, with `content` as the spec; what is `unchanged` there is left as it is.
+    """Copy `files` into a `directory`, with `content` as the spec; leave files that are `unchanged` there as they are.
 
     Files keep their positions relative to each other, so that every relative path of the spec still holds. `origin`:
     the user's own root, if `spec` is that of a copy.
@@ -182,7 +182,7 @@ def lay_out(
 
     def place(path: str) -> str:
         relative = os.path.relpath(path, top)
-        if relative.startswith("../"):  # the target of a link, far from all that is declared
+        if relative.startswith("../"):  # the target of a link, far from all declared files
             relative = path.lstrip("/")
         return os.path.normpath(f"{directory}/files/{relative}")
 
@@ -236,7 +236,7 @@ def _copy_directory(source: str, to: str, top: str, relink: Relink) -> None:
             elif entry.is_file():
                 shutil.copy2(entry.path, target)
             else:
-                what = "is no regular file, directory or link"
+                what = "is not a regular file, directory or link"
                 raise InputError(Fault(entry.path, what, "nothing else can be an input"))
     shutil.copystat(source, to)
 
@@ -253,5 +253,5 @@ def _link_text(link: str, target: str, top: str, relink: Relink) -> str:
 
 
 def discard(path: str | Path) -> None:
-    """Remove a file or a directory, if it exists, also where a stage has changed its permissions."""
+    """Remove a file or a directory, if it exists, even if a stage has changed its permissions."""
     remove(os.fspath(path))

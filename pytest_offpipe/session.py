@@ -115,7 +115,7 @@ class SpecSession:
         if self._unmade:
             from runner.display.text import counted
 
-            why = "could not be made, because of this machine or since the fault never landed"
+            why = "could not be made, because of this machine or because the fault never landed"
             terminalreporter.write_line(f"offpipe: {counted(len(self._unmade), 'check')} {why}; --offpipe-strict fails")
 
     @pytest.hookimpl(optionalhook=True)
@@ -140,8 +140,8 @@ def take_specs(config: pytest.Config) -> list[str]:
     """Return the absolute paths of all specs to collect, and add them to the arguments of pytest.
 
     If options but no paths are given, pytest collects the specs alone. The ini is used where pytest would use
-    `testpaths`. Node ids select checks of a spec, even if an option names that spec. UsageError for a spec that is no
-    file.
+    `testpaths`. Node ids select checks of a spec, even if an option names that spec. Raises UsageError for a spec that
+    is not a file.
     """
     base = config.invocation_params.dir
     specs = [_spec("--offpipe-spec", path, os.path.join(base, path)) for path in config.getoption("offpipe_spec") or ()]
@@ -169,7 +169,7 @@ def by_ini(config: pytest.Config) -> list[str]:
 
 
 def _spec(by: str, given: str, path: str) -> str:
-    """Return the absolute path of a spec that was `given`. Raises UsageError if it is no regular file."""
+    """Return the absolute path of a spec that was `given`. Raises UsageError if it is not a regular file."""
     what = hint = ""
     if not given:
         raise pytest.UsageError(f'{by}: "" names no spec')
@@ -177,8 +177,8 @@ def _spec(by: str, given: str, path: str) -> str:
         what, hint = "is a directory", f"name the specs in it, {os.path.join(given, '*')}{SUFFIX}"
     elif not os.path.exists(path):
         what, hint = "no such file", f"a node id is an argument of its own: pytest '{given}'" if "::" in given else ""
-    elif not os.path.isfile(path):  # to read it might take for ever
-        what = "is no regular file"
+    elif not os.path.isfile(path):  # reading it might never end
+        what = "is not a regular file"
     elif path.endswith(".py"):  # pytest would import it as well
         what, hint = "is Python, and a spec is JSON", "tests are given as paths"
     if what:

@@ -36,14 +36,14 @@ class Settings(NamedTuple):
 
 SETTINGS = pytest.StashKey[Settings]()
 SHARED = pytest.StashKey[str]()  # the directory that all workers of the session share, once something is in it
-UNMADE = "offpipe_unmade"  # a user property: why this machine, or chance, kept a check from being made
+UNMADE = "offpipe_unmade"  # a user property: why a check could not be made on this machine, or by chance
 Number = TypeVar("Number", int, float)
 
 
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of this session. Raises pytest.UsageError for a wrong value."""
     seed = _number(*given(config, "offpipe_seed"), int, "whole number")
-    seed = seed or getattr(config, "workerinput", {}).get("offpipe_seed")  # that of the process that controls a worker
+    seed = seed or getattr(config, "workerinput", {}).get("offpipe_seed")  # of the process that controls a worker
     budget = _number(*given(config, "offpipe_budget"), float, "number") or BUDGET
     try:
         is_strict = bool(config.getoption("offpipe_strict") or config.getini("offpipe_strict"))
@@ -99,7 +99,7 @@ def _number(text: str | None, by: str, kind: type[Number], called: str) -> Numbe
     except ValueError:
         number = kind(-1)
     if not 0 < number < 1 << 53:
-        raise pytest.UsageError(f'{by}: "{text}" is no positive {called}')
+        raise pytest.UsageError(f'{by}: "{text}" is not a positive {called}')
     return number
 
 

@@ -73,15 +73,15 @@ class SharedRun:
         self.spec = chosen
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.place = f"{self.directory}/run"  # of the sandbox
-        self.laid_out = self.directory / "laid-out"  # there when the sandbox is whole
-        self.source = Source(spec, inputs)  # takes no outputs for sources, not even those of stages that do not run
+        self.laid_out = self.directory / "laid-out"  # exists once the sandbox is complete
+        self.source = Source(spec, inputs)  # of all stages: an output is never a source, even of one that does not run
         self.graph = build_graph(chosen)
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
         self._latest: Snapshot = {}
 
     def stage(self, name: str) -> Undisturbed:
-        """Return how a stage did. Runs it, and the stages that it needs, unless they have been run."""
+        """Return how a stage ended. Runs it, and the stages that it needs, unless they have been run."""
         for stage in select(self.graph, (name,)):
             if stage.name not in self._known:
                 with self.held():
@@ -90,7 +90,7 @@ class SharedRun:
         return self._known[name]
 
     def run_again(self, name: str) -> None:
-        """Let a stage run again when it is next needed, even if it is up to date. Removes its undeclared files."""
+        """Make a stage run again when it is next needed, even if it is up to date. Removes its undeclared files."""
         known = self._known
         again = {name, known.get(name, Undisturbed()).blocked or name}
         with self.held():
@@ -102,7 +102,7 @@ class SharedRun:
         self.__dict__.pop("report", None)
 
     def all(self) -> dict[str, Undisturbed]:
-        """Return how all stages did, in their order."""
+        """Return how all stages ended, in their order."""
         return {stage.name: self.stage(stage.name) for stage in self.graph.order}
 
     @cached_property
@@ -138,7 +138,7 @@ class SharedRun:
         except OffpipeError as error:
             programs = program_faults(self.spec, [stage])
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
-        # Kept on disk, so that it stays the state before the stage's first run even if a worker is killed.
+        # Kept on disk: if a worker is killed, this is still the state before the stage's first run.
         before = _kept(self.directory / f"{stage.name}.before", self.snapshot)
         report = self.execute(stage.name)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
@@ -195,8 +195,9 @@ def shared_run(
 def chosen(spec: Spec, config: pytest.Config) -> Spec:
     """Return the spec with the instances of templates that are checked, and what these need.
 
-    They are those that node ids name and that --offpipe-each means, else the first of each template. Of what an input
-    matches, at least the first is there. Raises UsageError if the option means nothing, and SpecError for a cycle.
+    They are those that node ids name and that --offpipe-each means, else the first of each template. Of the instances
+    that an input matches, at least the first is among them. Raises UsageError if the option means nothing, and
+    SpecError for a cycle.
     """
     graph, find, named = build_graph(spec), name_finder(spec.names), _named(spec, config)
     first = {stage.template or stage.name: stage.name for stage in reversed(spec.stages)}
@@ -229,21 +230,21 @@ def close_run(config: pytest.Config, spec: Spec) -> None:
 
 
 def held_where(config: pytest.Config, path: str) -> AbstractContextManager[object]:
-    """Return the lock of the shared sandbox that `path` is in, if it is in one: no run begins there meanwhile."""
+    """Return the lock of the shared sandbox that holds `path`, if there is one: no run begins there meanwhile."""
     runs = config.stash.get(RUNS, {}).values()
     locks = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
     return next(locks, nullcontext())
 
 
 def _limited(stage: Stage) -> Stage:
-    """Return a stage that hangs no test session."""
+    """Return a stage with time limits, so that it cannot hang the test session."""
     total = stage.retry.max_total_seconds
     retry = stage.retry._replace(max_total_seconds=LONGEST if total is None else min(total, LONGEST))
     return stage._replace(timeout_seconds=min(stage.timeout_seconds or LONGEST, LONGEST), retry=retry)
 
 
 def _of_runner(spec: Spec) -> list[str]:
-    """Return the files of the runner (docs/on-disk.md). A stage has written any other file beside them."""
+    """Return the files of the runner (docs/on-disk.md). Any other file beside them comes from a stage."""
     state = spec.paths.state_dir
     names = os.listdir(state) if os.path.isdir(state) else []
     return [spec.paths.locks_dir, *(f"{state}/{name}" for name in names if OURS.fullmatch(name))]

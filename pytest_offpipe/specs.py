@@ -63,7 +63,7 @@ AnySpec = AnyPath | Fields
 
 
 def find(path: AnyPath, config: pytest.Config) -> Path:
-    """Return the file or directory that a test means by `path`. UsageError when there is none."""
+    """Return the file or directory that a test means by `path`. Raises UsageError if there is none."""
     require("a path", path, AnyPath, "text, or a Path")
     places = [base / path for base in (config.rootpath, config.invocation_params.dir)]
     if place := next((place for place in places if place.exists()), None):

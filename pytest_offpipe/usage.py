@@ -29,7 +29,7 @@ HEEDED = pytest.StashKey[set[str]]()  # the markers of a test that had an effect
 
 
 class NoSuchNameError(KeyError):
-    """A report has no such name; the text lists the names that it has."""
+    """A report does not have this name; the text suggests one that it has."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # a KeyError would show it as a literal
@@ -56,7 +56,7 @@ def refuse(where: str, value: object, expected: str) -> NoReturn:
 
 
 def require(where: str, value: object, kinds: type | UnionType | tuple[type, ...], expected: str) -> None:
-    """Raise UsageError for a value that is of none of these types."""
+    """Raise UsageError for a value of another type."""
     if not isinstance(value, kinds):
         refuse(where, value, expected)
 
@@ -97,7 +97,7 @@ def apply(where: str, function: Callable[..., T], given: Sequence[object], named
 
 @contextlib.contextmanager
 def heeding(item: pytest.Item, marker: str) -> Iterator[None]:
-    """Use the markers of that name in the block. An error for the user fails the test without a traceback."""
+    """Use the markers of that name in the block. An OffpipeError fails the test without a traceback."""
     item.stash.setdefault(HEEDED, set()).add(marker)
     try:
         yield

@@ -1,1 +1,1 @@
-"""The checks of stages and pipelines. Each proves one thing, or says why it could not be made."""
+"""The checks of stages and pipelines. Each proves one thing, or says why it could not prove it."""

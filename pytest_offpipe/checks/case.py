@@ -61,8 +61,8 @@ class SpecItem(pytest.Function):
     def id(self) -> Any:
         """The structured form of the node id, which pytest has from 9.2 on.
 
-        --lf, --ff and --sw parse it from text, where brackets hold parameters. An id made of a name with brackets would
-        never be found.
+        --lf, --ff and --sw parse it from text, where brackets hold parameters. They would never find an id that is made
+        of a name with brackets.
         """
         made = super().id
         return type(made).parse(str(made))
@@ -112,7 +112,7 @@ class Case:
         error = self.in_users_words(cause.error or error or "it did not succeed")
         if blocked:
             expected, lines = "what it needs is made", [f"{blocked} failed", error]
-        else:  # only the stage writes in there, so it made these changes, whatever the runner may guess
+        else:  # only the stage writes in the sandbox, so it made these changes, whatever the runner suspects
             spoilt = self.described([change for change in cause.changes if change[0] != "written"])
             lines = [error, *(f"the stage itself has {text}" for text in spoilt)]
             lines.sort(key=lambda line: not line.startswith("the stage itself has removed"))  # the cause first
@@ -142,9 +142,9 @@ class Case:
     def fail(
         self, done: str, expected: str, found: str, *, log: str = "", kept: str = "", by_hand: str = ""
     ) -> NoReturn:
-        """Raise CheckFailedError. The workspace, if there is one, stays, and the text names it.
+        """Raise CheckFailedError. The workspace, if there is one, is kept, and the text names it.
 
-        The text is made printable: names and logs may have any bytes, and JUnit's XML may not.
+        The text is made printable: names and logs may hold any bytes, but JUnit's XML may not.
         """
         found = found.removeprefix("error: ")
         rows = {
@@ -214,7 +214,7 @@ def here(function: Call, *arguments: object) -> Any:
 class Bench:
     """The stage of a check, its undisturbed run, and the files and fields that a trial begins with.
 
-    Fails or skips the check as Case.undisturbed does, if there is no undisturbed run to compare with.
+    Fails or skips the check, as Case.undisturbed does, if there is no undisturbed run to compare with.
     """
 
     def __init__(self, case: Case, overrides: Fields | None = None) -> None:
@@ -232,9 +232,9 @@ class Bench:
         source = Source(self.spec)
         self.inputs = source.inputs_of(self.stage)
         self._files = self.inputs | source.code_of(self.stage)
-        case.clean()  # what a session that was killed left
+        case.clean()  # a session that was killed may have left files
         if self.volatile:
-            case.note(f"compared existence only, since its bytes are said to be volatile: {self.volatile}")
+            case.note(f"compared existence only, because the spec calls its bytes volatile: {self.volatile}")
 
     def trial(self, name: str, overrides: Fields | None = None) -> Trial:
         """Return a new sandbox of the stage alone, with the outputs of other stages as plain input.
@@ -255,7 +255,7 @@ class Bench:
         return ""
 
     def changed(self, report: StageReport, when: str) -> str:
-        """As compare, but first rule out that the bytes differ without a fault, too.
+        """Do as `compare`, but rule out that the bytes differ even without a fault.
 
         If they do, skip if `repeat` reports that in this session, else fail. The run without a fault has its own
         launcher, because all forks of one interpreter have the same order of hashes.
@@ -306,10 +306,10 @@ class Trial(NamedTuple):
             self.fail(done, SAME, text, report)
 
     def lack(self, report: StageReport, when: str, done: str, complete: str) -> str:
-        """Return what the outputs of a success lack. Leaves the check unmade if that is nothing or unknown."""
+        """Return what the outputs of a successful run lack. Leaves the check unmade if that is nothing or unknown."""
         case = self.bench.case
         if self.bench.volatile:
-            case.unmade(f"it ended with 0, and whether all of {done} cannot be told from volatile bytes")
+            case.unmade(f"it ended with 0, and volatile bytes do not show whether all of {done}")
         return self.bench.changed(report, when) or case.unmade(complete)
 
     def close(self) -> None:
@@ -317,7 +317,7 @@ class Trial(NamedTuple):
         discard(self.sandbox.directory)
 
     def fail(self, done: str, expected: str, found: str, report: StageReport) -> NoReturn:
-        """Fail the check; its sandbox stays, and is named."""
+        """Fail the check; its sandbox is kept, and the text names it."""
         case = self.bench.case
         again = shlex.join(["offpipe", self.sandbox.spec, "--force"])
         by_hand = f"{case.by_hand}\n{again}   (runs it once more where it was kept)"
@@ -325,11 +325,11 @@ class Trial(NamedTuple):
 
 
 class TrialInjector(Injector):
-    """Injects the faults of a trial. No attempt follows after a kill, so that the next run continues."""
+    """Injects the faults of a trial. After a kill there is no further attempt, so that the next run continues."""
 
     @hookimpl
     def offpipe_should_retry(self) -> bool | None:
-        """Return False after a fault that is to end the run; else the stage's policy decides."""
+        """Return False after a fault that should end the run; else the stage's policy decides."""
         return False if any(fault.fired and fault.kind != "exit" for fault in self.faults) else None
 
 

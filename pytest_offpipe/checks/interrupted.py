@@ -22,11 +22,11 @@ from runner.levels import RefusedError
 from runner.spec.load import load_spec
 
 OTHER_DISK = os.strerror(errno.EXDEV)
-MEMORY = 8  # outputs may take this part of the memory; they are there twice when it runs again
-CHECKPOINTS = 16  # about this many are made
+MEMORY = 8  # outputs may take this part of the memory; they exist twice when the stage runs again
+CHECKPOINTS = 16  # about so many are made
 KILLS = 8  # at most
 PARTS = (0.0, 0.25, 0.5, 0.75, 0.95)  # of its bytes, at which a stage without checkpoints is killed
-_STOPS = (0.5, 0.25, 0.1)  # of its usual time since it began to read; a short stage may be done at half of it
+_STOPS = (0.5, 0.25, 0.1)  # of its usual time, counted from its first read; a short stage may be done at half of it
 _STOPPED = "sent TERM to it in mid-work"
 _SWALLOWS = "usual causes: a write that is not checked, a file that is never closed"
 _LARGER = "larger inputs give it more to do (--offpipe-inputs)"
@@ -55,7 +55,7 @@ def check_retry(case: Case) -> None:
             done = f"ran it, to have it exit with {code} {what}"
         trial.require_same(report, done, "after a retry")
         if not fault.fired:  # there was no retry to prove anything about
-            case.unmade(f"nothing tells that it was made to exit with {code} {what}")
+            case.unmade(f"nothing shows that it was made to exit with {code} {what}")
         trial.close()
 
 
@@ -95,7 +95,7 @@ def check_resume(case: Case) -> None:
     chance = random.Random(f"{case.settings.seed}/{case.stage.name}")
     kills = at_checkpoints(count, chance) if count else at_sizes(bench)
     if not kills:
-        case.unmade("it writes nothing to the one output that it has, so nothing tells when it is in mid-work")
+        case.unmade("it writes nothing to its only output, so nothing shows when it is in mid-work")
     landed: list[bool] = []
     for kill in kills:
         if landed and time.monotonic() + longest > deadline:
@@ -135,7 +135,7 @@ def at_checkpoints(count: int, chance: random.Random) -> list[Kill]:
         when = "before" if place % 2 else "after"
         where = f"at checkpoint {number} of {count}, {when} it was recorded"
         kills.append(Kill("kill_at_checkpoint", {"at_checkpoint": number, "when": when}, where))
-    return [kills[0], *kills[:0:-1]]  # should time be short, the first and the last matter most
+    return [kills[0], *kills[:0:-1]]  # if time is short, the first and the last matter most
 
 
 def at_sizes(bench: Bench) -> list[Kill]:
@@ -168,7 +168,7 @@ def _kill_and_go_on(trial: Trial, kill: Kill) -> bool:
     trial.require_same(report, f"{done}, then ran it again", "when resumed")
     number = kill.arguments.get("at_checkpoint", 0) - (kill.arguments.get("when") == "before")
     if number > 0 and not any(again.notes("resumed")):  # a stage with the SDK redid what a checkpoint had in it
-        lost = "nothing of it was kept: were its outputs written by others than the SDK?"
+        lost = "its work was lost: does something other than the SDK write its outputs?"
         what = "it began anew" if is_kept else lost
         trial.fail(f"{done}, then ran it again", f"it goes on from checkpoint {number}", what, report)
     return True
@@ -198,7 +198,7 @@ def check_full(case: Case) -> None:
         case.unmade(f"no disk of its own can be mounted for it here: {error}")
     workspace = f"{trial.sandbox.directory}/workspace"
     os.makedirs(workspace)
-    # TMPDIR is on the small disk, too, because a stage may rename what it has made there to its output.
+    # TMPDIR is on the small disk, too, because a stage may rename a file from there to its output.
     trial.around.temporary = f"{workspace}/{TEMPORARY}"
     trial = trial._replace(options=UNSYNCED._replace(workspace=workspace))
     paths = load_spec(trial.sandbox.spec, workspace=workspace).paths
@@ -209,7 +209,7 @@ def check_full(case: Case) -> None:
             done = f"ran it on a disk with {pages // 2 * PAGE:,} bytes left for its outputs"
             _fill_and_make_room(trial, done)
         except CheckFailedError:
-            if case.directory.exists():  # else the check was not made; the disk ends with it
+            if case.directory.exists():  # else the check was not made; the disk is gone after this block
                 bench.call(copy, workspace, f"{trial.sandbox.directory}/kept")
             raise
 
@@ -223,15 +223,15 @@ def _fill_and_make_room(trial: Trial, done: str) -> None:
     if was_full and report.attempts and report.attempts[-1].timed_out:
         limit = bench.overrides["timeoutSeconds"]
         trial.fail(done, "it ends, with an exit code other than 0", f"it still ran after {limit:.0f} s", report)
-    if report.succeeded:  # right only if all bytes are there, as those of a file with holes may be
+    if report.succeeded:  # correct only if all bytes are there, as in a file with holes
         complete = "all of its outputs fit into half of their size"
         lacks = trial.lack(report, "on a full disk", "it was written", complete)
-        what = f"it swallowed that the disk was full\n{_SWALLOWS}\n{lacks}"
+        what = f"it ignored that the disk was full\n{_SWALLOWS}\n{lacks}"
         trial.fail(done, f"an exit code other than 0, or {SAME}", what, report)
     bench.call(make_room, trial.options.workspace)
     again = trial.run_apart(bench.call)
     if not again.succeeded and OTHER_DISK in again.log:
-        bench.case.unmade("it links files across disks, and its inputs lie on another one here than its outputs")
+        bench.case.unmade("it links files across disks: its inputs are on another disk here than its outputs")
     trial.require_same(again, f"{done}, then ran it again with room", "with room again")
     if not was_full:
-        bench.case.unmade(f"its disk was never seen to be full, and it failed all the same: {ended(report)}")
+        bench.case.unmade(f"it failed, although its disk was never seen to be full: {ended(report)}")

@@ -30,7 +30,7 @@ WORDS = {  # what may differ between two runs of a stage, in the order in which 
     HOST: "the host name",
     HASHES: "the order of hashes (PYTHONHASHSEED, PERL_HASH_SEED)",
     "processors": "the processors that it may use",
-    "hint": "the number of processors that it is told (PIPELINE_CPUS, OMP_NUM_THREADS)",
+    "hint": "the number of processors in its environment (PIPELINE_CPUS, OMP_NUM_THREADS)",
     "modified": "the modification times of its inputs",
     INTERPRETER: "a fresh interpreter",
     "run_id": "the run's id, which is in the names of partial outputs too",
@@ -40,7 +40,7 @@ ODD = "else where/ä/deeper"  # a space, a letter beyond ASCII, and more directo
 PLAIN = "elsewhere/and/deeper"
 PYTHON_SEED = "PYTHONHASHSEED"
 LONG_AGO = 1_000_000_000  # seconds: 2001-09-09
-SEEDS = 4  # orders of hashes that are tried: with two of them, a stage may still give the same bytes
+SEEDS = 4  # orders of hashes to try: with only two, a stage may still give the same bytes
 _SIDES = ("one run", "another")
 _SAME_TIME = "the time, or chance (it differs between two runs that are the same in all else)"
 
@@ -151,7 +151,7 @@ class _Repeats(Bench):
     def _laid(self, name: str, different: Collection[str], elsewhere: str = ODD) -> Trial:
         """Lay the stage out again in the directory `name`, where only what is `different` differs.
 
-        A seed of hashes causes a fresh interpreter. So if only the interpreter is to differ, there is none.
+        A seed of hashes causes a fresh interpreter. So if only the interpreter should differ, the seed is left out.
         """
         directory = f"{self.case.directory}/{name}"
         discard(directory)
@@ -180,7 +180,7 @@ class _Repeats(Bench):
 
 
 def fewer_processors() -> list[int] | None:
-    """Return one of the processors that this process may use; None if it has only one."""
+    """Return one of the processors that this process may use, as a list; None if it has only one."""
     processors = sorted(os.sched_getaffinity(0))
     return processors[-1:] if len(processors) > 1 else None
 

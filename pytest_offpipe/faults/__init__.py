@@ -1,1 +1,1 @@
-"""Faults that tests and checks inject into stages: by a plan, and by disks that are full."""
+"""Faults that tests and checks inject into stages, by a plan or by a full disk."""

@@ -1,4 +1,4 @@
-"""Disks in memory that are full for a stage: a process in its own namespaces mounts them, and runs the stage there.
+"""Disks in memory that fill up for a stage: a process in its own namespaces mounts them, and runs the stage there.
 
 The check `full` has a small disk. For the fixture, the sandbox's root, with TMPDIR in it, is on a disk that shrinks
 while one stage runs. State and locks have disks on top, so that the runner's files and the stage's log have room.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runner.sandbox.launcher import Launch
 
 TEMPORARY = ".tmpdir"  # on the disk of a stage's outputs: some stages rename files from there to their outputs
-ROOMY = 1 << 40  # bytes; a disk without a bound does not report how much of it is in use
+ROOMY = 1 << 40  # bytes; a disk without a limit does not report how much of it is in use
 BALLAST = ".ballast"
 BETWEEN_LOOKS = 0.0005  # seconds
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -50,7 +50,7 @@ def mount_disk(place: str, size: int | None = None, flags: int = 0) -> None:
 
 
 def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
-    """Mount a disk at `path` with so many free pages, and on top of it larger disks at the paths `roomy`."""
+    """Mount a disk at `path` with so many free pages, and larger disks on top of it at the paths `roomy`."""
     mount_disk(path, (pages + 1) * PAGE)
     for directory in roomy:
         os.makedirs(directory, exist_ok=True)
@@ -60,7 +60,7 @@ def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
 
 
 class Watch:
-    """Checks again and again, until `end`, whether a disk is full.
+    """Checks repeatedly, until `end`, whether a disk is full.
 
     A stage may remove an output that it could not finish, so a check after its end is too late. On a busy machine this
     thread may be too late as well, so `look` is also called when an attempt has ended and its partials are there.
@@ -186,9 +186,9 @@ class _FaultyDisk:
         return changed
 
     def ended(self, _: list[AttemptResult]) -> None:
-        """Note whether the disk was full: a stage may also fail for other reasons. Then make room.
+        """Note whether the disk was full, because a stage may also fail for other reasons. Then make room.
 
-        The runner refuses outputs on a full disk. A test is to see what the stage made of it.
+        The runner refuses outputs on a full disk, but a test should see what the stage did.
         """
         if self.filled is not None:
             fault, watch, log = self.filled

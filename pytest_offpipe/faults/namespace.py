@@ -1,7 +1,7 @@
-"""A process of ours in user, mount and host name namespaces, which calls functions there.
+"""A process in user, mount and host name namespaces of its own, which calls functions there.
 
-The runner, its launcher and the stages inherit its mounts and its host name. It has one thread, as unshare needs. A
-request is a function and its arguments. The answer says whether the function returned, and its result or error.
+The runner, its launcher and the stages inherit its mounts and its host name. It has one thread, as unshare requires. A
+request is a function and its arguments. The answer says whether the function returned, and holds its result or error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PROGRAM = (
 
 
 class Confined:
-    """The process, as a context manager. RefusedError if this user cannot have such namespaces."""
+    """The process, as a context manager. Raises RefusedError if this user cannot create the namespaces."""
 
     def __init__(self, host_name: str = "") -> None:
         """`host_name` is the name of the host in there; "" leaves it unchanged."""
@@ -70,7 +70,7 @@ class Confined:
         try:
             has_returned, result = self._requests.recv()
         except (EOFError, ConnectionResetError):
-            raise RuntimeError(f"process {self._process.pid}, which was to confine a run, ended") from None
+            raise RuntimeError(f"process {self._process.pid}, which should confine a run, ended") from None
         if not has_returned:
             raise result
         return result
@@ -78,7 +78,7 @@ class Confined:
 
 def main(host_name: str) -> None:
     """Enter the namespaces, report it, and serve until there are no more requests or the parent is gone."""
-    answers = Connection(0)  # which its launchers replace, so that no stage inherits it
+    answers = Connection(0)  # its launchers replace this descriptor, so no stage inherits it
     try:
         syscalls.prctl("prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS, "unshare(user, mount, host name)")

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from runner.sandbox.launcher import Launch
 
 MARKER = "offpipe_fault"
-IN_SDK = ("kill_at_checkpoint", "count")  # the stage's own process does these, through runner.sdk
-DISK_FULL = "disk_full"  # done to the disk that the whole run is on, see disks
+IN_SDK = ("kill_at_checkpoint", "count")  # the stage's own process injects these, by runner.sdk
+DISK_FULL = "disk_full"  # this one is in the disk that the whole run is on, see disks
 _METHODS = {  # kind -> the method that plans it, and why it may not happen
-    "exit": ("exit_code", "its stage did not run, or failed by itself"),
+    "exit": ("exit_code", "its stage did not run, or failed without it"),
     "kill": ("kill", "its stage did not run, or had ended before: give it larger inputs, or an earlier point"),
     "kill_at_checkpoint": ("kill", "its stage did not run, has fewer checkpoints, or commits none by runner.sdk"),
     "slow": ("slow", "its stage did not run"),
@@ -51,7 +51,7 @@ class Fault:
 
     `kind` and `arguments` are what is in the plan: exit (code, when), kill or terminate (after_bytes, after_seconds),
     slow (seconds), kill_at_checkpoint (at_checkpoint, when), count, disk_full (after_bytes). `after_seconds` count from
-    when something was first seen to read an input: an interpreter's start, and what it loads, are no work of the stage.
+    the first read of an input, because the start of an interpreter is not yet work of the stage.
     """
 
     kind: str
@@ -62,7 +62,7 @@ class Fault:
 
     @property
     def fired(self) -> int:
-        """In how many attempts it happened."""
+        """The number of attempts in which it happened."""
         return sum(self.notes("fired"))
 
     def notes(self, what: str) -> list[bool]:
@@ -71,13 +71,13 @@ class Fault:
 
     @property
     def checkpoints(self) -> int:
-        """How many checkpoints the attempts reached, together."""
+        """The number of checkpoints that all attempts reached together."""
         return sum(len(glob(f"{escape(plan)}.checkpoint-*")) for plan in self.plans)
 
 
 @dataclass(eq=False)
 class Injector:
-    """Changes the launches of stages that still have faults to come.
+    """Changes the launches of stages whose faults have not happened yet.
 
     The plans are in `directory`. Stages must be able to write there, to report which faults happened.
     """
@@ -90,7 +90,7 @@ class Injector:
         return next((fault for fault in self.faults if fault.stage == stage and fault.fired < fault.times), None)
 
     def __call__(self, launch: Launch) -> Launch:
-        """Return what to start instead."""
+        """Return what to start instead of `launch`."""
         fault = self.due(launch.env["PIPELINE_STAGE"])
         if fault is None:
             return launch
@@ -122,7 +122,7 @@ class OffpipeFaults:
 
     @untraced
     def exit_code(self, stage: str, code: int, times: int = 1, when: str = "before") -> None:
-        """Have the stage exit with `code`: `before` its work, or `after` it, with all of it done."""
+        """Have the stage exit with `code`, `before` its work or `after` it has done all of it."""
         self._plan("exit", stage, times, code=code, when=when)
 
     @untraced
@@ -131,7 +131,7 @@ class OffpipeFaults:
     ) -> None:
         """Kill the stage (SIGKILL) at its n-th checkpoint, or once its outputs hold so many bytes together.
 
-        Checkpoints are those of runner.sdk; `when`: `before` or `after` the progress file is in place.
+        Checkpoints are those of runner.sdk. `when`: `before` or `after` the progress file is in place.
         """
         if (at_checkpoint is None) == (after_bytes is None):
             raise UsageError(Wrong("kill", "takes one of at_checkpoint and after_bytes"))
@@ -143,7 +143,7 @@ class OffpipeFaults:
 
     @untraced
     def disk_full(self, stage: str, *, after_bytes: int) -> None:
-        """Have the disk full once the stage has written so many bytes to its outputs and its TMPDIR.
+        """Make the disk full once the stage has written so many bytes to its outputs and its TMPDIR.
 
         The size is rounded down to whole pages of memory. After that attempt there is room again. The whole run is in a
         process of its own, where the pipeline's root is a tmpfs. So `plugins` do not work, and stages run one at a
@@ -153,7 +153,7 @@ class OffpipeFaults:
 
     @untraced
     def slow(self, stage: str, seconds: float, times: int = 1) -> None:
-        """Have the stage start so many seconds late, in real time, as for its time limit."""
+        """Have the stage start so many seconds late, in real time, which its time limit counts."""
         self._plan("slow", stage, times, seconds=seconds)
 
     @untraced
@@ -173,7 +173,7 @@ class OffpipeFaults:
 
     @property
     def unfired(self) -> list[str]:
-        """The same as text, each with a possible reason."""
+        """The same faults as text, each with a possible reason."""
         lines = []
         for fault in self.due:
             method, why = _METHODS[fault.kind]
@@ -187,12 +187,12 @@ class OffpipeFaults:
         return any(fault.kind == DISK_FULL and fault.stage in stages for fault in self.due)
 
     def complaint(self) -> str:
-        """Return the failure of a test in which not all faults happened, or ""."""
+        """Return the failure of a test in which a fault did not happen, or ""."""
         unfired = "".join(f"\n  {fault}" for fault in self.unfired)
         return f"planned, and did not happen:{unfired}" if unfired else ""
 
     def plan_marked(self, kind: str = "", *arguments: object, **named: object) -> None:
-        """Plan the fault of a marker `offpipe_fault(kind, stage, **arguments)`. UsageError if the marker is wrong."""
+        """Plan the fault of a marker `offpipe_fault(kind, stage, **arguments)`. Raises UsageError for a wrong one."""
         require_known([kind], sorted({method for method, _ in _METHODS.values()}), MARKER, "no kind")
         apply(f"{MARKER} {kind}", getattr(self, kind), arguments, named)
 
@@ -208,7 +208,7 @@ def faults_of(test: FixtureState) -> OffpipeFaults:
     """Return the faults of a test, with those that its markers plan."""
     faults = OffpipeFaults(test)
     test.complaints.append(faults.complaint)
-    test.stories.append(faults.complaint)  # a test that fails because a fault did not happen does not say so itself
+    test.stories.append(faults.complaint)  # a test that fails for this reason does not say so itself
     with heeding(test.item, MARKER):
         for marker in reversed([*test.item.iter_markers(MARKER)]):
             faults.plan_marked(*marker.args, **marker.kwargs)

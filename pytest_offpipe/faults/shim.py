@@ -69,7 +69,7 @@ class _Reading:
                 libc.inotify_add_watch(self._events, os.fsencode(path), IN_ACCESS | IN_OPEN)
 
     def seconds(self) -> float:
-        """For how long; 0 for not yet."""
+        """Return for how many seconds; 0 if nothing has been read."""
         if self._began is None:
             try:
                 os.read(self._events, 4096)
@@ -80,7 +80,7 @@ class _Reading:
 
 
 def _watch(plan: dict[str, Any], child: int, reading: _Reading) -> NoReturn:
-    """Kill or terminate the program once it has come far enough. Spins, because microseconds matter."""
+    """Kill or terminate the program once it has come far enough. Polls without a pause, because microseconds matter."""
     while not _has_come_to(plan, reading):
         _end_if_over(child)
     os.kill(child, signal.SIGSTOP)
@@ -116,7 +116,7 @@ def _has_come_to(plan: dict[str, Any], reading: _Reading) -> bool:
 
 
 def _size(path: str) -> int:
-    """The bytes below a path; -1 if it is missing, which is less than an empty file."""
+    """Return the bytes below a path; -1 if it is missing, which is less than an empty file."""
     try:
         if not os.path.isdir(path):
             return os.stat(path).st_size
@@ -131,7 +131,7 @@ def _note(what: str) -> None:
 
 
 def _end_as(status: int) -> NoReturn:
-    """End as the program did, by a signal too."""
+    """End as the program did, even by a signal."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         if code != -signal.SIGKILL:

@@ -47,7 +47,7 @@ def test_banned_import_is_found(project):
     result.stdout.fnmatch_lines([
         "stage call imports a banned module: call.py:2: import socket, os",
         "  done:     scanned the Python code of all stages",
-        "  expected: nothing that is there to reach a network",
+        "  expected: no code for reaching a network",
         "*hint: *",
         "it.json:1: CheckFailedError",
     ])  # fmt: skip

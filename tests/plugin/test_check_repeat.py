@@ -60,7 +60,7 @@ DEPENDENT = {
     "print(os.uname().nodename)": "the host name",
     "print(list(set('abcdefghijklmnop')))": "the order of hashes (PYTHONHASHSEED, PERL_HASH_SEED)",
     "print(os.environ.get('PIPELINE_CPUS'))": (
-        "the number of processors that it is told (PIPELINE_CPUS, OMP_NUM_THREADS)"
+        "the number of processors in its environment (PIPELINE_CPUS, OMP_NUM_THREADS)"
     ),
     "print(os.stat(os.environ['PIPELINE_INPUT_TEXT']).st_mtime)": "the modification times of its inputs",
     "print(os.path.basename(path))": "the run's id, which is in the names of partial outputs too",

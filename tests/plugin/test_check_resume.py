@@ -112,7 +112,7 @@ def test_is_not_made_where_the_one_output_is_a_standard_output_that_stays_empty(
     stage.shell('cat "$i" > /dev/null; sleep 0.1', stdout="text")
     result = stage.check("resume")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*it writes nothing to the one output that it has*"])
+    result.stdout.fnmatch_lines(["SKIPPED*it writes nothing to its only output*"])
 
 
 def test_counts_no_kill_before_the_program_runs(tmp_path):

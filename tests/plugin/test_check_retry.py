@@ -83,7 +83,7 @@ def test_is_not_made_where_nothing_tells_that_an_attempt_was_made_to_exit(stage)
     stage.shell('rm -f "$HOME"/../faults/*.fired; cat "$i" > "$o"')
     result = stage.check("retry")
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*nothing tells that it was made to exit with 75 before it did anything*"])
+    result.stdout.fnmatch_lines(["SKIPPED*nothing shows that it was made to exit with 75 before it did anything*"])
 
 
 def test_lands_in_the_second_attempt_of_a_stage_that_fails_its_first(stage):
@@ -106,7 +106,7 @@ def test_compares_existence_only_of_a_volatile_stage_and_says_so(stage):
     stage.python(SLOW.replace("to.write(line)", "to.write(str(time.time_ns()))"))
     stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
     result = stage.passes("retry", "-rP")
-    result.stdout.fnmatch_lines(["compared existence only, since its bytes are said to be volatile: stamps the time"])
+    result.stdout.fnmatch_lines(["compared existence only, because the spec calls its bytes volatile: stamps the time"])
 
 
 def test_junit_report_says_what_was_not_compared(stage):

@@ -108,19 +108,19 @@ def test_check_that_the_spec_spares_a_stage_is_skipped_with_its_reason(project):
         (["--offpipe-spec", "."], "ERROR: --offpipe-spec: .: is a directory"),
         (["--offpipe-spec", ""], 'ERROR: --offpipe-spec: "" names no spec'),
         (["--offpipe-spec", "x.py"], "ERROR: --offpipe-spec: x.py: is Python, and a spec is JSON"),
-        (["--offpipe-spec", "pipe"], "ERROR: --offpipe-spec: pipe: is no regular file"),
+        (["--offpipe-spec", "pipe"], "ERROR: --offpipe-spec: pipe: is not a regular file"),
         (["--offpipe-spec", "it.json::copy[run]"], "ERROR: --offpipe-spec: it.json::copy[[]run]: no such file"),
         (["--offpipe-spec", "it.json", "--offpipe-checks", ""], 'ERROR: --offpipe-checks: no check named ""'),
         (["--offpipe-spec", "it.json", "--offpipe-inputs", ""], 'ERROR: --offpipe-inputs: "": no such directory'),
-        (["--offpipe-spec", "it.json", "--offpipe-seed", ""], 'ERROR: --offpipe-seed: "" is no positive whole *'),
+        (["--offpipe-spec", "it.json", "--offpipe-seed", ""], 'ERROR: --offpipe-seed: "" is not a positive whole *'),
         (["--offpipe-spec", "it.json", "--offpipe-checks", "rum"], 'ERROR: --offpipe-checks: no check named "rum"'),
         (["--offpipe-spec", "it.json", "--offpipe-checks", ","], "ERROR: --offpipe-checks: no check named *"),
         (["--offpipe-spec", "it.json", "--offpipe-inputs", "no"], "ERROR: --offpipe-inputs: *no: no such directory"),
-        (["--offpipe-spec", "it.json", "--offpipe-seed", "x"], 'ERROR: --offpipe-seed: "x" is no positive whole *'),
-        (["--offpipe-spec", "it.json", "--offpipe-seed", "0"], 'ERROR: --offpipe-seed: "0" is no positive *number'),
-        (["--offpipe-spec", "it.json", "--offpipe-seed", "1.5"], 'ERROR: --offpipe-seed: "1.5" is no positive *number'),
-        (["--offpipe-spec", "it.json", "--offpipe-budget", "-1"], 'ERROR: --offpipe-budget: "-1" is no *number'),
-        (["--offpipe-spec", "it.json", "--offpipe-budget", "nan"], 'ERROR: --offpipe-budget: "nan" is no *number'),
+        (["--offpipe-spec", "it.json", "--offpipe-seed", "x"], 'ERROR: --offpipe-seed: "x" is not a positive whole *'),
+        (["--offpipe-spec", "it.json", "--offpipe-seed", "0"], 'ERROR: --offpipe-seed: "0" is not a positive *number'),
+        (["--offpipe-spec", "it.json", "--offpipe-seed", "1.5"], 'ERROR: --offpipe-seed: "1.5" is not a pos*number'),
+        (["--offpipe-spec", "it.json", "--offpipe-budget", "-1"], 'ERROR: --offpipe-budget: "-1" is not a *number'),
+        (["--offpipe-spec", "it.json", "--offpipe-budget", "nan"], 'ERROR: --offpipe-budget: "nan" is not a *number'),
     ],
 )  # fmt: skip
 def test_invalid_option_is_a_usage_error(project, arguments, expected):
@@ -157,8 +157,8 @@ def test_pattern_of_the_ini_that_matches_nothing_is_a_usage_error(project):
         ("offpipe_specs = conftest.py", "ERROR: offpipe_specs: conftest.py: is Python, and a spec is JSON"),
         ("offpipe_checks = rum", 'ERROR: offpipe_checks: no check named "rum"'),
         ("offpipe_inputs = no", "ERROR: offpipe_inputs: *no: no such directory"),
-        ("offpipe_seed = x", 'ERROR: offpipe_seed: "x" is no positive whole number'),
-        ("offpipe_budget = x", 'ERROR: offpipe_budget: "x" is no positive number'),
+        ("offpipe_seed = x", 'ERROR: offpipe_seed: "x" is not a positive whole number'),
+        ("offpipe_budget = x", 'ERROR: offpipe_budget: "x" is not a positive number'),
         ("offpipe_strict = maybe", "ERROR: offpipe_strict: *'maybe'"),
     ],
 )
@@ -224,7 +224,7 @@ def test_tree_of_inputs_that_no_spec_reads_is_an_error(project):
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
-            "error: --offpipe-inputs: */empty: no input of it.json is in there",
+            "error: --offpipe-inputs: */empty: it holds no input of it.json",
             "hint: lay it out as below the spec's root: in.txt",
         ]
     )
@@ -233,7 +233,7 @@ def test_tree_of_inputs_that_no_spec_reads_is_an_error(project):
     project.ini("offpipe_inputs = tree\noffpipe_specs = other.json\n")
     result = project.pytest()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["error: offpipe_inputs: */tree: no input of other.json is in there"])
+    result.stdout.fnmatch_lines(["error: offpipe_inputs: */tree: it holds no input of other.json"])
 
 
 def test_exit_codes_are_those_of_pytest(project):

@@ -91,7 +91,7 @@ AUDIT = r"""
             ([{"ev": "attempt.finished", "stage": "clean", "code": 0}], "  data.code: expected 0, found 'nothing'"),
             ([{"ev": "attempt.finished", "exit": 75}], '\nthe nearest one is record 2: {"'),
             (["stage.comit"], 'did you mean "stage.commit"?'),
-            (["run.end", "run.start"], "it is there before the one that it should follow"),
+            (["run.end", "run.start"], "it comes before the event that it should follow"),
         ):
             with pytest.raises(AssertionError) as failed:
                 offpipe_audit.assert_events(report, *events)

@@ -192,7 +192,7 @@ def test_a_fault_that_does_not_happen_fails_its_test_and_says_why(pytester: pyte
             "  kill('clean', at_checkpoint=60, when='after'): its stage did not run, has fewer checkpoints, *",
             "ERROR test_unfired.py::test_too_few_checkpoints - Failed: planned, and did not happen:*",
             "  kill('clean', at_checkpoint=50, when='after'): its stage did not run, has fewer checkpoints, *",
-            "  exit_code('sort', code=75, when='before'), 0 of 2 times: its stage did not run, or failed by itself",
+            "  exit_code('sort', code=75, when='before'), 0 of 2 times: its stage did not run, or failed without it",
             "ERROR test_unfired.py::test_looked_at - Failed: planned, and did not happen:*",
             'error: offpipe_fault: no kind "explode"',
             'error: offpipe_fault slow: takes no "hours"',

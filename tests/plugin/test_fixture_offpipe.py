@@ -64,8 +64,8 @@ STAGES = r"""
         ("clean", {"text": Path("data")}, "data/in.txt is a file, and 'data' a directory"),
         ("clean", {"text": Path("data/nix")}, "data/nix: no such file"),
         ("gather", {"parts": {"x.txt": b""}}, "data/parts/x.txt does not match data/parts/*.csv"),
-        ("gather", {"parts": {"../x.csv": b""}}, '"../x.csv" is no path below it'),
-        ("gather", {"parts": {}}, "nothing that is given matches data/parts/*.csv"),
+        ("gather", {"parts": {"../x.csv": b""}}, '"../x.csv" is not a path below it'),
+        ("gather", {"parts": {}}, "no given file matches data/parts/*.csv"),
         ("gather", {"tree": b""}, "data/tree/ is a directory"),
         ("claen", {}, 'specs/small.json: no stage named "claen"\nhint: did you mean "clean"?'),
     ])

@@ -18,11 +18,11 @@ ASKED = r"""
 
     @pytest.mark.parametrize("inputs, message", [
         ({"data/im.txt": b""}, 'no input of specs/small.json is taken from "data/im.txt"\nhint: did you mean "data/in'),
-        ({"text": b""}, 'inputs of a pipeline go by their paths: "data/in.txt"'),
+        ({"text": b""}, 'name inputs of a pipeline by their paths: "data/in.txt"'),
         ({"work/clean.txt": b""}, "stage clean makes it"),
         ({"data/parts/.hidden.csv": b""}, 'is taken from "data/parts/.hidden.csv"'),
         ({"data/parts/a.txt": b"", "data/x": b""}, 'from "data/x"'),
-        ("specs", "specs: no input of specs/small.json is in there\nhint: lay it out as below the spec's root: dat"),
+        ("specs", "specs: it holds no input of specs/small.json\nhint: lay it out as below the spec's root: dat"),
         ("nix", "nix: no such file"),
         (3, "inputs: is 3, of type int\nhint: expected: a directory, or {path: content}"),
         ({"data/in.txt": 3}, "is 3, of type int\nhint: expected: bytes, text, or the Path of a file"),
@@ -55,7 +55,7 @@ ASKED = r"""
     @pytest.mark.parametrize("asked, message", [
         ({"inputs": ["a"]}, "inputs: is ['a'], of type list"), ({"inputs": {"text": 3}}, "is 3, of type int"),
         ({"inputs": {"text": None}}, "is None"), ({"params": 3}, "params: is 3"),
-        ({"after": 3}, "is no report of a stage"), ({"name": 3}, "name: is 3"), ({"spec": 3}, "spec: is 3"),
+        ({"after": 3}, "is not a report of a stage"), ({"name": 3}, "name: is 3"), ({"spec": 3}, "spec: is 3"),
         ({"spec": "specs/smal.json"}, 'did you mean "small.json"?'),
     ])
     def test_a_stage_alone(offpipe, asked, message):
@@ -164,12 +164,12 @@ def test_markers_that_say_nothing_or_have_no_effect_are_errors(pytester: pytest.
             "error: exit_code: is 3, of type int",
             'error: offpipe_spec: takes no "parms"',
             "error: params: is 3, of type int",
-            "error: offpipe_spec inputs: *specs: no input of *small.json is in there",
+            "error: offpipe_spec inputs: *specs: it holds no input of *small.json",
             "error: offpipe_spec: missing a required argument: 'path'",
-            "error: offpipe_fault: nothing in this test heeds the marker",
-            "hint: ask for the fixture offpipe_faults or offpipe, or leave the marker out",
-            "error: offpipe_spec: nothing in this test heeds the marker",
-            "hint: ask for the fixture offpipe_spec or offpipe_run, or leave the marker out",
+            "error: offpipe_fault: nothing in this test uses the marker",
+            "hint: request the fixture offpipe_faults or offpipe, or leave the marker out",
+            "error: offpipe_spec: nothing in this test uses the marker",
+            "hint: request the fixture offpipe_spec or offpipe_run, or leave the marker out",
         ]
     )
     result.stdout.no_fnmatch_line("*During handling*")

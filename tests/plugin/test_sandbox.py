@@ -190,5 +190,5 @@ def test_input_that_cannot_be_copied_is_reported(project):
     project.spec({**COPY, "inputs": {"text": "in.txt", "tree": "tree/"}})
     result = project.pytest("it.json::copy[run]")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*tree/pipe: is no regular file, directory or link"])
+    result.stdout.fnmatch_lines(["*tree/pipe: is not a regular file, directory or link"])
     result.stdout.no_fnmatch_line("*Traceback*")
