@@ -13,7 +13,7 @@ from runner.canonical import parsed
 from runner.hashing import sha256_of
 from runner.paths import StatePaths
 from runner.reading import NotRegularError, read_small
-from runner.record.markers import Marker, OutputIdentity, is_written_here, marked_stages, without_ctimes
+from runner.record.markers import Marker, OutputIdentity, is_written_here, marked_stages
 from runner.record.state import MOST_MARKER, refuse_newer
 
 if TYPE_CHECKING:
@@ -99,8 +99,9 @@ class _OnDisk:
 
     def __init__(self, content: bytes, commit: tuple[str, int] | None) -> None:
         self.content = content if commit is None else b""
-        self.sha256 = sha256_of(content)
-        self.committed = sha256_of(without_ctimes(content))
+        self.sha256 = self.committed = sha256_of(content)
+        if (marker := Marker.decode(content)) and marker.encode() == content:
+            self.committed = sha256_of(marker.with_ctime(None).encode())
         self.commit = commit
         self.is_torn = False
         self.fits: bool | None = None

@@ -244,14 +244,6 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def without_ctimes(content: bytes) -> bytes:
-    """Return the bytes of a marker file without the ctimes of its outputs, which its commit record cannot have."""
-    marker = Marker.decode(content)
-    if marker is None or marker.encode() != content:
-        return content
-    return marker.with_ctime(None).encode()
-
-
 def is_written_here(value: Mapping[str, object]) -> bool:
     """Whether the checksum in a marker's JSON value is right, or would be with our `v`: then only `v` was changed."""
     body = {name: member for name, member in value.items() if name != "checksum"} | {"v": VERSION}

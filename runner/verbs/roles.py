@@ -1,7 +1,7 @@
 """What a path is to the pipeline: an output, an input, code, or a file of offpipe itself.
 
-A file may have several names, by links of both kinds. So paths are compared by device and inode, also those of the
-directories above them, and by name only where nothing is yet.
+A file may have several names, through symbolic and hard links. So paths, and the directories above them, are compared
+by device and inode; names count only where no file is yet.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OUTPUT, PARTIAL, INPUT, CODE, EACH, SPEC = "output", "partial", "input", "code",
 class Role(NamedTuple):
     """What a path is to the pipeline: one of the words above, or the kind of one of offpipe's `own_directories`.
 
-    `stage` makes or reads it; of an EACH, it is the template. `path` is the output, input or source of an `each` as it
+    `stage` makes or reads it; for EACH, it is the template. `path` is the output, input or source of an `each` as it
     was declared. `run` made a former output.
     """
 
@@ -46,14 +46,14 @@ class Role(NamedTuple):
 
     @property
     def template(self) -> str:
-        """The template of which the stage is an instance, empty for other stages."""
+        """The template of which the stage is an instance; "" for other stages."""
         return self.stage.partition("@")[0] if "@" in self.stage else ""
 
 
 class Location:
     """A path that may lead to a file, and all places that it is, or is in.
 
-    With `contents`, it stands for all that is in it, too, if it is no file.
+    With `contents`, a path that is not a file also stands for everything in it.
     """
 
     def __init__(self, path: str, *, contents: bool = False) -> None:
@@ -78,7 +78,7 @@ class Location:
         return {os.path.relpath(name, top) for name in self._names for top in tops if f"{name}/".startswith(f"{top}/")}
 
     def is_in(self, place: str) -> bool:
-        """Whether it is a file or directory, or in it; also by a hard link."""
+        """Whether it is the file or directory `place`, or is in it, also through a hard link."""
         if self.below(place) or not self._is_linked:
             return bool(self.below(place))
         files = (os.path.join(top, name) for top, _, names in os.walk(place) for name in names)
@@ -90,7 +90,7 @@ class Location:
 
 
 def _identity(path: str) -> Identity | None:
-    """Return the device and inode of what is at a path, None if nothing is there."""
+    """Return the device and inode of the file or directory at a path; None if nothing is there."""
     with suppress(OSError):
         status = os.stat(path)
         return status.st_dev, status.st_ino
@@ -112,26 +112,26 @@ def find_roles(graph: Graph, location: Location, resolver: InputResolver, code: 
         return [Role(SPEC)]
     if own := [kind for kind, directory in own_directories(spec) if location.is_in(directory)]:
         return [Role(own[-1])]  # locks may be in the state directory
-    found = [
+    roles = [
         Role(OUTPUT, stage.name, path)
         for stage in spec.stages
         for path in stage.outputs.values()
         if location.touches(spec.output_path(path))
-        or (stage.missing and _matched(location, path, spec.workspace))  # the instances are not known
+        or (stage.missing and _matched(location, path, spec.workspace))  # its instances are unknown
     ]
     for stage in spec.stages:
-        found += [
+        roles += [
             Role(INPUT, stage.name, path)
             for _, at, path in stage.entries()
             if _is_read(location, stage, at, path, resolver)
         ]
-        found += [Role(CODE, stage.name) for path in _code_of(graph, stage, code) if location.touches(path)][:1]
-    found += [
+        roles += [Role(CODE, stage.name) for path in _code_of(graph, stage, code) if location.touches(path)][:1]
+    roles += [
         Role(EACH, template, path)
         for template, path in spec.each_globs
         if location.touches(spec.source_path(path)) or _matched(location, path, spec.root)
     ]
-    return found
+    return roles
 
 
 def _matched(location: Location, pattern: str, base: str) -> list[str]:
