@@ -26,10 +26,10 @@ from runner.engine.run import run
 from runner.engine.start import fork_environment
 from runner.errors import EXIT_OK, OffpipeError
 from runner.hookspecs import hookimpl
+from runner.levels import KERNEL
 from runner.processes import has_ended
 from runner.record.seal import SIGNING_VARIABLE
 from runner.results import AttemptResult
-from runner.sandbox.guard import start_guarded
 from runner.sandbox.launcher import Launch, Launcher, Report
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Launchers:
             self.idle = None
             return launcher
         self.close()
-        launcher = start_guarded(StageLauncher, fork_env)
+        launcher = StageLauncher.start(KERNEL, fork_env=fork_env)
         launcher.pool, launcher.inherited = self, inherited
         return launcher
 
@@ -171,7 +171,7 @@ class _LauncherMaker:
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
         fork_env = fork_environment(spec)
-        launcher = self.launchers.lend(fork_env) if self.launchers else start_guarded(StageLauncher, fork_env)
+        launcher = self.launchers.lend(fork_env) if self.launchers else StageLauncher.start(KERNEL, fork_env=fork_env)
         launcher.around = self.around
         return launcher
 

@@ -13,12 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError
+from runner.levels import KERNEL
 from runner.listener import Clock, Listener
 from runner.plan.code.modules import sdk_path
 from runner.record.locks import is_held
 from runner.record.noop_record import is_plain
 from runner.sandbox.environment import interpreter_environment
-from runner.sandbox.guard import start_guarded
 from runner.sandbox.launcher import Launcher
 from runner.spec.graph import select_names
 
@@ -63,7 +63,7 @@ def early_launcher(spec: Spec, options: Options) -> Launcher | None:
     if not has_work or is_held(spec.paths):
         return None
     try:
-        return start_guarded(Launcher, fork_environment(spec))
+        return Launcher.start(KERNEL, fork_env=fork_environment(spec))
     except StateError:
         return None
 
@@ -75,7 +75,7 @@ def make_launcher(
     chosen: Launcher | None = hooks.offpipe_make_launcher(spec=spec, warn=warn, check=check)
     if chosen is not None and early is not None:
         early.close()
-    return chosen or early or start_guarded(Launcher, fork_environment(spec))
+    return chosen or early or Launcher.start(KERNEL, fork_env=fork_environment(spec))
 
 
 def fork_environment(spec: Spec) -> dict[str, str] | None:

@@ -30,10 +30,10 @@ class Forked(BaseException):
 
 
 def fork_stage(request: Request, tree: ProcessTree, isolation: Isolation, program: Program | None) -> tuple[int, int]:
-    """Start the launch that began last; return its process, and a descriptor that says, after its end, why it failed.
+    """Start the launch that began last; return its process and a descriptor. With a `program`, the child raises Forked.
 
-    Nothing comes from the descriptor if the stage's program started. With a `program`, the child raises Forked. OSError
-    if there is no descriptor or process.
+    Once the process has ended, the descriptor says why the stage's program did not start. It is empty if it started.
+    Raises OSError if there are no descriptors or processes left.
     """
     reads, writes = os.pipe()
     try:
@@ -99,7 +99,7 @@ def failure_text(error: BaseException, tried: str) -> str:
 
 
 def open_streams(request: Request, opened: list[int], flags: int = 0) -> list[int]:
-    """Open the files for descriptors 0, 1 and 2, with these `flags` too; adds each to `opened` at once."""
+    """Open the files for descriptors 0, 1 and 2, with these `flags`, too. Adds each to `opened` at once."""
     opened.append(os.open(request["stdin"] or os.devnull, os.O_RDONLY | flags))
     for path in filter(None, (request["log"], request["stdout"])):
         opened.append(os.open(path, os.O_WRONLY | os.O_APPEND | flags))  # noqa: PERF401 - `opened` keeps those before an error

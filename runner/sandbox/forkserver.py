@@ -44,7 +44,7 @@ EXCEPTHOOK = sys.__excepthook__
 # Prefixes of the variables that an interpreter, its libraries or its .pth files read when it starts.
 INTERPRETER_VARIABLES = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 # Modules that may be loaded before a stage: they are the same in every process (`random` seeds itself again in a fork).
-# Others are not: multiprocessing, for example, keeps the directory, and logging the time.
+# Others are not: multiprocessing, for example, keeps the working directory, and logging the time of its import.
 PURE = frozenset(
     """argparse array ast base64 binascii bisect bz2 calendar cmath collections collections.abc contextlib copy csv
     dataclasses datetime difflib enum errno fnmatch functools glob graphlib gzip hashlib heapq hmac html
@@ -138,9 +138,9 @@ class Program:
         self.launcher_frames: object = None  # kept alive: to release them would copy their pages
 
     def become(self, request: Request, kept: int) -> None:
-        """Make this process look like a new interpreter that has run nothing yet. Its streams and directory are set.
+        """Make this process look like a new interpreter that has run nothing yet.
 
-        Closes all of the launcher's descriptors but `kept`.
+        Its streams and its directory are set already. Closes all of the launcher's descriptors but `kept`.
         """
         gc.enable()
         close_all_but((0, 1, 2, kept))

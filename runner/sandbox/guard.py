@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OfflineError
 from runner.levels import FILTER, KERNEL, LEVELS, NAMED, SCAN, TAGGED, RefusedError
@@ -11,17 +11,10 @@ from runner.sandbox.launcher import Launcher
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    L = TypeVar("L", bound=Launcher)
-
 _HINT = (
     "allow it (offpipe doctor says what each layer needs), or accept stages that can reach the network: "
     "--offline best-effort"
 )
-
-
-def start_guarded(kind: type[L], fork_env: Mapping[str, str] | None = None) -> L:
-    """Start a launcher of this `kind` at the best level. Arguments and errors: Launcher.start."""
-    return kind.start(KERNEL, fork_env=fork_env)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:
@@ -41,7 +34,7 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
         launcher.layers |= {level: f"none: {refusal}" for level, refusal in refused.items()}
         if strict and launcher.layers["level"] not in (KERNEL, FILTER):
             why = "; ".join(f"level {level}: {refusal}" for level, refusal in refused.items())
-            what = f"the kernel cannot keep stages from the network: {why or 'its launcher does not isolate'}"
+            what = f"the kernel cannot keep stages off the network: {why or 'its launcher does not isolate'}"
             raise OfflineError(Fault("offline guard", what, _HINT))
     except BaseException:
         launcher.close()

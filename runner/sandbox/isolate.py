@@ -15,7 +15,7 @@ from runner.sandbox.namespaces import enter_namespaces
 from runner.sandbox.privileges import drop_privileges, open_memory
 from runner.sandbox.seccomp import AF_NETLINK, SOCK_STREAM, Listener, install
 
-PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no reason for a lower level
+PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # not a reason for a lower level
 REFUSED, OPENED = 0, 1  # how the probe ends
 
 

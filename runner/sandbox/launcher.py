@@ -24,7 +24,7 @@ else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
-PATIENCE_MS = 30_000  # a launcher always reads; after so long without, it is stopped or stuck
+PATIENCE_MS = 30_000  # a launcher reads at once: one that has not read for so long is stopped or stuck
 _ROOM = 65536  # bytes for one read: the capacity of a pipe, pipe(7)
 
 
@@ -33,7 +33,7 @@ class Launch(NamedTuple):
 
     `log` and `stdout` exist already and are appended to. Without `stdout`, standard output goes to the log; without
     `stdin`, standard input is /dev/null. `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS).
-    A call for a network that is no probe (see NetworkCalls) ends it if `ends_on_network`, as its time limit would.
+    If `ends_on_network`, a network call that is not a probe (see NetworkCalls) ends it, as its time limit would.
     `program` is the file to execute, if it is not `argv[0]`; no PATH is searched. With a `script`, argv is an
     interpreter, `-B`, the script and its arguments, and a fork server may fork itself instead. The script will import
     the modules of `preload`. For a cluster: `cpus` and `memory_mib` are what the stage asks for. The paths `reads` and
@@ -108,7 +108,7 @@ class Launcher:
         """Start the program and return at once; it enters `level` (see levels) and gets ready.
 
         With `fork_env`, the variables of Python stages that interpreters read, it becomes a fork server for them.
-        Raises StateError if there is no process, descriptor or interpreter.
+        Raises StateError if the interpreter is missing, or if there are no descriptors or processes left.
         """
         try:
             return cls(*_start_program(interpreter, level, fork_env), level, fork_env)
@@ -129,9 +129,8 @@ class Launcher:
 
     def capacity(self, jobs: int | None) -> tuple[int, float]:
         """Return how many stages may run at once, which is `jobs` if that is given, and the MiB that they share."""
-        return jobs or len(os.sched_getaffinity(0)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (
-            1 << 20
-        )
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return jobs or len(os.sched_getaffinity(0)), memory / (1 << 20)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when `receive` has something to return."""

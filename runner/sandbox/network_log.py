@@ -34,7 +34,7 @@ class Tally:
         self.local_sockets = 0  # see results.AttemptResult
         self._unreported: dict[Key, int] = {}
         self._reported: list[Key] = []
-        self._callers: dict[int, tuple[int | None, Key | None]] = {}  # processes: their starts, and calls that are held
+        self._callers: dict[int, tuple[int | None, Key | None]] = {}  # by process: its start, and a call that is held
 
     def add(self, call: Call) -> bool:
         """Count one call. Return whether it fails the stage."""
@@ -96,8 +96,8 @@ class Tally:
 def answer_call(listener: Listener, tree: ProcessTree, launches: dict[int, Tally], end: Callable[[int], None]) -> None:
     """Refuse a call that waits, and count it for its launch (by its key in the tree).
 
-    `end` gets the key if the call fails the stage. It comes before the answer, so a program that TERM ends does not go
-    on.
+    If the call fails the stage, `end` gets the key. That comes before the answer, so that a program does not go on
+    before TERM ends it.
     """
     call = listener.receive()
     if call is not None:

@@ -1,4 +1,4 @@
-"""Takes from stages of every user what they may not do: gain or use privileges, change kernel settings.
+"""Keeps stages of every user from gaining or using privileges, and from changing kernel settings.
 
 Loaded by the launcher program only. Constants: linux/capability.h, linux/mount.h, prctl(2), capset(2).
 """
@@ -25,7 +25,8 @@ CAP_SETPCAP = 8
 MS_KEPT = (
     syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC | syscalls.MS_NOATIME | syscalls.MS_NODIRATIME
 )  # statvfs(3) has them at the same bits
-NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point, hidden by another mount, or closed to stages too
+# Not a mount point, hidden by another mount, or closed to stages, too.
+UNREACHABLE = (errno.EINVAL, errno.ENOENT, errno.EACCES)
 PROC = "/proc"
 # Every mount of these kinds becomes read-only, because a chroot may have a /proc too. Not only root may write there: a
 # user may own a delegated control group, and could stop or kill the processes in it.
@@ -104,6 +105,6 @@ def _make_read_only(path: str) -> bool:
         syscalls.mount(f"remounting {path}", b"none", path, None, flags)
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except (RefusedError, OSError) as error:
-        if error.errno not in NO_WAY:
+        if error.errno not in UNREACHABLE:
             raise
         return True

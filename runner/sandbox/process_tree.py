@@ -7,8 +7,8 @@ in each stage refuses to set it. The launcher has no such filter, because the ne
 limit can only be lowered, so each launch has a lower limit than the one before. Between two launches' limits lies one
 that belongs to no launch: the launcher has it while it starts nothing.
 
-Without tags, the key of a launch is its main process. Parents and sessions then tell whose a process is; where they do
-not, it is a guess.
+Without tags, the key of a launch is its main process. Parents and sessions then tell to which launch a process belongs.
+Where they do not, it is a guess.
 
 Loaded by the launcher program only. Without /proc, it only kills the group of a main process. Numbers:
 asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
@@ -74,7 +74,7 @@ class Tags:
 
 
 def open_tags(layers: dict[str, str]) -> Tags | None:
-    """Return the tags of a launcher under the filter; None if the limit cannot be set so high (in a stage, or by root).
+    """Return the tags of a launcher under the filter; None if the limit cannot be set so high (it was lowered before).
 
     Notes in `layers` how processes are matched to stages.
     """
@@ -96,7 +96,6 @@ class ProcessTree:
     """
 
     def __init__(self, tags: Tags | None = None) -> None:
-        self._prctl = getattr(libc, "prctl", lambda _option, _value: 0)
         self._tags = tags
         self._launches = 0
         self.takes_all = False
@@ -109,9 +108,9 @@ class ProcessTree:
         `dies_with_runner`: the launcher is the first process of a pid namespace, and the kernel kills it when the
         runner dies. A second parent-death signal would replace that.
         """
-        self._prctl(PR_SET_CHILD_SUBREAPER, 1)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
         if not dies_with_runner:
-            self._prctl(PR_SET_PDEATHSIG, signal.SIGCHLD)
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGCHLD)
         self.takes_all = dies_with_runner and self._tags is not None
 
     def begin(self) -> int:
@@ -122,8 +121,8 @@ class ProcessTree:
     def enter_stage(self) -> None:
         """Runs in the *child*: tag it with its launch; else let it die with the launcher, and be a subreaper."""
         if not self.takes_all:
-            self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            self._prctl(PR_SET_CHILD_SUBREAPER, 1)
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
             if os.getppid() != self._launcher:
                 os._exit(127)  # the launcher died before the first prctl above
         if self._tags is not None:

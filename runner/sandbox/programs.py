@@ -1,4 +1,4 @@
-"""Programs: finds the one of a stage before it starts, and runs the operator's own, outside the sandbox."""
+"""Finds the program of a stage before it starts, and runs the operator's program outside the sandbox."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _SHELLS_WORK = re.compile(r"[\s<>|&;$*?`]")
 
 
 def find_program(word: str, path: str, cwd: str) -> str | None:
-    """Return the absolute path of the program that `word` names, or None: with a "/" below `cwd`, else along `path`.
+    """Return the absolute path of the program that `word` names, or None.
 
-    As execvp does, an empty or relative entry of `path` means below `cwd`.
+    A word with a "/" is a path from `cwd`. Any other is looked for along `path`, where an empty or relative entry means
+    below `cwd`, as for execvp.
     """
     return next((candidate for candidate in candidates(word, path, cwd) if _is_program(candidate)), None)
 
@@ -50,7 +51,7 @@ def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str)
     """Return the fault of a `word` that names no program on the stage's `path`; `outer_path` is the caller's PATH."""
     if _SHELLS_WORK.search(word):
         words = ", ".join(f'"{each}"' for each in word.split()[:2])
-        hint = f'no shell is involved: write [{words}, ...], a word each, or name the shell, ["sh", "-c", ...]'
+        hint = f'no shell is involved: write [{words}, ...], one word each, or name the shell, ["sh", "-c", ...]'
         return Fault(where, f'no program "{word}"', hint)
     elsewhere = find_program(word, outer_path, cwd)
     if elsewhere is not None:
@@ -58,7 +59,7 @@ def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str)
         hint = f'stages do not see your shell\'s PATH; add to the stage: "env": {{"PATH": "{directory}:{path}"}}'
         return Fault(where, f'program "{word}" is only on the PATH of your shell, as {elsewhere}', hint)
     if "/" in word:
-        return Fault(where, f'"{word}" is no program', "it is relative to root, and must be executable")
+        return Fault(where, f'"{word}" is not a program', "it is relative to root, and must be executable")
     return Fault(where, f'no program "{word}" on the stage\'s PATH', f"PATH is {path}")
 
 
@@ -69,7 +70,7 @@ def may_be_made(word: str, path: str, cwd: str, outputs: Collection[str]) -> boo
 
 
 def notify(program: str, summary: bytes, env: Mapping[str, str], patience: float = PATIENCE) -> Fault | None:
-    """Run the operator's program for failures, found along PATH, in `env`; return what went wrong with it, or None.
+    """Run the operator's program for failures, found along PATH, in `env`; return what went wrong, or None.
 
     It reads `summary` from its standard input, and prints to our standard error. After `patience` seconds, or at a
     signal to us, its process group is killed.

@@ -42,7 +42,8 @@ ERRNO = 0x00050000  # | the number
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_ALG = 0, 1, 2, 10, 16, 38
-QUIET_FAMILIES = (AF_UNSPEC, AF_NETLINK, AF_ALG)  # harmless look-ups use these; nothing leaves by them
+# Harmless look-ups use these, and nothing leaves the machine through them.
+QUIET_FAMILIES = (AF_UNSPEC, AF_NETLINK, AF_ALG)
 SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
 
 # Other ways to a socket, or to a process that has one. ENOSYS where programs fall back to other calls, else EPERM or
@@ -110,7 +111,7 @@ TAG_CHECKED: dict[str, list[Rule]] = {
 
 
 def assemble(machine: str, *, listener: bool) -> bytes:
-    """Return the filter as an array of `struct sock_filter`; without a `listener` it refuses what that would refuse.
+    """Return the filter as an array of `struct sock_filter`; without a `listener`, it refuses what that would refuse.
 
     It answers NOTIFY to calls of another architecture, to `io_uring_setup`, and to `socket` of all families but
     QUIET_FAMILIES, which get EAFNOSUPPORT. KeyError for an unknown machine.

@@ -39,9 +39,9 @@ FAILURE_LENGTH = 16384  # bytes of the reason why a program never started: a pat
 class Running:
     """A launch from its start until its report. `deadline` is the end of its time limit, or of its grace.
 
-    Once its main process has ended, `left` are the processes that had to be killed, and `respite` is the end of it.
-    `key` is its key in the tree. `failure` is the descriptor that says why its program never started (see child). It is
-    None if the program has started.
+    Once its main process has ended, `left` are the processes that had to be killed. Until `respite`, processes may end
+    by themselves. `key` is its key in the tree. `failure` is the descriptor that says why its program never started
+    (see child). It is None if the program has started.
     """
 
     def __init__(self, request: Request, key: int, failure: int | None, started: float) -> None:
@@ -269,7 +269,7 @@ class Service:
     def _kill_left(self) -> bool:
         """Kill the processes that ended launches left; False if there were none.
 
-        If all processes of a launch are about to end, they have its respite.
+        If all processes of a launch are about to end, they have time until its `respite`.
         """
         left = self._tree.left(self._running, self._ended)
         now = time.monotonic()

@@ -103,9 +103,6 @@ def machine() -> str:
     return name if name in NUMBERS and ctypes.sizeof(ctypes.c_void_p) == 8 else ""
 
 
-OWN_NUMBERS = NUMBERS.get(machine(), {})
-
-
 def close_all_but(kept: Collection[int]) -> None:
     """Close every descriptor but these.
 
@@ -140,7 +137,7 @@ def fork_for(work: Callable[[], int]) -> int:
 
 def call(name: str, *arguments: object) -> int:
     """Make the system call `name`; RefusedError if it fails. KeyError if `machine` returns ""."""
-    return function(name, "syscall", OWN_NUMBERS[name], *arguments)
+    return function(name, "syscall", NUMBERS[machine()][name], *arguments)
 
 
 def function(shown: str, name: str, *arguments: object) -> int:

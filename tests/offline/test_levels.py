@@ -101,7 +101,7 @@ def test_less_than_filter_is_refused_before_anything_is_written(bench, lacking, 
     before = files(bench)
     done = bench.run(wrapper=without(bench, lacking))
     assert done.returncode == 4
-    assert "\nerror: offline guard: the kernel cannot keep stages from the network: level kernel: " in done.stderr
+    assert "\nerror: offline guard: the kernel cannot keep stages off the network: level kernel: " in done.stderr
     assert f"; level filter: {why}\n" in done.stderr
     assert "hint: allow it (offpipe doctor says" in done.stderr
     assert "--offline best-effort" in done.stderr

@@ -5,14 +5,13 @@ import os
 import pytest
 from pipeline_bench import PipelineBench, children, shell
 
-from runner.engine import Options, run, start
+from runner.engine import Options, run
 from runner.engine.preflight import plan_without_lock
 from runner.engine.start import early_launcher
 from runner.errors import InputError, StateError
 from runner.hookspecs import hookimpl
 from runner.listener import Listener
 from runner.record.locks import PipelineLock
-from runner.sandbox.guard import start_guarded
 from runner.sandbox.launcher import Launcher
 
 OK = "touch $PIPELINE_OUTPUT_OUT"
@@ -31,11 +30,11 @@ def started(monkeypatch):
     """The launchers that were started early."""
     started = []
 
-    def start_and_note(kind, fork_env):
-        started.append(start_guarded(kind, fork_env))
+    def start_and_note(*level, **fields):
+        started.append(begin(*level, **fields))
         return started[-1]
 
-    monkeypatch.setattr(start, "start_guarded", start_and_note)
+    monkeypatch.setattr(Launcher, "start", start_and_note)
     return started
 
 
@@ -88,12 +87,12 @@ def test_a_run_beside_another_one_starts_no_launcher_early(bench, started):
 def test_a_launcher_that_cannot_be_started_early_is_started_later(bench, monkeypatch):
     starts = [StateError(), None]
 
-    def refuses_once(kind, fork_env):
+    def refuses_once(*level, **fields):
         if error := starts.pop(0):
             raise error
-        return start_guarded(kind, fork_env)
+        return begin(*level, **fields)
 
-    monkeypatch.setattr(start, "start_guarded", refuses_once)
+    monkeypatch.setattr(Launcher, "start", refuses_once)
     assert execute(bench).exit_code == 0
     assert not starts
 
@@ -120,4 +119,4 @@ def test_a_hook_that_chooses_another_launcher_ends_the_early_one(bench, started,
     assert set(ended) == {-1}
 
 
-submit = Launcher.submit
+submit, begin = Launcher.submit, Launcher.start

@@ -12,8 +12,8 @@ from runner.engine.run import run
 from runner.engine.start import fork_environment
 from runner.errors import Fault, UsageError
 from runner.hookspecs import hookimpl
+from runner.levels import KERNEL
 from runner.results import FAILED
-from runner.sandbox.guard import start_guarded
 from runner.sandbox.launcher import Launcher
 
 TWICE = {"attempts": 2, "delaySeconds": 0.001}
@@ -53,7 +53,7 @@ class LineNotes:
 
     @hookimpl
     def offpipe_make_launcher(self, spec):
-        launcher = start_guarded(Overtaken, fork_environment(spec))
+        launcher = Overtaken.start(KERNEL, fork_env=fork_environment(spec))
         launcher.further = self.further
         return launcher
 

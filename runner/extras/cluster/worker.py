@@ -24,10 +24,11 @@ from distributed.core import Status
 
 from runner.errors import Fault, InputError, OffpipeError, StateError
 from runner.extras.cluster import shared
+from runner.levels import KERNEL
 from runner.plan.digests import DigestCache
 from runner.record.locks import lock
 from runner.results import AttemptResult
-from runner.sandbox.guard import settle, start_guarded
+from runner.sandbox.guard import settle
 from runner.sandbox.launcher import Launch, Launcher, NetworkReport, Report
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Session:
         """Runs in the *thread*."""
         why = ENDED
         try:
-            launcher = start_guarded(Launcher, fork_env)
+            launcher = Launcher.start(KERNEL, fork_env=fork_env)
             launcher.load(modules)
             with settle(launcher, strict=False) as launcher:
                 self.layers.set_result(launcher.layers)
