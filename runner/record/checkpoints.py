@@ -195,8 +195,8 @@ def _hand_over(content: bytes, target: str, tag: str) -> None:
     for entry in value["outputs"].values():
         entry.pop("inode", None)
     value["tag"] = tag
-    anew = canonical({**value, "checksum": digest(value)} if is_sealed else value)
-    files.replace(target, anew, temporary=f"{target}~")
+    rewritten = canonical({**value, "checksum": digest(value)} if is_sealed else value)
+    files.replace(target, rewritten, temporary=f"{target}~")
 
 
 def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | None = None) -> Partials:

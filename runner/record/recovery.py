@@ -149,8 +149,8 @@ class _Recovery(NamedTuple):
         """Finish the last commit of each stage, and make durable what the run may not have synced."""
         renamed: dict[str, None] = {}
         for stage, (seq, commit) in run.commits.items():
-            anew = self.durable and stage in run.unsynced
-            if self._finish((run.run, seq), commit, anew=anew) and anew:
+            unsynced = self.durable and stage in run.unsynced
+            if self._finish((run.run, seq), commit, unsynced=unsynced) and unsynced:
                 renamed[self.paths.marker(stage)] = None
                 for path in map(self._real, commit.outputs.values()):
                     files.sync_or_discard(path)  # a run that was not durable did not
@@ -159,8 +159,8 @@ class _Recovery(NamedTuple):
             files.sync_files([*renamed, self.paths.state_dir])
         run.commits.clear()  # they are done, and large
 
-    def _finish(self, place: Place, commit: events.StageCommit, *, anew: bool) -> bool:
-        """Rename outputs that are still partials, and write the marker if it is lost (with `anew` always, to sync it).
+    def _finish(self, place: Place, commit: events.StageCommit, *, unsynced: bool) -> bool:
+        """Rename outputs that are still partials, and write the marker if it is lost, or if it is `unsynced`.
 
         False if there is a later commit, if an output is in neither place (then the stage is not up to date), or if a
         file of another origin is in the way.
@@ -184,7 +184,7 @@ class _Recovery(NamedTuple):
             waiting.append((partial, real))
         for partial, real in waiting:  # only if all are there
             files.publish(partial, real)
-        if anew or not marker or (marker.run, marker.audit_seq) != place:
+        if unsynced or not marker or (marker.run, marker.audit_seq) != place:
             files.make_directories(self.paths.temporary)
             write_marker(self.paths, commit.marker(*place).in_place(self.workspace))
         progress = read_progress(self.paths.progress(stage))

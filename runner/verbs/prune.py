@@ -60,7 +60,7 @@ def prune(
                 runs=runs or None,
                 commits=commits or None,
             )
-            for run in _without_holders(session, {*runs, *left}):  # anew: runs without work take no lock
+            for run in _without_holders(session, {*runs, *left}):  # checked again: runs without work take no lock
                 for path in (paths.audit(run), paths.metrics(run), paths.logs(run)):
                     files.discard(path)
     return runs, head
