@@ -107,13 +107,21 @@ class Arguments:
     that is a UsageError, the values of options are unchecked texts.
     """
 
-    def __init__(self, words: Sequence[str], verb: str, spec: str, stages: list[str], given: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        verb: str,
+        spec: str,
+        stages: list[str],
+        given: dict[str, Any],
+        failure: OffpipeError | None = None,
+    ) -> None:
         self.words = tuple(words)
         self.verb = "plan" if verb == "run" and "dry_run" in given else verb
         self.spec = spec
         self.stages = tuple(stages)
         self.given = given
-        self.failure: OffpipeError | None = None
+        self.failure = failure
 
     @property
     def is_plain(self) -> bool:
@@ -136,9 +144,7 @@ def read(words: Sequence[str]) -> Arguments:
         known = ((*_BY_NAME[name][:2], text) for name, text in options if name in _BY_NAME)
         given = {_attribute(names): text for names, kind, text in known if bool(kind) == (text is not None)}
         spec = given.pop("pipeline", "") or next(iter(operands), "")
-        arguments = Arguments(words, verb, spec, [], given)
-        arguments.failure = error
-        return arguments
+        return Arguments(words, verb, spec, [], given, error)
 
 
 def parse(words: Sequence[str]) -> Arguments:

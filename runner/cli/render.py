@@ -180,23 +180,29 @@ def runs_lines(past: Sequence[Past]) -> Iterator[str]:
     """Yield a line for each invocation, in columns."""
     rows = [_run_row(each) for each in past]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for *cells, last in rows:
-        padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)]
-        yield "  ".join([*padded, last]).rstrip() + "\n"
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
     if not rows:
         yield "no such run on record\n"
 
 
 def _run_row(past: Past) -> tuple[str, ...]:
     words = past.outcome if past.verb == "run" else f"{past.verb} {past.outcome}"
-    notes = [f"superseded by {past.by}"] if past.by else []
-    notes += ["pruned"] if past.pruned else []
-    notes += [counted(past.warning_count, "warning")] if past.warning_count else []
-    notes += [past.fault] if past.fault else []
-    code = "" if past.exit_code is None else str(past.exit_code)
-    took = "" if past.seconds is None else seconds(past.seconds)
-    began = f"{printable(past.began[:19])}Z"
-    return began, took, past.name, printable(words), code, counts_text(past.stages), printable("; ".join(notes))
+    notes = (
+        f"superseded by {past.by}" if past.by else "",
+        "pruned" if past.pruned else "",
+        counted(past.warning_count, "warning") if past.warning_count else "",
+        past.fault or "",
+    )
+    return (
+        f"{printable(past.began[:19])}Z",
+        "" if past.seconds is None else seconds(past.seconds),
+        past.name,
+        printable(words),
+        "" if past.exit_code is None else str(past.exit_code),
+        counts_text(past.stages),
+        printable("; ".join(filter(None, notes))),
+    )
 
 
 def runs_json(past: Sequence[Past]) -> dict[str, object]:

@@ -77,8 +77,9 @@ class Live:
         from rich.console import Console
         from rich.live import Live as RichLive
 
-        file = cast(TextIO, stderr)
-        self._console = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
+        self._console = Console(
+            file=cast(TextIO, stderr), force_terminal=True, highlight=False, markup=False, emoji=False
+        )
         self._live = RichLive(
             console=self._console,
             auto_refresh=False,

@@ -137,8 +137,7 @@ class Reporter(Listener):
             if has_run := result.status == results.FAILED:
                 tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
                 self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
-            text = failure_text(result, self._log_command, tries=stage.retry.attempts)
-            self._print(text, continues=has_run)
+            self._print(failure_text(result, self._log_command, tries=stage.retry.attempts), continues=has_run)
         elif result.status == results.SUCCEEDED and not is_counted:
             tries = self._tries.get(stage.name, 0)
             tried = f" ({attempt_text(tries, stage.retry.attempts)})" if tries > 1 else ""

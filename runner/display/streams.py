@@ -50,10 +50,9 @@ class Stream:
         except (ValueError, AttributeError):  # closed, or None
             return False
 
-    def write(self, text: str) -> int:
+    def write(self, text: str) -> None:
         """Write `text`, escaping characters that the encoding lacks. On failure set `failure`."""
         self.pass_through(text.encode(self.encoding, "backslashreplace"))
-        return len(text)
 
     def pass_through(self, content: bytes) -> None:
         """Write bytes unchanged. On failure set `failure`."""
