@@ -10,7 +10,7 @@ import sys
 from errno import ENOMEM
 
 from runner.cli.parser import read
-from runner.errors import OffpipeError
+from runner.errors import EXIT_STATE, OffpipeError
 from runner.noop import answer
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ def program() -> int:
         if isinstance(error, OSError) and error.errno != ENOMEM:
             raise
         os.write(2, b"error: out of memory\n")
-        return 74  # EXIT_STATE
+        return EXIT_STATE
     loaded = {name.partition(".")[0] for name in sys.modules.keys() - before}
     if began_here and not is_watched and loaded - OURS <= sys.stdlib_module_names:
         atexit._run_exitfuncs()  # noqa: SLF001 - of the libraries that we use; only a clean exit calls them

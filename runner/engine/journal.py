@@ -43,9 +43,9 @@ _LONGEST = 500  # characters of a fault in the ledger
 class Invocation:
     """One call of `run`, `clean` or `prune`: its warnings, and its line in the ledger.
 
-    The line that closes a run, or says that there was nothing to do, has what `ended` returns. Any other end, such as
-    that of a refusal, gets a line of its own when the context ends, if the ledger can be had. `run` is the run that it
-    works on (an invocation that is refused has only the name), `part` says how many invocations have worked on that.
+    The line that closes a run, or says that there was nothing to do, has what `ended` returns. Any other end, such as a
+    refusal, gets a line of its own when the context ends, if the ledger can be read and written. `run` is the run that
+    it works on; a refused invocation has only its name. `part` says how many invocations have worked on that run.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Invocation:
     def ended(
         self, exit_code: int = EXIT_OK, stages: Mapping[str, int] | None = None, fault: Fault | None = None
     ) -> dict[str, object]:
-        """Return what the line says that ends this invocation; `stages` are counts by status."""
+        """Return what the line of this invocation says about its end; `stages` are counts by status."""
         self.is_recorded = True
         texts = [_brief(warning) for warning in self.warnings]
         return invocation_entry(
@@ -110,10 +110,10 @@ class Invocation:
             make_hooks(self._plugins).offpipe_run_finished(result=result)
 
     def _record(self, code: int, fault: Fault | None) -> str:
-        """Append the line, and return the ledger's head; "" if the ledger cannot be had."""
+        """Append the line, and return the ledger's head; "" if the ledger cannot be read or written."""
         spec, paths = self._spec, self._spec.paths
         if self.part and not os.path.exists(paths.ledger):
-            return ""  # the state was taken away while the run was at work
+            return ""  # the state directory was removed while the run was at work
         try:
             seal = read_seal(spec.workspace, spec.root, paths.state_dir, signs=True)
             refuse_other_pipeline(spec, read_head(paths.ledger, seal).pipeline)
@@ -122,7 +122,7 @@ class Invocation:
             ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal), self.ended(code, fault=fault)
             head = ledger.append(events.ENDED, run, None, sync=self._sync, part=self.part, invocation=ending)
         except OffpipeError:
-            return ""  # the error of the invocation is worth more
+            return ""  # the error of the invocation matters more
         self.run = run
         return head
 
@@ -144,11 +144,10 @@ class Journal:
     ) -> None:
         """Open a run, or resume one, and make that durable before anything starts.
 
-        `layers` keep its stages offline: the `level`, and a word on each layer. The log comes first, then the ledger:
+        `layers` say what keeps its stages offline: the `level`, and each layer. The log comes first, then the ledger:
         each run in the ledger has a log.
         """
         paths = spec.paths
-        self.mine = mine
         self.run_id = mine.run
         self.resumed = mine.last is not None
         self.durable = session.options.is_durable

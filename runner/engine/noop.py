@@ -77,9 +77,8 @@ def end_without_work(
 def _write_noop_record(session: Session, planning: Planning, run_id: str, spec_sha256: str, began: int) -> None:
     """Write the no-op record of a plan that found every stage up to date, and that began at `began` (time.time_ns).
 
-    The log of `run_id` has the spec.
-
-    Writes nothing if options changed the plan, or if there were warnings, which the next run must repeat.
+    The log of `run_id` has the spec. Writes nothing if options changed the plan, or if there were warnings, which the
+    next run must repeat.
     """
     spec, options = planning.spec, session.options
     given = options._replace(

@@ -72,10 +72,10 @@ def plan_without_lock(
 def refuse(session: Session, planning: Planning) -> Planning:
     """Raise if a run cannot carry out this plan; else return what counts.
 
-    InputError (exit 5) has every declared input that is missing or unusable; with `-k`, it only blocks what needs it.
-    SpecError (exit 2) has every stage that may have to run and whose program is missing. UsageError: the run id belongs
-    to a run that has succeeded. That run may have succeeded while this one was planning; then all is done, as a new
-    plan shows.
+    InputError (exit 5) has every declared input that is missing or unusable; with `-k`, it is not raised, and such an
+    input only blocks what needs it. SpecError (exit 2) has every stage that may have to run and whose program is
+    missing. UsageError: the run id belongs to a run that has succeeded. That run may have succeeded while this one was
+    planning; then all is done, as a new plan shows.
     """
     if planning.plan.faults and not session.options.keep_going:
         raise InputError(*planning.plan.faults)
@@ -98,7 +98,7 @@ def refuse_newer(session: Session) -> None:
     markers, too: recovery may write those of stages that are not selected. Planning reads the rest.
     """
     paths, runs, run_id = session.spec.paths, session.head.open_runs, session.options.run_id
-    for run in dict.fromkeys((*runs, *((run_id,) if run_id else ()))):
+    for run in filter(None, (*runs, run_id)):
         last_record(paths.audit(run), session.seal)
         read_metrics(paths, run)
     for stage in session.spec.stages if runs else ():
@@ -125,7 +125,7 @@ def _useless_allowances(session: Session) -> Iterator[Fault]:
 def replaced(
     session: Session, spec: Spec, stages: Sequence[Stage], markers: Iterable[Marker], verb: str
 ) -> Iterator[Fault]:
-    """Yield a warning of the files in the places of outputs that no marker names; `verb` says what becomes of them."""
+    """Yield a warning of the files in the places of outputs that no marker names. `verb` says what happens to them."""
     known = Places(output.path for marker in markers for output in marker.all_outputs())
     paths = [
         path
@@ -136,4 +136,4 @@ def replaced(
     ]
     if paths:
         what = f"{verb} files that no stage is known to have made: {first_paths(paths)}"
-        yield Fault(spec.shown, what, "move it away if you need it")
+        yield Fault(spec.shown, what, "move them away if you need them")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def find_command(spec: Spec, stage: Stage) -> tuple[str | None, list[str]]:
     """Return the program that the command of a stage starts, and all places where it may be.
 
-    None for a program that is missing, or that only the start shows.
+    None for a program that is missing, or that is known only when the stage starts.
     """
     word, _ = _program(spec, stage)
     if word is None:
@@ -48,7 +48,7 @@ def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
 
 
 def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
-    """Return a stage's program and its field in the spec; None if only the start shows it, and for a Python file."""
+    """Return a stage's program and its field in the spec; None for a Python file, and if only the start shows it."""
     processor = spec.processor_path(stage)
     if processor is not None:
         return None if processor.endswith(".py") else processor, "processor"

@@ -32,9 +32,9 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
 ) -> RunResult:
     """Bring a pipeline up to date. `plugins` implement hooks, `listener` gets what no hook covers, tests pass `clock`.
 
-    `spec` is what `options.load` returned, if it was called.
-    Raises SpecError, InputError, OfflineError or UsageError before it writes anything, and LockHeldError. StateError,
-    if the disk refuses something, ends the run; the next run continues it.
+    `spec` is what `options.load` returned, if it was called. Raises SpecError, InputError, OfflineError or UsageError
+    before it writes anything, and LockHeldError. StateError, if the disk refuses something, ends the run; the next run
+    continues it.
     """
     listener, began, began_ns = listener or Listener(), time.monotonic(), time.time_ns()
     with ExitStack() as stack:
@@ -81,7 +81,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, planning.spec, recovered.mine, launcher.layers, invocation)
         executor = make_executor(
-            options, planning, journal.log, journal.mine, launcher, hooks, interrupts, listener, clock
+            options, planning, journal.log, recovered.mine, launcher, hooks, interrupts, listener, clock
         )
         hooks.offpipe_run_started(
             spec=planning.spec,

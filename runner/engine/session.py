@@ -70,8 +70,8 @@ class Session:
     A plan leaves nothing here but the digests that it has read, and the damage that it has found.
 
     Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline. A verb that
-    `writes` needs the keys of the logs: then this also raises what `read_seal` raises, and UsageError for a ledger with
-    another key, or one that is signed if there is no signing key.
+    `writes` needs the keys of the logs: then this also raises what `read_seal` raises. UsageError for a ledger with
+    another key, or for a signed one without a signing key.
 
     `warn` gets each warning once: a state file that cannot be used and counts as missing, an unresolved import of a
     stage, a likely mistake in the spec (see `remarks`).

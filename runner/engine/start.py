@@ -150,8 +150,9 @@ def make_executor(
         durable=options.is_durable,
         is_remote="cluster" in launcher.layers,
     )
-    clock = clock or Clock()
-    return Executor(context, launcher, hooks, interrupts, clock, listener, options.jobs, keep_going=options.keep_going)
+    return Executor(
+        context, launcher, hooks, interrupts, clock or Clock(), listener, options.jobs, keep_going=options.keep_going
+    )
 
 
 def _may_have_plugins() -> bool:

@@ -28,7 +28,7 @@ _LEAST_KEPT = 1 << 16  # bytes, from the end of a failed attempt's standard outp
 
 
 class Attempts:
-    """Decides, prepares, records and settles the attempts of one run. At an OffpipeError, its context cleans up.
+    """Decides, prepares, records and settles the attempts of one run. Its context cleans up after an OffpipeError.
 
     The numbers of attempts go on from those before the run was resumed.
     """
@@ -42,7 +42,7 @@ class Attempts:
         self._directories: set[str] = set()  # of the outputs of this run's attempts
         self._examiner = run.new_examiner()  # for `changed_input`, which keeps nothing in it
         self._locked: dict[str, Job] = {}  # jobs that hold their stage's lock, by stage
-        self._listings: dict[str, list[str]] = {}  # of directories of outputs, when this run first came to them
+        self._listings: dict[str, list[str]] = {}  # of directories of outputs, as this run first saw them
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +97,7 @@ class Attempts:
         return True
 
     def prepare(self, job: Job) -> Launch:
-        """Lay out the next attempt. Raises SpecError for a missing program."""
+        """Prepare the files of the next attempt, and return its launch. Raises SpecError for a missing program."""
         stage, run, paths, before = job.stage, self._log.run, self._run.spec.paths, self._numbers.get(job.stage.name, 0)
         job.network.clear()
         job.shortage = None
@@ -159,9 +159,9 @@ class Attempts:
             job.network.append(each)
 
     def finish(self, job: Job, ended: AttemptResult) -> AttemptResult:
-        """Record how an attempt ended, remove its scratch, and of a failed one all partials without a checkpoint.
+        """Record how an attempt ended, and remove its scratch. If it failed, also remove partials without a checkpoint.
 
-        If it ended with 0 and its disk was full, everything goes, and first: the record needs room, too.
+        If it exited 0 and its disk was full, remove everything first: the record needs room, too.
         """
         if ended.code == 0 and job.shortage:
             self.discard(job)

@@ -30,9 +30,8 @@ class RunContext(NamedTuple):
     """What all parts of the executor share in one run: what the planning found, and the run that goes on record.
 
     `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those of all attempts of open
-    runs, stage -> tag -> key; grows.
-    `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
-    an attempt that was given up may go on.
+    runs, stage -> tag -> key; grows. `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`:
+    the stages run on a cluster, where an attempt that was given up may go on.
     """
 
     graph: Graph

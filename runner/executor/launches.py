@@ -27,7 +27,7 @@ PYTHON = (sys.executable, "-B")
 
 
 def make_launch(run: RunContext, job: Job, number: int) -> Launch:
-    """Write the stage file and the lists of the prepared attempt `job`, and return its launch, which is to be `number`.
+    """Write the stage file and the lists of the prepared attempt `job`, and return its launch, which has this `number`.
 
     Raises SpecError for a missing program.
     """

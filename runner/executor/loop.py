@@ -296,7 +296,7 @@ class Executor:
         self._interrupts.tolerated = 0
 
     def _guarded(self, job: Job, action: Callable[[], None]) -> None:
-        """Do something for a stage. A fault of the stage fails it; a fault of the disk or of offpipe ends the run."""
+        """Take an action for a stage. A fault of the stage fails it; a fault of the disk or of offpipe ends the run."""
         try:
             action()
         except InterruptedRunError:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from runner.executor.job import Job, RunContext
     from runner.interrupts import Interrupts
 
-    Step = tuple[Job, Callable[[], None]]
     Calls = SimpleQueue[Callable[[], None] | None]
 
 FILE, DIRECTORY = "a file", "a directory"
@@ -62,16 +61,15 @@ class Publisher:
         for name, declared in stage.outputs.items():
             where = f"stage {stage.name}, output {name}"
             if self._is_elsewhere(declared):
-                what = f'a directory of "{declared}" was replaced by a link while the stage ran'
+                what = f'a directory above "{declared}" was replaced by a link while the stage ran'
                 return Fault(where, what, "remove the link; outputs stay in the workspace")
             kind, wanted = kind_at(job.partials[name]), wanted_kind(declared)
             if kind == wanted:
                 continue
             if kind is not None:
                 other = {FILE: declared.rstrip("/"), DIRECTORY: f"{declared}/"}.get(kind)
-                hint = f'declare "{other}" if that is meant' if other else ""
-                made = kind if other else f"{kind}, no regular file"
-                return Fault(where, f'"{declared}" is to be {wanted}, but the stage made {made}', hint)
+                hint = f'declare "{other}" if that is what you mean' if other else ""
+                return Fault(where, f'"{declared}" should be {wanted}, but the stage made {kind}', hint)
             hint = f"write to $PIPELINE_OUTPUT_{variable_name(name)}, or {{outputs.{name}}} in a command"
             hint += "" if stage.stdout else f'; what it prints goes there with "stdout": "{name}"'
             if job.signatures()[name] != job.before[name]:
@@ -91,7 +89,7 @@ class Publisher:
     def commit(self, job: Job) -> None:
         """Record the outputs of a job, which are durable. The record itself is not durable yet.
 
-        It names the commit of the marker that it replaces, so that recovery knows which of the two came later.
+        It names the commit whose marker it replaces, so that recovery knows which of the two came later.
         """
         outputs: dict[str, OutputIdentity] = {}
         for name, path in self._finished(job):
@@ -132,8 +130,8 @@ class Publisher:
     def put_in_place(self, job: Job) -> None:
         """Rename the partials of a job whose commit is durable, and write the marker.
 
-        Raises StateError if the log was removed or changed during the sync: another run may have started. Raises
-        OutputError if an output was, and renames none: this stage runs again in the next run.
+        Raises StateError if the log was removed or changed during the sync: another run may have started. If an output
+        was removed or replaced, raises OutputError and renames none: this stage runs again in the next run.
         """
         assert job.commit is not None
         self.log.refuse_changed()
@@ -245,7 +243,7 @@ class CommitQueue:
             self._submit(OUTPUTS, job, partial(self._publisher.make_durable, job))
             self._waiting += 1
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[tuple[Job, Callable[[], None]]]:
         """Yield the steps that need no waiting, each with its job. A step may raise what fails the job.
 
         Raises StateError if the log cannot be made durable.
@@ -298,7 +296,7 @@ class CommitQueue:
         from threading import Thread
 
         if self._wakeup < 0:
-            with files.naming("the threads that sync", "wait for"):
+            with files.naming("the threads that sync", "wait for them"):
                 self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._poll.register(self._wakeup, select.POLLIN)
         call = partial(self._call, job, sync)

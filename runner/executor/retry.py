@@ -33,7 +33,7 @@ def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str,
     if job.is_offline_failure(attempt):
         return None
     if attempt.lost:
-        job.tries_before += 1  # it counts as no try
+        job.tries_before += 1  # it does not count as a try
         lost = [each for each in job.attempts[-MOST_LOST:] if each.lost]
         return 0.0 if attempt.node and len(lost) < MOST_LOST else None  # without a node, no worker could take it
     stage, retry = job.stage, job.stage.retry
@@ -72,17 +72,17 @@ def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
     hint = _HINT
     if all(_INNOCENT.fullmatch(calls.program) for calls in refused):
         hint = (
-            "stages run offline; for calls without need (Python's uuid1 and getnode, urllib3 loaded twice by requests, "
-            'boto3 or multiqc, Java\'s getLocalHost) use "offline": {"onAttempt": "record"}'
+            "stages run offline; for calls that the program does not need (Python's uuid1 and getnode, urllib3 loaded "
+            'twice by requests, boto3 or multiqc, Java\'s getLocalHost) use "offline": {"onAttempt": "record"}'
         )
     return Fault(f"stage {job.stage.name}", what, hint)
 
 
 def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
-    if attempt.lost:
-        return Fault(f"stage {job.stage.name}", f"its attempt was {attempt.describe()}", "run again to go on")
-    tried = f" after {len(job.attempts)} attempts" if len(job.attempts) > 1 else ""
     where = f"stage {job.stage.name}"
+    if attempt.lost:
+        return Fault(where, f"its attempt was {attempt.describe()}", "run again to go on")
+    tried = f" after {len(job.attempts)} attempts" if len(job.attempts) > 1 else ""
     if attempt.failed_to_start:
         hint = "pass the names in a file: {list.NAME}" if attempt.failed_to_start.startswith("E2BIG") else ""
         return Fault(where, f"could not start {job.program}: {attempt.failed_to_start}", hint)
@@ -98,7 +98,7 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
         )
     elif job.written:
         name, path = next(iter(job.written.items()))
-        hint = f'it wrote "{path}" itself, which stays there; $PIPELINE_OUTPUT_{variable_name(name)} is where to write'
+        hint = f'it wrote "{path}" itself, which stays there; write to $PIPELINE_OUTPUT_{variable_name(name)} instead'
     return Fault(where, f"failed with {attempt.describe()}{tried}{offline}", hint)
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 LEAST = 16 << 20  # bytes: with less left, a disk counts as full
 LEAST_PART = 20  # and a small disk with less than one part in so many, 5 %
-_RESERVED = 4096, 50  # ext4 lets nobody use so many blocks, or one in so many if that is less (ext4_set_resv_clusters)
+# ext4 lets nobody use so many blocks, or one in so many if that is less (ext4_set_resv_clusters).
+_RESERVED, _RESERVED_PART = 4096, 50
 
 
 def shortage(stage: str, partials: Mapping[str, str]) -> Fault | None:
@@ -43,8 +44,7 @@ def bytes_left(disk: os.statvfs_result) -> int:
     """Return how many bytes this process and its stages can still write to a disk."""
     if not _is_root():
         return disk.f_bavail * disk.f_frsize
-    least, part = _RESERVED
-    reserved = min(disk.f_bfree - disk.f_bavail, least, disk.f_blocks // part)
+    reserved = min(disk.f_bfree - disk.f_bavail, _RESERVED, disk.f_blocks // _RESERVED_PART)
     return (disk.f_bfree - reserved) * disk.f_frsize
 
 

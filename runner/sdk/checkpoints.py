@@ -63,10 +63,10 @@ class Checkpoints:
             with open(self._path, "rb") as stream:
                 content: Progress = json.loads(stream.read())
             kept = content["outputs"].items()
-            are_long = all(os.stat(self._outputs[name]).st_size >= entry["length"] for name, entry in kept)
+            are_long_enough = all(os.stat(self._outputs[name]).st_size >= entry["length"] for name, entry in kept)
             # Without a checksum or a job, nothing vouches for the offsets: the SDK did not write them.
             is_ours = content["checksum"] and "job" in content
-            if are_long and is_ours and (content["v"], content["key"]) == (PROGRESS_VERSION, self._key):
+            if are_long_enough and is_ours and (content["v"], content["key"]) == (PROGRESS_VERSION, self._key):
                 return content
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass

@@ -171,7 +171,7 @@ def _read_stage_file(path: str) -> dict[str, object]:
     except (ValueError, KeyError, TypeError) as error:
         raise StateError(Fault(path, "is not a stage file")) from error
     if version != STAGE_FILE_VERSION:
-        what = f"is a stage file of version {version}, this SDK reads version {STAGE_FILE_VERSION}"
+        what = f"is a stage file of version {version}, but this SDK reads version {STAGE_FILE_VERSION}"
         hint = "install the same offpipe for the runner and for the interpreter of the stage"
         raise StateError(Fault(path, what, hint))
     return dict(content)

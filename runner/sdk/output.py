@@ -60,7 +60,7 @@ class Output:
         self._require_whole()
         size = os.fstat(self._descriptor).st_size
         if size != self.length:
-            what = f"is {size} bytes long where {self.length} were written"
+            what = f"is {size} bytes long, but {self.length} were written"
             raise StateError(Fault(self._path, what, "write to an output either through its job or without one"))
         if sync:
             try:

@@ -26,9 +26,9 @@ BAD = {
         "echo 1 > $PIPELINE_OUTPUT_ONE; echo 2 > out/two.txt", "write to $PIPELINE_OUTPUT_TWO"),
     "a link": ("echo 1 > $PIPELINE_OUTPUT_ONE; ln -s one.txt $PIPELINE_OUTPUT_TWO", "a symbolic link"),
     "a directory": (
-        "echo 1 > $PIPELINE_OUTPUT_ONE; mkdir -p $PIPELINE_OUTPUT_TWO/x", 'declare "out/two.txt/" if that is meant'),
+        "echo 1 > $PIPELINE_OUTPUT_ONE; mkdir -p $PIPELINE_OUTPUT_TWO/x", 'declare "out/two.txt/" if that is what you'),
     "what is printed": ("echo 1 > $PIPELINE_OUTPUT_ONE; echo 2", 'what it prints goes there with "stdout": "two"'),
-    "a FIFO": ("echo 1 > $PIPELINE_OUTPUT_ONE; mkfifo $PIPELINE_OUTPUT_TWO", "no regular file"),
+    "a FIFO": ("echo 1 > $PIPELINE_OUTPUT_ONE; mkfifo $PIPELINE_OUTPUT_TWO", "but the stage made a FIFO"),
     "a failure after the work": ("echo 1 > $PIPELINE_OUTPUT_ONE; echo 2 > $PIPELINE_OUTPUT_TWO; exit 3", "exit 3"),
 }  # fmt: skip
 

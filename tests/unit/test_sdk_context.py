@@ -114,7 +114,7 @@ def test_a_newer_stage_file_is_refused(bench, tmp_path):
     bench.stage_file.write_text(json.dumps(content | {"v": 2}))
     ended = python("from runner import sdk; sdk.stage()", bench.environment())
     assert ended.returncode == 74
-    assert "is a stage file of version 2, this SDK reads version 1" in ended.stderr
+    assert "is a stage file of version 2, but this SDK reads version 1" in ended.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"v": 1}', '{"v": 1, "name": 7}'])

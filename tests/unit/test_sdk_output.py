@@ -52,7 +52,7 @@ def test_notices_bytes_that_another_writer_wrote(tmp_path):
     output = Output(str(path), keep=0)
     with path.open("ab") as other:
         other.write(b"foreign")
-    with pytest.raises(StateError, match="is 7 bytes long where 0 were written"):
+    with pytest.raises(StateError, match="is 7 bytes long, but 0 were written"):
         output.settle(sync=False)
     output.close()
 
