@@ -12,7 +12,7 @@ def test_validate_plan_and_the_run_warn_of_files_that_a_first_run_replaces(bench
     bench.write("out/a.txt", "somebody's\n")
     for verb in ("validate", "plan", "run"):
         messages = bench.succeed(verb).stderr
-        assert f"warning: {bench.spec}: {MADE_BY_NONE} out/a.txt\nhint: move it away" in messages
+        assert f"warning: {bench.spec}: {MADE_BY_NONE} out/a.txt\nhint: move them away" in messages
     assert bench.read("out/a.txt") == b"new\n"
     bench.write("in.txt", "text\n")
     bench.define(shell("a", "echo newer >$PIPELINE_OUTPUT_OUT"), shell("b", "echo b >$PIPELINE_OUTPUT_OUT"))
