@@ -13,22 +13,18 @@ import runner
 from benchmarks.report import table, write
 from benchmarks.rows import Bench, Sizes
 from benchmarks.timing import CHECKOUT, note
-from benchmarks.tools import default_cache, find_tools
+from benchmarks.tools import find_tools
 
 
 def main() -> None:
     """Measure, and write the results; `--quick` prints them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work in two rounds, and no page")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each case runs (default: 5)")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="the disk to measure on (default: the temporary one)")
-    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="where tools are installed")
-    parser.add_argument("--to", type=Path, default=CHECKOUT / "docs", metavar="DIR", help="where the page goes")
     given = parser.parse_args()
     began, missing = time.monotonic(), []
-    tools, versions = find_tools(given.cache, missing)
-    rounds = given.rounds or (2 if given.quick else 5)
-    with tempfile.TemporaryDirectory(prefix="offpipe-benchmark-", dir=given.dir) as place:
+    tools, versions = find_tools(missing)
+    rounds = 2 if given.quick else 5
+    with tempfile.TemporaryDirectory(prefix="offpipe-benchmark-") as place:
         about = [*described(Path(place)), ", ".join(versions), *missing, f"{rounds} rounds"]
         bench = Bench(Path(place), Sizes().parts(10 if given.quick else 1), rounds, tools)
         rows = list(bench.rows())
@@ -38,7 +34,7 @@ def main() -> None:
     if given.quick:
         print("\n".join(about), table(rows), sep="\n\n")
     else:
-        print(f"written to {write(given.to, about, rows)}")
+        print(f"written to {write(CHECKOUT / 'docs', about, rows)}")
 
 
 def described(place: Path) -> list[str]:

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from benchmarks.rows import Row
 
 LETTERS = {
-    "offpipe": "O", "make": "M", "ninja": "N", "ninja in bwrap": "B", "doit": "D", "snakemake": "S",
+    "offpipe": "O",
+    "make": "M",
+    "ninja": "N",
+    "ninja in bwrap": "B",
+    "doit": "D",
+    "snakemake": "S",
     "plain Python": "P",
-}  # fmt: skip
+}
 LEFT, PLOT, RIGHT = 260, 560, 24
 TOP, ROW, LANE, RADIUS = 52, 12, 20, 9
 STYLE = """

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 PYTHON = "plain Python"
 MEBIBYTE = 1 << 20
 MOMENT = 0.05  # seconds between two commands: time stamps may not tell closer ones apart
-EVERY_LINES = 10_000
 LOOP = """
 import sys
 text = {"encoding": "utf-8", "newline": ""}
@@ -159,9 +158,12 @@ class Bench(NamedTuple):
         """Time `stage_upper.py` in a run, with checkpoints, beside the loop that you would write first."""
         source = place / "in/0.txt"
         stage = {
-            "name": "upper", "processor": "offpipe:stage_upper.py", "checkpoint": {"everyLines": EVERY_LINES},
-            "inputs": {"text": "in/0.txt"}, "outputs": {"text": "upper.txt"},
-        }  # fmt: skip
+            "name": "upper",
+            "processor": "offpipe:stage_upper.py",
+            "checkpoint": {"everyLines": 10_000},
+            "inputs": {"text": "in/0.txt"},
+            "outputs": {"text": "upper.txt"},
+        }
         (place / "spec.json").write_text(json.dumps({"specVersion": 1, "name": "text", "stages": [stage]}))
         source.parent.mkdir()
         write_text(source, self.sizes.text * MEBIBYTE)

@@ -34,9 +34,14 @@ def timed(command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | Non
     os.sync()
     began = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=cwd, env=environment(env or {}), start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command,
+        cwd=cwd,
+        env=environment(env or {}),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     timer = Timer(most, os.killpg, (process.pid, signal.SIGKILL))  # `wait` with a time limit polls, which is imprecise
     timer.start()
     try:

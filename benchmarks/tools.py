@@ -130,17 +130,18 @@ class Snakemake(Tool):
 
 
 INSTALLABLE = (Doit, Snakemake)
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "offpipe-benchmarks"
 
 
-def find_tools(cache: Path, remarks: list[str]) -> tuple[list[Tool], list[str]]:
-    """Return the tools that there are, offpipe first, and a line on each. Those in Python are installed below `cache`.
+def find_tools(remarks: list[str]) -> tuple[list[Tool], list[str]]:
+    """Return the tools that there are, offpipe first, and a line on each. Those in Python are installed below `CACHE`.
 
     A tool that cannot be had is a remark.
     """
     tools: list[Tool] = [Offpipe()]
     versions: list[str] = []
     for kind in (Make, Ninja, IsolatedNinja, *INSTALLABLE):
-        program = _installed(cache / kind.name, kind.name) if kind in INSTALLABLE else None
+        program = _installed(CACHE / kind.name, kind.name) if kind in INSTALLABLE else None
         tool = kind(program)
         words = ["bwrap", "--version"] if kind is IsolatedNinja else tool.start()
         try:
@@ -164,7 +165,3 @@ def _installed(place: Path, name: str) -> str:
         subprocess.run(pip, check=False)  # it prints why it fails, and then there is no program
         note("")
     return str(program)
-
-
-def default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "offpipe-benchmarks"
