@@ -28,6 +28,7 @@ from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, GOOD, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.sandbox.guard import gaps
 from runner.spec.graph import select_names
+from runner.spec.model import effective_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -255,8 +256,8 @@ def opening(
     because it may hold floats, which a record may not.
     """
     options = session.options
-    encoded = spec.canonical.encode("utf-8", "backslashreplace")
-    text = {"spec": spec.canonical} if len(encoded) <= longest else {}
+    encoded = canonical(effective_spec(spec))
+    text = {"spec": encoded.decode()} if len(encoded) <= longest else {}
     return opening_payload(
         spec.name,
         {"specSha256": sha256_of(encoded), **text},

@@ -14,7 +14,6 @@ from runner.errors import EXIT_OK, StateError
 from runner.levels import NONE
 from runner.noop import write_run
 from runner.plan.decisions import Skip
-from runner.plan.fingerprint import Dependencies
 from runner.record import files
 from runner.record.events import ENDED, NOOP, encode
 from runner.record.invocation import LONGEST_SPEC, new_run_id
@@ -24,12 +23,45 @@ from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.spec.globs import parents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from runner.engine.journal import Invocation
     from runner.engine.session import Planning, Session
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
+
+
+class Dependencies:
+    """Absolute paths that a plan depends on.
+
+    files: read or listed, through links; they may be absent. entries: links are not followed, as for outputs. trees:
+    directories with everything below them. kinds: directories of which only the kind of file counts.
+    """
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self.entries: set[str] = set()
+        self.trees: set[str] = set()
+        self.kinds: set[str] = set()
+
+    def groups(self) -> Iterator[set[str]]:
+        """Yield the paths in four groups: those to stat, to lstat, to lstat for their kind only, and the absent ones.
+
+        No path is both in the first and the second: for an entry that is no link, lstat serves as well.
+        """
+        files, entries = {path for path in self.files if "\0" not in path} | self.trees, set(self.entries)
+        pending = list(self.trees)
+        while pending:
+            with suppress(OSError), os.scandir(pending.pop()) as listed:
+                for entry in listed:
+                    is_directory = entry.is_dir(follow_symlinks=False)
+                    (files if is_directory else entries).add(entry.path)
+                    pending += [entry.path] if is_directory else []
+        absent = {path for path in files if not os.path.exists(path)}
+        yield files - absent - {path for path in entries & files if not os.path.islink(path)}
+        yield entries
+        yield self.kinds
+        yield absent
 
 
 def end_without_work(
@@ -94,17 +126,18 @@ def _write_noop_record(session: Session, planning: Planning, run_id: str, spec_s
     )
     if given != Options() or is_plain() or session.seal.id or session.warned:
         return
+    examiner = planning.examiner
     dependencies = Dependencies()
-    planning.examiner.add_to(dependencies)
-    dependencies.files |= planning.orphans.absent.keys()
+    dependencies.files |= examiner.paths() | planning.orphans.absent.keys()
+    dependencies.trees |= examiner.read.trees.keys()
     _add_spec(spec, dependencies)
-    record = record_of(dependencies, spec, spec_sha256, run_id, began)
+    record = record_of(dependencies.groups(), spec, spec_sha256, run_id, began)
     if record is None:
         return
     path = session.noop_record
     content = record.encode(conditions_now(spec.path, options.workspace, options.var_sources))
     with suppress(StateError):  # the next run plans again
-        if planning.examiner.changed_since(planning.examiner.read):
+        if examiner.changed_since(examiner.read):
             return  # another file may have taken a path, with older time stamps
         files.make_directories(os.path.dirname(path))
         files.replace(path, content, temporary=f"{path}.{os.getpid()}")

@@ -1,8 +1,7 @@
 """The up-to-date key of a stage: everything that its outputs depend on, as named components.
 
 The key is the SHA-256 of the components' canonical JSON. The marker keeps the components, so that `plan` and `explain`
-can show each difference with its old and new value. All paths that a plan has read are its `Dependencies`. While none
-of them changes, no key changes (see `runner.record.noop_record`).
+can show each difference with its old and new value.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from runner.plan.digests import DigestCache, FileDigest, Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver, read_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from runner.plan.code.component import CodeReader
     from runner.plan.orphans import Orphans
@@ -52,46 +51,17 @@ class Fingerprint:
         self.standard: Collection[str] = ()
 
 
-class Dependencies:
-    """Absolute paths that a plan depends on.
-
-    files: read or listed, through links; they may be absent. entries: links are not followed, as for outputs. trees:
-    directories with everything below them. kinds: directories of which only the kind of file counts.
-    """
-
-    def __init__(self) -> None:
-        self.files: set[str] = set()
-        self.entries: set[str] = set()
-        self.trees: set[str] = set()
-        self.kinds: set[str] = set()
-
-    def groups(self) -> Iterator[set[str]]:
-        """Yield the paths in four groups: those to stat, to lstat, to lstat for their kind only, and the absent ones.
-
-        No path is both in the first and the second: for an entry that is no link, lstat serves as well.
-        """
-        files, entries = {path for path in self.files if "\0" not in path} | self.trees, set(self.entries)
-        pending = list(self.trees)
-        while pending:
-            with suppress(OSError), os.scandir(pending.pop()) as listed:
-                for entry in listed:
-                    is_directory = entry.is_dir(follow_symlinks=False)
-                    (files if is_directory else entries).add(entry.path)
-                    pending += [entry.path] if is_directory else []
-        absent = {path for path in files if not os.path.exists(path)}
-        yield files - absent - {path for path in entries & files if not os.path.islink(path)}
-        yield entries
-        yield self.kinds
-        yield absent
-
-
 class Examiner:
     """Computes fingerprints. It reads each path once, so a later state of the disk needs a new examiner."""
 
     def __init__(
-        self, graph: Graph, cache: DigestCache, code: CodeReader, orphans: Orphans,
+        self,
+        graph: Graph,
+        cache: DigestCache,
+        code: CodeReader,
+        orphans: Orphans,
         find_command: Callable[[Spec, Stage], tuple[str | None, list[str]]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`find_command` returns the program of a stage's command, and all places where it may be."""
         self._spec = graph.spec
         self._outputs = graph.outputs
@@ -105,10 +75,9 @@ class Examiner:
         self.distributions: set[str] = set()  # that it imports: each "name version", or several, with commas
         self.reads_all = True  # also the inputs of a stage that runs whatever they contain
 
-    def add_to(self, dependencies: Dependencies) -> None:
-        """Add every path that was read so far to `dependencies`."""
-        dependencies.files |= self.read.watched.keys() | self._places | self._resolver.paths | self._code.paths
-        dependencies.trees |= self.read.trees.keys()
+    def paths(self) -> set[str]:
+        """Return every path that was read or searched so far, present or absent, but for directories of inputs."""
+        return self.read.watched.keys() | self._places | self._resolver.paths | self._code.paths
 
     def examine(self, stage: Stage, unmade: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:
         """Return the fingerprint of a stage without `unmade` inputs: outputs of stages that have yet to run.

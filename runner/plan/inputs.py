@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
 from runner.plan.orphans import NO_ORPHANS, Orphans, Places
-from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory, name_flaw
+from runner.spec.globs import compile_glob, is_glob, literal_directory, name_flaw
+from runner.spec.kinds import pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
     from runner.spec.graph import Graph
     from runner.spec.kinds import Place
@@ -67,42 +68,21 @@ class InputResolver:
 
     def find(self, stage: Stage, at: Place, pattern: str, unmade: Collection[str] = ()) -> list[InputFile]:
         """Return the files of one path of an input, `at` this place below `inputs`. The rest is as for `resolve`."""
-        where = self._where(stage, at)
-        files = self._found(pattern, where, unmade)
+        where = pointer(self._spec.shown, ("stages", stage.index, "inputs", *at))
+        files = self.files_of(pattern, where, unmade)
         for file in files:
             if file.path.endswith("/") and (orphan := self._orphans.below(file.absolute)):
                 what = f'"{file.path}" contains "{orphan.path}", which {orphan.remark()}'
                 raise InputError(Fault(where, what, "`offpipe clean --orphans` removes it; or move it away"))
         return files
 
-    def missing_sources(self, stages: Iterable[Stage]) -> Iterator[Fault]:
-        """Yield a fault for each path of an input that no stage makes, if it is missing or an empty directory.
-
-        So too for the pattern or table of a template.
-        """
-        for stage in stages:
-            if stage.missing:
-                yield stage.missing
-            for _, at, pattern in stage.entries():
-                if self._graph.outputs.matches(pattern):
-                    continue
-                try:
-                    files = self._found(pattern, self._where(stage, at))
-                except InputError as error:
-                    yield from error.faults
-                    continue
-                if files[0].path == pattern and pattern.endswith("/") and not entries_of(files[0].absolute):
-                    yield Fault(self._where(stage, at), f'"{pattern}" is empty')
-
-    def _where(self, stage: Stage, at: Place) -> str:
-        return f"{self._spec.shown}#/stages/{stage.index}/inputs/{'/'.join(map(str, at))}"
-
     def plain(self, pattern: str) -> str:
         """Return the absolute path of a path of an input, also of a glob, which may be the name of a file."""
         produced = bool(self._graph.outputs.matches(pattern))
         return self._spec.output_path(pattern) if produced else self._spec.source_path(pattern)
 
-    def _found(self, pattern: str, where: str, unmade: Collection[str] = ()) -> list[InputFile]:
+    def files_of(self, pattern: str, where: str, unmade: Collection[str] = ()) -> list[InputFile]:
+        """Return the files of one path of an input, also a directory that contains an orphan. Errors name `where`."""
         awaited = [path for _, path in self._graph.outputs.matches(pattern) if path in unmade]
         if awaited and (not is_glob(pattern) or pattern in Places(awaited)):
             return []
@@ -121,8 +101,8 @@ class InputResolver:
         except OSError as error:
             raise read_fault(where, error.filename or pattern, error, error.filename) from error
         if not (files or awaited):
-            directory, bases = literal_directory(pattern), (self._spec.root, self._spec.workspace)
-            is_there = any(os.path.isdir(os.path.join(base, directory)) for base in bases)
+            directory = literal_directory(pattern)
+            is_there = any(os.path.isdir(os.path.join(base, directory)) for base in self.bases)
             hint = "hidden files and orphans are never matched" if is_there else f'there is no directory "{directory}"'
             raise InputError(Fault(where, f'no file matches "{pattern}"', hint))
         return [files[path] for path in sorted(files)]

@@ -20,10 +20,9 @@ from runner.record.seal import SIGNING_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-    from runner.plan.fingerprint import Dependencies
     from runner.spec.model import Spec
 
     Stat = Callable[[Any], os.stat_result]
@@ -124,14 +123,18 @@ def is_damaged(content: bytes) -> bool:
     return not content.startswith(_FAMILY)
 
 
-def record_of(dependencies: Dependencies, spec: Spec, spec_sha256: str, spec_run: str, began: int) -> NoopRecord | None:
+def record_of(
+    dependencies: Iterable[set[str]], spec: Spec, spec_sha256: str, spec_run: str, began: int
+) -> NoopRecord | None:
     """Return the record of a plan that began at `began` (time.time_ns), after reading the state of its `dependencies`.
+
+    These are in four groups, as in NoopRecord.
 
     None if a path has changed since then, or so shortly before that its time stamps might not show a later change
     (racily clean). For an absent path, the directory around it shows whether it was absent during the plan, too.
     """
     try:
-        groups = [sorted(map(os.fsencode, chosen)) for chosen in dependencies.groups()]
+        groups = [sorted(map(os.fsencode, chosen)) for chosen in dependencies]
         files_read, entries, kinds = _signatures(groups)
         around = [_signature(os.stat(path)) for path in {_directory_above(path) for path in groups[-1]}]
     except (OSError, ValueError):

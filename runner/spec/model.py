@@ -5,7 +5,6 @@ from __future__ import annotations
 import os.path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from runner.canonical import canonical
 from runner.spec.fields import SPEC, SPEC_VERSION, STAGE
 
 if TYPE_CHECKING:
@@ -128,11 +127,6 @@ class Spec(NamedTuple):
     matches: frozenset[str] = frozenset()
     description: str = ""
     extensions: dict[str, object] = _NOTHING
-
-    @property
-    def canonical(self) -> str:
-        """The effective spec as canonical JSON. Its hash goes into records, which hold no floats."""
-        return canonical(effective_spec(self)).decode()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from runner.plan.orphans import ADOPTED, CHANGED, COPY, aside_of, unknown_templa
 from runner.record import files
 from runner.record.checkpoints import find_partials
 from runner.record.markers import marked_stages
+from runner.spec.globs import entries_of
+from runner.spec.kinds import pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -56,7 +58,7 @@ def clean(
             for fault in (*kept, *unknown):
                 session.warn(fault)
             sources = InputResolver(graph, left)
-            if orphans and (missing := dict.fromkeys(sources.missing_sources(spec.stages))):  # a disk may be unmounted
+            if orphans and (missing := dict.fromkeys(_missing_sources(graph, sources))):  # a disk may be unmounted
                 raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *missing)
             first, known = left.removable(), {each.stage for each in left.former if each.state in (ADOPTED, COPY)}
             gone = [*_markers_of_gone(graph, markers, known, adopts=orphans)]
@@ -69,6 +71,27 @@ def clean(
                 for path in dict.fromkeys((*gone, *others)):
                     files.discard(path)
     return [os.path.relpath(path, spec.workspace) for path in (*first, *others)]
+
+
+def _missing_sources(graph: Graph, sources: InputResolver) -> Iterator[Fault]:
+    """Yield a fault for each path of an input that no stage makes, if it is missing or an empty directory.
+
+    Also yield one for each template whose pattern or table has no values.
+    """
+    for stage in graph.spec.stages:
+        if stage.missing:
+            yield stage.missing
+        for _, at, pattern in stage.entries():
+            if graph.outputs.matches(pattern):
+                continue
+            where = pointer(graph.spec.shown, ("stages", stage.index, "inputs", *at))
+            try:
+                files = sources.files_of(pattern, where)
+            except InputError as error:
+                yield from error.faults
+                continue
+            if files[0].path == pattern and pattern.endswith("/") and not entries_of(files[0].absolute):
+                yield Fault(where, f'"{pattern}" is empty')
 
 
 def _discard_orphan(place: str) -> None:

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from runner.engine.noop import Dependencies
 from runner.paths import StatePaths
-from runner.plan.fingerprint import Dependencies
 from runner.reading import COARSE_NS, TICK_NS
 from runner.record.noop_record import MAGIC, conditions_now, decode, is_damaged, record_of, record_path
 
@@ -40,7 +40,7 @@ def later():
 
 def new_record(dependencies, began=None):
     spec = SimpleNamespace(paths=PATHS, name="p", stages=range(3))
-    return record_of(dependencies, spec, DIGEST, "run", began or later())
+    return record_of(dependencies.groups(), spec, DIGEST, "run", began or later())
 
 
 @pytest.mark.parametrize("gone", ["in/a.txt", "in"])

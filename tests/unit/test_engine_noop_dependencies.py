@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.plan.fingerprint import Dependencies
+from runner.engine.noop import Dependencies
 
 
 @pytest.fixture
