@@ -26,6 +26,7 @@ CODES = {
     "log": frozenset({0, 2, 74}), "report": frozenset({0, 2, 6, 74}),
     "clean": frozenset({0, 2, 5, 9, 74}), "schema": frozenset({0, 2}),
     "export": frozenset({0, 2, 6, 74}), "who": frozenset({0, 2, 5, 74}),
+    "runs": frozenset({0, 2, 74}), "prune": frozenset({0, 2, 6, 9, 74}),
 }  # fmt: skip
 LOOKS = (
     ("validate",), ("plan",), ("plan", "-v"), ("plan", "-f"), ("plan", "--paranoid"), ("plan", "--json"), ("run",

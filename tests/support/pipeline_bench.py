@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from forked_runs import start
 
+from runner.cli.parser import VERBS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -82,8 +84,7 @@ class PipelineBench:
             process.communicate()
 
     def _arguments(self, words: tuple[str, ...]) -> list[str]:
-        verbs = "run plan status runs explain who validate graph log clean prune verify report export".split()
-        verb = words[0] if words and words[0] in verbs else "run"
+        verb = words[0] if words and words[0] in VERBS else "run"
         where = ["--cluster", self.cluster] if self.cluster and verb == "run" else []
         return [verb, str(self.spec), *words[words[:1] == (verb,) :], *where]
 

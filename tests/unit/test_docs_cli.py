@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fuzz_calls import CODES
 
 from runner.cli.parser import OPTIONS as PARSED
 from runner.cli.parser import VERBS
@@ -33,6 +34,12 @@ def test_the_options_of_a_verb_are_those_that_are_documented(verb: str) -> None:
 
 def test_rows_name_only_verbs_that_exist() -> None:
     assert {verb for row in OPTIONS for verb in row[1].split(", ")} <= {*VERBS, "all with a spec", "all"}
+
+
+def test_the_changelog_and_the_fuzz_tests_know_every_verb() -> None:
+    changelog = (Path(__file__).resolve().parents[2] / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert [verb for verb in VERBS if f"`{verb}`" not in changelog] == []
+    assert VERBS.keys() - CODES.keys() == {"completion", "doctor"}  # which read no spec and no state
 
 
 def test_every_verb_has_a_row() -> None:
