@@ -247,7 +247,7 @@ class Executor:
             self.attempts.discard(job)
             self._fail(job, fault, errors.EXIT_STAGE_FAILED)
         else:
-            self._commits.take(job, alone=not self._running)
+            self._commits.take(job)
 
     def _start_over(self, job: Job, changed: str) -> None:
         """Run a job again whose input `changed` while it ran, at most REDECISIONS times."""

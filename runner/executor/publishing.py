@@ -229,19 +229,14 @@ class CommitQueue:
     def has_room(self) -> bool:
         return self._waiting < self._most
 
-    def take(self, job: Job, *, alone: bool) -> None:
-        """Publish a job: at once if the run is not durable or no other stage runs (`alone`), else in later `steps`."""
-        if not self._publisher.durable:
-            self._publisher.commit(job)
-            self._put_in_place(job)
-        elif alone and self.is_idle:
-            self._publisher.make_durable(job)
-            self._publisher.commit(job)
-            self._log.sync()
-            self._put_in_place(job)
-        else:
+    def take(self, job: Job) -> None:
+        """Publish a job: in later `steps` if the run is durable, else at once."""
+        if self._publisher.durable:
             self._submit(OUTPUTS, job, partial(self._publisher.make_durable, job))
             self._waiting += 1
+        else:
+            self._publisher.commit(job)
+            self._put_in_place(job)
 
     def steps(self) -> Iterator[tuple[Job, Callable[[], None]]]:
         """Yield the steps that need no waiting, each with its job. A step may raise what fails the job.

@@ -70,7 +70,7 @@ PLANTED = {
         "content",
     ),
     "trees are not synced": ("record/files.py", "(sync_tree if", "(str if", "content of w/"),
-    "the commit is not synced": ("executor/publishing.py", "self._log.sync()", "pass", "stage.commit is"),
+    "the commit is not synced": ("executor/publishing.py", "self._log.flush)", "str)", "stage.commit is"),
     "renames come before the commit": (
         "executor/publishing.py",
         "        position = self.log.append(",

@@ -34,7 +34,7 @@ def define(bench):
     )
 
 
-def struck(bench, name, part, blow, *words, when=lambda _root: True):
+def struck(bench, name, part, blow, when=lambda _root: True):
     """Run, and call `blow` before the runner's first call of this name on a path with this part for which `when` holds.
 
     Return the exit code and the output of the run.
@@ -50,7 +50,7 @@ def struck(bench, name, part, blow, *words, when=lambda _root: True):
         return False
 
     log = bench.root / "said"
-    argv = [sys.executable, "-m", "runner", "run", str(bench.spec), "-k", "--run-id", "first", *words]
+    argv = [sys.executable, "-m", "runner", "run", str(bench.spec), "-k", "--run-id", "first", "-j", "2"]
     traced = trace(argv, log=str(log), cwd=str(ROOT), position=NEVER, when=deal, patience=PATIENCE)
     output = log.read_text()
     assert dealt, output
@@ -114,18 +114,14 @@ BLOWS = [remove_file, remove_tree, file_for_tree, fifo_for_tree, link_for_tree, 
 
 
 @pytest.mark.full_after(2)
-@pytest.mark.parametrize(("committed", "at_once"), [(True, True), (False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("committed", [True, False])
 @pytest.mark.parametrize("blow", BLOWS)
-def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, committed, at_once):
-    """With `at_once`, nothing else runs, and the runner itself syncs."""
+def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alone(bench, blow, committed):
     define(bench)
-    if at_once:
-        (bench.root / "go").touch()
-    words = "-j", "1" if at_once else "2"
     if committed:
-        code, output = struck(bench, "fdatasync", "audit_first", blow, *words, when=is_committed)
+        code, output = struck(bench, "fdatasync", "audit_first", blow, when=is_committed)
     else:
-        code, output = struck(bench, "fsync", "out.txt", blow, *words)
+        code, output = struck(bench, "fsync", "out.txt", blow)
     assert code == 1, output
     (error,) = [line for line in output.splitlines() if line.startswith("error:")]
     assert error.startswith("error: stage work")
@@ -147,7 +143,7 @@ def test_an_output_that_is_taken_away_before_it_is_published_fails_its_stage_alo
 
 def test_a_directory_that_changes_before_its_sync_is_published_as_it_is_then(bench):
     define(bench)
-    code, output = struck(bench, "fsync", "out.txt", empty_tree_of_its_file, "-j", "2")
+    code, output = struck(bench, "fsync", "out.txt", empty_tree_of_its_file)
     assert code == 0, output
     assert os.readlink(bench.root / "w/tree/file") == "nowhere"
     assert bench.run("verify", "--outputs").returncode == 0
@@ -158,13 +154,9 @@ def take_state_away(root):
     shutil.rmtree(root / "locks")
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_a_run_whose_log_is_taken_away_while_it_is_synced_publishes_nothing(bench, at_once):
+def test_a_run_whose_log_is_taken_away_while_it_is_synced_publishes_nothing(bench):
     define(bench)
-    if at_once:
-        (bench.root / "go").touch()
-    words = "-j", "1" if at_once else "2"
-    code, output = struck(bench, "fdatasync", "audit_first", take_state_away, *words, when=is_committed)
+    code, output = struck(bench, "fdatasync", "audit_first", take_state_away, when=is_committed)
     assert code == 74, output
     assert "audit_first.jsonl: was removed or replaced while the run was at work" in output
     assert not bench.exists("w/out.txt")

@@ -24,9 +24,6 @@ class Log:
         self.goes_on = threading.Event()
         self.goes_on.set()
 
-    def sync(self):
-        self.calls.append("sync")
-
     def flush(self):
         self.goes_on.wait()
         if self.error:
@@ -79,9 +76,9 @@ class Bench:
         self.attempts.put_in_place(job)
         self.published.append(job)
 
-    def take(self, *jobs, alone=False):
+    def take(self, *jobs):
         for job in jobs:
-            self.queue.take(job, alone=alone)
+            self.queue.take(job)
 
     def step(self):
         """Wait until a sync has ended, then take the steps that this allows."""
@@ -117,13 +114,6 @@ def make():
 
 def eio():
     return StateError.from_os(OSError(errno.EIO, "no"), "x", "sync")
-
-
-def test_a_job_that_is_alone_is_published_at_once(make):
-    bench = make()
-    bench.take("a", alone=True)
-    assert (bench.published, bench.attempts.log.calls) == (["a"], ["sync"])
-    assert bench.queue.is_idle
 
 
 def test_without_durability_every_job_is_published_at_once(make):
