@@ -195,7 +195,7 @@ def _parts(component: str, value: Mapping[str, Any]) -> Iterator[str]:
             case "inputs", _:
                 yield from (f"{name}: {path}  {sha256}" for path, sha256 in part)
             case "code", "absent":
-                yield from (f"{module}  found nowhere: changes to it are not noticed" for module in part)
+                yield from (f"{module}  not found: changes to it are not noticed" for module in part)
             case "code", "files" | "packages":
                 prefix = "" if name == "files" else "package "
                 yield from (f"{prefix}{source}  {_value_text(state, full=True)}" for source, state in part.items())

@@ -117,7 +117,7 @@ def remark(session: Session, spec: Spec, stages: Sequence[Stage], markers: Itera
 
 def _useless_allowances(session: Session) -> Iterator[Fault]:
     for index, name in enumerate(session.spec.allow_imports):
-        if not session.bans.is_of_use(name):
+        if not session.bans.has_effect(name):
             hint = did_you_mean(name, session.bans.names)
             yield Fault(f"{session.spec.shown}#/offline/allowImports/{index}", f'nothing bans "{name}"', hint)
 

@@ -162,14 +162,11 @@ class DigestCache:
         return digest.hexdigest()
 
     def _keep(self, path: str, entry: FileDigest, began: int) -> None:
-        if is_settled(entry.signature.mtime, entry.signature.ctime, began):
+        before = self._entries.pop(path, None)
+        if is_settled(entry.signature.mtime, entry.signature.ctime, began):  # else it is hashed again next time
             self._used.add(path)
-            if self._entries.get(path) != entry:
-                self._entries.pop(path, None)  # so that the new one is the youngest
-                self._entries[path] = entry
-                self.dirty = True
-        else:  # too young: hashed again next time
-            self._entries.pop(path, None)
+            self._entries[path] = entry  # as the youngest
+            self.dirty |= entry != before
 
 
 class TreeDigest(NamedTuple):
@@ -224,10 +221,10 @@ def _entries_below(base: str, is_of_output: Callable[[str], bool]) -> Iterator[o
 
 
 def present_digest(path: str, identity: OutputIdentity, cache: DigestCache, *, former: bool = False) -> str | None:
-    """Return the digest of what is at an output's path now, None for nothing, or words for a file that is no output.
+    """Return the digest of what is at an output's path now, None for nothing, or words for what cannot be an output.
 
-    A link is no output, even to the same content: its target is not offpipe's, and may change. Of a `former`
-    output the modes in a directory do not count.
+    A link cannot be one, even to the same content: its target does not belong to offpipe, and may change. Modes in the
+    directory of a `former` output do not count.
 
     This decides whether an output is as it should be, wherever that matters to a plan. Others ask something else:
     `OutputIdentity.at`, whether it is the committed file itself, by its status alone; `verify`, how it differs from its

@@ -154,8 +154,8 @@ class Examiner:
     def changed_since(self, fingerprint: Fingerprint, *, strict: bool = False) -> str | None:
         """Return the path of an input or code file that has changed since the fingerprint, or None.
 
-        If a signature differs, the content decides, so a touched file is no change. With `strict`, another mtime is a
-        change, since the stage may have read other content in between.
+        If a signature differs, the content decides, so touching a file changes nothing. With `strict`, another mtime is
+        a change, since the stage may have read other content in between.
         """
         path = ""
         try:

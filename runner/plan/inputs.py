@@ -50,7 +50,7 @@ class InputResolver:
         Leaves out what is `unmade`: outputs of stages that have yet to run, whatever is in their places now. A glob
         that such an output may match, or hold a match of, may have no file yet.
 
-        Raises InputError (exit 5) if a path of it has none, for a file that no stage could read, for a directory that
+        Raises InputError (exit 5) for a path without a file, for a file that no stage could read, for a directory that
         contains an orphan, and for several files where only one can be.
         """
         files: dict[str, InputFile] = {}

@@ -180,9 +180,9 @@ def _is_unchanged(path: str, output: OutputIdentity, cache: DigestCache) -> bool
 
 
 def _is_itself(path: str, output: OutputIdentity) -> bool:
-    """Whether this is what the stage published, not the same content that someone, maybe another pipeline, made since.
+    """Whether this is the file that the stage published, not one with the same content that was made since.
 
-    The mtime counts for a directory, too: an inode may be used again.
+    Another pipeline may have made that one. The mtime counts for a directory, too: an inode may be used again.
     """
     status = output.at(path)
     return status is not None and status.st_mtime_ns == output.mtime_ns

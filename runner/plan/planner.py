@@ -145,7 +145,7 @@ def _parts(component: str, value: object) -> dict[str, object]:
     if component == "code" and isinstance(value, dict):
         parts: dict[str, object] = dict(value.get("files", {}))
         parts.update((f"package {name}", version) for name, version in value.get("packages", {}).items())
-        parts.update((f"{name} (found nowhere)", "imported") for name in value.get("absent", ()))
+        parts.update((f"{name} (not found)", "imported") for name in value.get("absent", ()))
         if "mtimeNs" in value:
             parts[MODIFIED] = value["mtimeNs"]
         return parts

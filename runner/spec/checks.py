@@ -43,7 +43,7 @@ def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) 
     """
     yield from _check_stage_names(stages)
     find = stage_finder(stages)
-    for stage in {stage.index: stage for stage in stages}.values():  # one instance of each template will do
+    for stage in {stage.index: stage for stage in stages}.values():  # one instance of each template is enough
         for position, needed in enumerate(stage.needs):
             if not find(needed):
                 others = [other for other in stages if other.index != stage.index]
@@ -128,7 +128,7 @@ def _check_placeholders(at: Place, word: str, stage: Stage, faulty: Collection[s
 
 
 def _finding(stage: Stage, at: Place, what: str, hint: str) -> Finding:
-    """Return the finding of a path. That of a template is another path in each instance, so the fact names it."""
+    """Return the finding of a path. The text names an instance, since a path differs from instance to instance."""
     return Finding(("stages", stage.index, *at), f"{stage.name}: {what}" if stage.values else what, hint)
 
 
@@ -185,7 +185,10 @@ def _path_flaw(path: str) -> Flaw:
         return f'"{path}" {what}', "outputs are paths below root, or below --workspace DIR"
     names = bare(path).split("/")
     if (size := len(names[-1].encode())) > LONGEST_OUTPUT_NAME:
-        return f"a file name of {size} bytes", f"at most {LONGEST_OUTPUT_NAME}, so that its partial has a name too"
+        return (
+            f"a file name of {size} bytes",
+            f"at most {LONGEST_OUTPUT_NAME}, because the name of its partial is longer",
+        )
     if any(len(name.encode()) > LONGEST_NAME for name in names):
         return "a directory name that is too long", f"at most {LONGEST_NAME} bytes"
     if is_partial(names[-1]):
@@ -309,7 +312,7 @@ def _directory_flaw(workspace: str, directory: str, *, links: bool = False) -> F
         if not links:
             return f'"{directory}" is a symbolic link', f'write the path it leads to: "{real}"'
     if not os.path.isdir(full):
-        return f'"{directory}" is there and is no directory', "remove it, or choose another name"
+        return f'"{directory}" is there and is not a directory', "remove it, or choose another name"
     return None
 
 
@@ -323,7 +326,9 @@ def _output_flaw(full: str, path: str, identities: Mapping[tuple[int, int], str]
     if path.endswith("/"):
         if os.path.islink(bare(full)):
             return f'"{path}" is a symbolic link', "a directory output is a directory of its own"
-        return None if is_directory else (f'"{path}" is there and is no directory', "remove it, or leave out the slash")
+        return (
+            None if is_directory else (f'"{path}" is there and is not a directory', "remove it, or leave out the slash")
+        )
     if is_directory:
         return f'"{path}" is an existing directory', f'a directory output ends in a slash: "{path}/"'
     what = identities.get((status.st_dev, status.st_ino))
@@ -332,7 +337,10 @@ def _output_flaw(full: str, path: str, identities: Mapping[tuple[int, int], str]
 
 def _processor_flaw(path: str, written: str) -> Flaw:
     if written.startswith(READY_MADE) and "/" in written:
-        return f"{show(written)} names no ready-made stage", f"{READY_MADE}NAME is a file name without a directory"
+        return (
+            f"{show(written)} is not the name of a ready-made stage",
+            f"{READY_MADE}NAME is a file name without a directory",
+        )
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -340,7 +348,7 @@ def _processor_flaw(path: str, written: str) -> Flaw:
     except OSError as error:
         return f"cannot check {show(written)}: {error.strerror}", ""
     if not stat.S_ISREG(mode):
-        return f"{show(written)} is {'a directory' if stat.S_ISDIR(mode) else 'no regular file'}", "name a program"
+        return f"{show(written)} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}", "name a program"
     if path.endswith(".py"):
         return None if os.access(path, os.R_OK) else (f"{show(written)} is not readable", f"chmod +r {written}")
     if not os.access(path, os.X_OK):

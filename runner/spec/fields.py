@@ -11,7 +11,6 @@ from runner.spec.kinds import ANYTHING, BOOLEAN, SCALAR, Field, choice, list_of,
 
 SPEC_VERSION = 1
 DAY = 86_400
-YEAR = 366 * DAY
 BILLION = 1_000_000_000
 
 # By name, because numbers differ between architectures. Signals that the runner uses internally are left out.
@@ -34,7 +33,7 @@ PROSE = text(empty=True)
 MODULE = text("[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*", "the name of a Python module: paramiko, a.b")
 VARIABLE = text("(?!PIPELINE_)[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _; offpipe itself sets PIPELINE_*")
 DELAY = number(0, DAY, unit=" seconds (a day)")
-SECONDS = number(0, YEAR, above=True, unit=" seconds (a year)")
+SECONDS = number(0, 366 * DAY, above=True, unit=" seconds (a year)")
 ON_ATTEMPT = Field(choice("fail", "record"), "What an attempt to reach the network does to a stage.", "fail")
 
 PROGRAM_IDENTITY = Field(choice("name", "content"), "Whether a new version of a command's program re-runs a stage.")
@@ -46,8 +45,8 @@ RETRY = record(
         "The delay before the second attempt, or a list of delays whose last one repeats.",
         1.0,
     ),
-    multiplier=Field(number(1, 1000), "By what a single delay grows from attempt to attempt.", 2.0),
-    maxDelaySeconds=Field(DELAY, "No delay is longer. Without it 60, or the longest delaySeconds if that is more."),
+    multiplier=Field(number(1, 1000), "The factor by which a single delay grows with each attempt.", 2.0),
+    maxDelaySeconds=Field(DELAY, "The longest delay; by default 60, or the longest delaySeconds if that is more."),
     jitter=Field(number(0, 1), "The delay is drawn from [(1 - jitter) * delay, delay].", 1.0),
     retryExitCodes=Field(
         list_of(one_of(number(1, 255, whole=True), choice(*SIGNALS))),
@@ -55,7 +54,7 @@ RETRY = record(
         [75],
     ),
     retryOnTimeout=Field(BOOLEAN, "Whether a stage that took too long is tried again.", default=False),
-    maxTotalSeconds=Field(SECONDS, "No attempt starts when this would have passed since the first one began."),
+    maxTotalSeconds=Field(SECONDS, "No attempt starts later than this after the start of the first one."),
 )
 CHECKPOINT = record(
     everyLines=Field(number(1, BILLION, whole=True), "The SDK commits after so many lines."),
@@ -73,7 +72,7 @@ _SHARED = {
     "checkpoint": Field(CHECKPOINT, "How often the SDK makes progress durable."),
     "resources": Field(RESOURCES, "What the stage needs of the machine."),
     "timeoutSeconds": Field(SECONDS, "How long an attempt may take."),
-    "retryOnTimeout": Field(BOOLEAN, "The same as in retry, and stronger.", None),
+    "retryOnTimeout": Field(BOOLEAN, "The same as in retry, which it overrides.", None),
     "freshInterpreter": Field(BOOLEAN, "Whether a .py processor gets an interpreter of its own.", default=False),
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
 }
@@ -85,7 +84,7 @@ _COMMAND = list_of(WORD, least=1)._replace(
 _ENTRIES = one_of(PATH, list_of(PATH, least=1))._replace(hint=PATH.hint)
 _ROWS = record(
     rows=Field(PATH, "A CSV file with a header, or a JSON array of flat objects.", required=True),
-    key=Field(one_of(LABEL, list_of(LABEL, least=1)), "The columns that name an instance; the first if not given."),
+    key=Field(one_of(LABEL, list_of(LABEL, least=1)), "The columns that name an instance; by default the first."),
 )
 _NAME = LABEL._replace(schema={**LABEL.schema, "not": {"enum": ["rows", "key"]}})  # these are of the other form
 _NAMES = map_of(_NAME, one_of(PATH, list_of(SCALAR, least=1)), least=1)
@@ -111,16 +110,19 @@ STAGE = record(
         "Name to path or directory (ends in /), below the workspace; or a list.",
         required=True,
     ),
-    needs=Field(list_of(SELECTOR), "Names or patterns of stages that come first although no file says so.", []),
-    params=Field(map_of(PROSE, ANYTHING), "Whatever the stage wants to know.", {}),
+    needs=Field(
+        list_of(SELECTOR), "Names or patterns of stages that must come first, although no file orders them.", []
+    ),
+    params=Field(map_of(PROSE, ANYTHING), "Any values for the stage.", {}),
     stdin=Field(LABEL, "Name of the input, one file, that is connected to standard input."),
     stdout=Field(LABEL, "Name of the output, no directory, that standard output goes to."),
     offline=Field(record(onAttempt=ON_ATTEMPT), "The spec's onAttempt, for this stage."),
     programIdentity=PROGRAM_IDENTITY,
     **_SHARED,
 )
-_PROGRAMS = [{"required": ["processor"]}, {"required": ["command"]}]
-STAGE = STAGE._replace(schema={**STAGE.schema, "oneOf": _PROGRAMS})  # `spec.checks` says it in words
+STAGE = STAGE._replace(
+    schema={**STAGE.schema, "oneOf": [{"required": ["processor"]}, {"required": ["command"]}]}
+)  # `spec.checks` says it in words
 OFFLINE = record(
     bannedImports=Field(list_of(MODULE), "Modules that stages may not import, besides the built-in list.", []),
     allowImports=Field(list_of(MODULE), "Modules of the built-in list that stages may import.", []),
@@ -140,7 +142,7 @@ SPEC = record(
     programIdentity=PROGRAM_IDENTITY._replace(default="name"),
     offline=Field(OFFLINE, "What the offline guard refuses.", {}),
     vars=Field(VARS, "Name to value, for {vars.NAME}; --var and --vars override them."),
-    defaults=Field(DEFAULTS, "What stages say unless they say otherwise, merged field by field.", {}),
+    defaults=Field(DEFAULTS, "Values of fields that a stage does not set, merged field by field.", {}),
     stages=Field(list_of(STAGE, least=1), "The stages, in any order.", required=True),
 )
 

@@ -82,9 +82,8 @@ class OutputIndex:
 
     def _may_match(self, path: str, pattern: str) -> bool:
         """Whether an output matches the glob, is inside a match, or may hold one. `x*/` matches directories only."""
-        if path.endswith("/") and globs.may_match_below(pattern, globs.bare(path)):
-            return True
-        return globs.matches(pattern, path)
+        may_hold_match = path.endswith("/") and globs.may_match_below(pattern, globs.bare(path))
+        return may_hold_match or globs.matches(pattern, path)
 
     def _enclosing(self, path: str) -> Iterator[str]:
         return (f"{parent}/" for parent in globs.parents(path) if f"{parent}/" in self.producers)

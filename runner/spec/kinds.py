@@ -104,7 +104,7 @@ class Kind(NamedTuple):
 
     def check(self, value: object) -> Sequence[Finding]:
         """Return the findings of a value."""
-        if type(value) in self.types or not self.types:  # a boolean is no number
+        if type(value) in self.types or not self.types:  # a boolean is not a number
             return self.faults(value)
         return [Finding((), f"must be {self.noun}, not {show(value)}", self.hint(value))]
 
@@ -163,7 +163,7 @@ def number(least: float, most: float, *, whole: bool = False, above: bool = Fals
 def text(pattern: str = "", rule: str = "", *, forbidden: str = "", empty: bool = False, longest: int = 0) -> Kind:
     """A string: not empty unless `empty`, matching `pattern` whole, without a `forbidden` character.
 
-    `rule` is the pattern in words. `longest` counts characters; 0 is no limit.
+    `rule` is the pattern in words. `longest` counts characters; 0 means no limit.
     """
     matches, forbids = re.compile(pattern).fullmatch, re.compile(forbidden).search
 

@@ -45,9 +45,11 @@ def load_spec(
     """Return the spec at `path`. Everything but its inputs is checked.
 
     `params` override those of stages: stage -> key -> value, and `variables` the vars. No pattern of an `each` matches
-    the files `without`, which are absolute. What a pattern or table of an `each` has in `inputs`, a directory laid out
-    as root, it takes from there only. Raises SpecError with every fault, or UsageError if `params` or `variables` name
-    something unknown, or if the workspace is not a directory.
+    the files `without`, which are absolute. `inputs` is a directory laid out as root: what a pattern or table of an
+    `each` finds there, it takes from there only.
+
+    Raises SpecError with every fault, or UsageError if `params` or `variables` name something unknown, or if the
+    workspace is not a directory.
     """
     content = read_source(path)
     value, findings = parse_source(path, content, _BEGINNING)
@@ -88,30 +90,28 @@ def _elsewhere(new: Iterable[Finding], earlier: Sequence[Finding]) -> list[Findi
 
 
 def _faults(path: str, findings: Iterable[Finding], templates: Container[object] = ()) -> list[Fault]:
-    """Return each finding once, as a fault, in the order of the tables of fields. In each object unknown ones are last.
+    """Return each finding once, as a fault, in the order of the tables of fields. Unknown fields of an object are last.
 
-    Of those that the instances of a template have at one place, only the first is kept.
+    If several instances of a template have a finding at one place, only the first is kept.
     """
     first: dict[object, Finding] = {}
     for finding in findings:
         first.setdefault(finding.at if finding.at[1:2] in templates else finding, finding)
-    tables = {0: [*SPEC.fields], 2: [*STAGE.fields]}  # by depth
-
-    def rank(depth: int, step: int | str) -> tuple[int, str]:
-        if isinstance(step, int):
-            return step, ""
-        fields = tables.get(depth, [])
-        return fields.index(step) if step in fields else len(fields), step
+    tables = ((0, SPEC.fields), (2, STAGE.fields))  # each at its depth
+    ranks = {(depth, name): rank for depth, fields in tables for rank, name in enumerate(fields)}
 
     def position(finding: Finding) -> list[tuple[int, str]]:
-        return [rank(depth, step) for depth, step in enumerate(finding.at)]
+        return [
+            (step, "") if isinstance(step, int) else (ranks.get((depth, step), len(ranks)), step)
+            for depth, step in enumerate(finding.at)
+        ]
 
     ordered = sorted(first.values(), key=position)
     return [Fault(pointer(path, finding.at), finding.what, finding.hint) for finding in ordered]
 
 
 def _without_faults(value: Json, findings: Sequence[Finding]) -> tuple[Json, dict[int, set[str]]]:
-    """Return the spec without the fields that have findings, and for each stage the fields that it lacks for that."""
+    """Return the spec without the fields that have findings, and for each stage the fields that it has lost."""
     stages = value.get("stages")
     kept = [stage if isinstance(stage, dict) else {} for stage in stages] if isinstance(stages, list) else []
     faulty = {

@@ -55,9 +55,9 @@ def joined(literals: Sequence[str], values: Sequence[str]) -> str:
 
 
 def guarded(literals: Sequence[str], values: Sequence[str]) -> str:
-    """Return the word of literal parts with values between them, of which none becomes part of a placeholder.
+    """Return the word of literal parts with values between them. No value becomes part of a placeholder.
 
-    Nearly always it equals the word that was written by hand.
+    This is nearly always the plain text. Else a mark keeps braces apart until `expand` removes it.
     """
     word = joined(literals, values)
     if _known(word) == [placeholder for literal in literals for placeholder in _known(literal)]:
@@ -122,8 +122,8 @@ def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
 def _literal_text(at: str, stage: Stage) -> Iterator[Fault]:
     for name, path in stage.outputs.items():
         if "*" in path or "?" in path:
-            what = f'"{path}" is one file of this very name: an output cannot be a glob'
-            yield Fault(f"{at}/outputs/{name}", what, 'several files are a directory, such as "out/"')
+            what = f'"{path}" is one file with exactly this name: an output cannot be a glob'
+            yield Fault(f"{at}/outputs/{name}", what, 'to write several files, declare a directory, such as "out/"')
     for name, value in stage.env.items():
         for form, reference in references(value):
             hint = 'only "command" and "args" have placeholders; use $PIPELINE_INPUT_... and $PIPELINE_OUTPUT_...'
@@ -147,4 +147,6 @@ def _near_placeholders(where: str, word: str, spec: Spec, stage: Stage) -> Itera
         for known, names in named.items():
             near = f"{{{known}.{name}}}"
             if known.rstrip("s") == alias and name in names and near != match[0]:
-                yield Fault(where, f"{match[0]} is no placeholder: it is passed on as it is", f"did you mean {near}?")
+                yield Fault(
+                    where, f"{match[0]} is not a placeholder: it is passed on as it is", f"did you mean {near}?"
+                )

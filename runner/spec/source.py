@@ -97,7 +97,7 @@ def _parse(text: str) -> tuple[object, list[Finding]]:
         value: dict[str, object] = dict(pairs)
         if len(value) != len(pairs):
             keys = Counter(key for key, _ in pairs)
-            value |= {key: refuse("the key comes more than once") for key, count in keys.items() if count > 1}
+            value |= {key: refuse("the key appears more than once") for key, count in keys.items() if count > 1}
         return value
 
     def real(literal: str) -> object:
@@ -126,7 +126,7 @@ def _parse(text: str) -> tuple[object, list[Finding]]:
 def _placed(value: object) -> tuple[object, list[Finding]]:
     """Return the value, and a finding for each fault in it. Iterative, because the value may be nested deeply.
 
-    Strings with half surrogates are replaced in the value, so later checks report them as no string.
+    Replaces strings with half surrogates in the value, so that no later check takes them for strings.
     """
     findings: list[Finding] = []
     top: list[object] = [value]

@@ -135,7 +135,7 @@ def chosen_vars(declared: Values, given: Mapping[str, Var]) -> Values:
         kind = PROSE if isinstance(old, str) else BOOLEAN if isinstance(old, bool) else number(-inf, inf)
         chosen[name] = value
         if is_typed and kind is not PROSE:
-            with suppress(SpecError):  # text that is no JSON is refused below
+            with suppress(SpecError):  # text that is not JSON is refused below
                 chosen[name], _ = parse_source("", str(value).encode("utf-8", "surrogateescape"))
         refused = kind.check(chosen[name])
         faults += (Fault(where, what, hint or f"the spec has {spelled(old)}") for _, what, hint in refused)

@@ -109,11 +109,11 @@ def test_rows_with_one_key_are_one_instance_if_they_agree_in_what_the_stage_uses
         bench.write("rows.json", content)
         bench.define({"name": "t", "each": {"rows": "rows.json"}, "command": ["touch", "{outputs.o}"],
                       "outputs": {"o": "o"}, "params": {"q": "{each.q}"}})  # fmt: skip
-        assert "rows.json#/1: another q than" in fault(bench)[1]
+        assert "rows.json#/1: has another q than" in fault(bench)[1]
     merge["params"] = {"lane": "{each.lane}"}
     bench.define(merge)
     assert fault(bench) == (
-        "/stages/0/each/rows", "lanes.csv:4: another lane than lanes.csv:3, which has the same key, a"
+        "/stages/0/each/rows", "lanes.csv:4: has another lane than lanes.csv:3, which has the same key, a"
     )  # fmt: skip
 
 
@@ -504,12 +504,12 @@ def test_the_graph_draws_a_template_as_one_box(chain):
 @pytest.mark.parametrize(
     ("each", "at", "what"),
     [
-        ({"s": "in/a.txt"}, "/s", '"in/a.txt" has not exactly one *, or another wildcard'),
-        ({"s": "*/*.txt"}, "/s", '"*/*.txt" has not exactly one *, or another wildcard'),
-        ({"s": "in/**"}, "/s", '"in/**" has not exactly one *, or another wildcard'),
-        ({"s": "in/*?"}, "/s", '"in/*?" has not exactly one *, or another wildcard'),
-        ({"s": "in/*[a]"}, "/s", '"in/*[a]" has not exactly one *, or another wildcard'),
-        ({"s": "in/*/"}, "/s", '"in/*/" has not exactly one *, or another wildcard'),
+        ({"s": "in/a.txt"}, "/s", '"in/a.txt" must have exactly one *, and no other wildcard'),
+        ({"s": "*/*.txt"}, "/s", '"*/*.txt" must have exactly one *, and no other wildcard'),
+        ({"s": "in/**"}, "/s", '"in/**" must have exactly one *, and no other wildcard'),
+        ({"s": "in/*?"}, "/s", '"in/*?" must have exactly one *, and no other wildcard'),
+        ({"s": "in/*[a]"}, "/s", '"in/*[a]" must have exactly one *, and no other wildcard'),
+        ({"s": "in/*/"}, "/s", '"in/*/" must have exactly one *, and no other wildcard'),
         ({"s": "in/*/../x"}, "/s", '".." after the *'),
         ({"s": "out/*.txt"}, "/s", '"out/*.txt" reads "out/mine.txt", an output of stage "copy@mine"'),
         ({"s": "tree/*.txt"}, "/s", '"tree/*.txt" reads "tree/", an output of stage "tree"'),
@@ -517,14 +517,14 @@ def test_the_graph_draws_a_template_as_one_box(chain):
         ({"s": []}, "/s", "is empty"),
         ({"s": [True]}, "/s/0", "must be a string or a number, not true"),
         ({"s": ["a", ""]}, "/s/1", "an empty value"),
-        ({"s": ["a", "b", "a"]}, "/s/2", '"a" comes twice'),
+        ({"s": ["a", "b", "a"]}, "/s/2", '"a" appears twice'),
         ({"s": ["a", "A"]}, "/s/1", '"A" differs from "a" by case only'),
         ({"s": ["x" * 200]}, "/s/0", "the name of the instance has 205 bytes, 200 at most"),
         ({"s": "in/x*.txt"}, "/s", "an empty value"),
         ({"rows": "made.csv"}, "/rows", '"made.csv" reads "made.csv", an output of stage "made"'),
         ({"rows": "tree/t.csv"}, "/rows", '"tree/t.csv" reads "tree/", an output of stage "tree"'),
         ({"rows": "t.csv", "key": "x"}, "/key", 't.csv: no column "x"'),
-        ({"rows": "t.csv", "key": ["s", "s"]}, "/key", '"s" comes more than once'),
+        ({"rows": "t.csv", "key": ["s", "s"]}, "/key", '"s" appears more than once'),
         ({"key": "x"}, "", '"rows" is missing'),
         ("nothing", "", 'no stage named "nothing" has an each'),
         ("tree", "", 'no stage named "tree" has an each'),
@@ -627,7 +627,7 @@ def test_outputs_of_a_template_whose_table_is_missing_are_not_read(bench, reads,
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("t.csv", "s,t\na\n", "t.csv:2: 1 cells, and the header has 2"),
+        ("t.csv", "s,t\na\n", "t.csv:2: has 1 cells, and the header has 2"),
         ("t.csv", "s,s\na,b\n", 't.csv:1: two columns are called "s"'),
         ("t.csv", 's\na\n"b\nc\n', "t.csv:3: unexpected end of data"),
         ("t.csv", b"s\n\xff\n", "t.csv:2: is not UTF-8: byte 0xff at offset 2"),
@@ -637,7 +637,7 @@ def test_outputs_of_a_template_whose_table_is_missing_are_not_read(bench, reads,
         ("t.json", "{}", "t.json: must be an array, not an object"),
         ("t.json", "[", "t.json:1:2: expecting value"),
         ("t.json", '[{"s": [1]}]', "t.json#/0/s: must be a string or a number or true or false, not an array"),
-        ("t.json", '[{"s": 1}, {"t": 1}]', "t.json#/1: has other names than the first"),
+        ("t.json", '[{"s": 1}, {"t": 1}]', "t.json#/1: has other names than the first row"),
         ("t.json", "[{}]", "t.json#/0: is empty"),
     ],
 )

@@ -77,7 +77,7 @@ USES = {
         {"command": ["./tool"]}, prepare=carriage_return,
     ),
     "a state directory that is a file": Use(
-        "run", 2, ("spec.json#/stateDir: ", "is no directory", "hint: "),
+        "run", 2, ("spec.json#/stateDir: ", "is not a directory", "hint: "),
         prepare=lambda bench: bench.write("state", ""),
     ),
     "a state directory that is a dangling link": Use(

@@ -54,7 +54,7 @@ def test_all_findings_are_reported_at_once_and_nothing_is_written(refused, words
     first = lines.index("error: stage upper imports a banned module: stages/helper.py:4: import socket")
     assert lines[first + 1 : first + 4] == [
         "  imported by stages/upper.py:1 -> stages/helper.py:4",
-        "  and so does 1 more stage: lower",
+        "  1 more stage imports it: lower",
         'hint: drop the import, or allow it (and still have no network): "offline": {"allowImports": ["socket"]}',
     ]
     ledger = {path for path in everything(refused) if "state" in str(path)}
@@ -171,6 +171,6 @@ def test_a_thousand_stages_that_share_a_finding_are_one_block(bench):
     _, *lines = done.stderr.splitlines()
     assert lines[:2] == [
         "error: stage s0 imports a banned module: p.py:1: import socket",
-        "  and so do 999 more stages: s1, s2, s3, s4, s5, s6, s7, s8, ...",
+        "  999 more stages import it: s1, s2, s3, s4, s5, s6, s7, s8, ...",
     ]
     assert len(lines) == 3

@@ -121,7 +121,7 @@ def test_a_mistake_on_the_command_line_is_an_error_with_a_hint(bench, words, mes
         ]),
         ('{"n": "25"}', ['#/n: must be a number, not "25"', "hint: the spec has 20"]),
         ("[1]", [": must be an object, not an array"]),
-        ('{"n": 1, "n": 2}', ["#/n: the key comes more than once"]),
+        ('{"n": 1, "n": 2}', ["#/n: the key appears more than once"]),
         ('{"n": 1,\n"s" 2}', [":2:5: expecting ':' delimiter", SYNTAX]),
         ("", [":1:1: is empty"]),
     ],

@@ -101,14 +101,12 @@ def test_verbs_that_plan_warn_once_and_a_quiet_run_never(bench):
         {"name": "a", "processor": "stages/a.py", "outputs": {"o": "out/a"}},
         command("sh", "-c", "echo >$PIPELINE_OUTPUT_O", "{output.o}", name="b"),
     )
-    warning = (
-        'warning: stages/a.py:3: stage a: the module "cleaning" is found nowhere, so changes of it are not noticed\n'
-    )
+    warning = 'warning: stages/a.py:3: stage a: the module "cleaning" was not found, so changes to it are not noticed\n'
     for verb in ("validate", "plan", "run"):
         warnings = bench.succeed(verb).stderr
         assert warnings.count(warning) == 1 and warnings.count("did you mean {outputs.o}?") == 1
         assert '"env": {"PYTHONPATH": "lib"}' in warnings
-    assert "  cleaning  found nowhere: changes to it are not noticed\n" in bench.succeed("explain", "a").stdout
+    assert "  cleaning  not found: changes to it are not noticed\n" in bench.succeed("explain", "a").stdout
     assert warning in bench.succeed("run").stderr
     assert bench.succeed("run", "-q").stderr == ""
 

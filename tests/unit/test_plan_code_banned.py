@@ -451,7 +451,7 @@ def test_a_finding_that_stages_share_is_one_block():
     assert first.what.split("\n") == [
         "h.py:1: import socket",
         "  imported by a.py:1 -> h.py:1",
-        "  and so do 999 more stages: b, s0, s1, s2, s3, s4, s5, s6, ...",
+        "  999 more stages import it: b, s0, s1, s2, s3, s4, s5, s6, ...",
     ]
     assert second == other and third == fault_of("a", "z.py:2")
     assert merged([fault_of("a"), fault_of("a")]) == (fault_of("a"),)
@@ -502,4 +502,4 @@ def test_the_list_names_nothing_twice():
     ],
 )
 def test_allowing_what_nothing_bans_is_of_no_use(allowed, of_use):
-    assert BanList(("pandas",), (allowed,)).is_of_use(allowed) == of_use
+    assert BanList(("pandas",), (allowed,)).has_effect(allowed) == of_use

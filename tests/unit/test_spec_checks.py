@@ -62,8 +62,8 @@ def test_refuses_an_existing_directory_without_a_slash(faults_of, tmp_path):
 def test_refuses_a_directory_output_where_a_file_is(faults_of, tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "f").touch()
-    assert "is no directory" in faults_of("f/")["/outputs/o"]
-    assert "is no directory" in faults_of("f/x/y")["/outputs/o"]
+    assert "is not a directory" in faults_of("f/")["/outputs/o"]
+    assert "is not a directory" in faults_of("f/x/y")["/outputs/o"]
     assert faults_of("f") == {}
 
 
@@ -94,13 +94,13 @@ def test_a_python_processor_needs_no_mode(faults_of, tmp_path):
     (tmp_path / "root" / "p.py").touch(0o644)
     assert faults_of(processor="p.py") == {}
     os.mkfifo(tmp_path / "root" / "q.py")
-    assert "no regular file" in faults_of(processor="q.py")["/processor"]
+    assert "not a regular file" in faults_of(processor="q.py")["/processor"]
 
 
 def test_ready_made_stages_are_found_by_name_only(faults_of):
     assert faults_of(processor="offpipe:stage_copy.py") == {}
     assert "stage_copy.py" in faults_of(processor="offpipe:stage_cpy.py")["/processor"]
-    assert "no ready-made stage" in faults_of(processor="offpipe:../conftest.py")["/processor"]
+    assert "not the name of a ready-made stage" in faults_of(processor="offpipe:../conftest.py")["/processor"]
     assert os.path.isfile(os.path.join(ready_made_directory(), "stage_copy.py"))
 
 

@@ -101,7 +101,7 @@ def test_rows_are_one_instance_for_each_stage_that_uses_the_same_columns():
     instances, findings, _ = expanded(plain, tables={"t": table})
     assert names(instances) == ["plain@a"] and not findings
     _, findings, _ = expanded(plain, using, tables={"t": table})
-    what = "t:3: another n than t:2, which has the same key, a"
+    what = "t:3: has another n than t:2, which has the same key, a"
     assert [(finding.at, finding.what) for finding in findings] == [(("stages", 1, "each"), what)]
 
 

@@ -64,7 +64,9 @@ def test_other_braces_are_literal(word) -> None:
 @pytest.mark.parametrize(("path", "count"), [("out/*.csv", 1), ("out/?", 1), ("out/*/", 1), ("out/[1].csv", 0)])
 def test_an_output_that_looks_like_a_glob_is_remarked(path, count) -> None:
     found = remarked("cp", outputs={"o": path})
-    assert found == [("p.json#/stages/0/outputs/o", 'several files are a directory, such as "out/"')] * count
+    assert (
+        found == [("p.json#/stages/0/outputs/o", 'to write several files, declare a directory, such as "out/"')] * count
+    )
 
 
 @pytest.mark.parametrize(("value", "count"), [("{outputs.o}", 1), ("a:{params.p}", 1), ("{o}", 0), ("{python}", 0)])

@@ -76,8 +76,8 @@ class BanList:
         by_spec = _most_specific(name, self._spec)
         return by_spec if by_spec and self._spec[by_spec] else ""
 
-    def is_of_use(self, allowed: str) -> bool:
-        """Whether an allowed name of the spec is banned, or is above or below a banned name."""
+    def has_effect(self, allowed: str) -> bool:
+        """Whether allowing a name changes anything: it is banned, or is above or below a banned name."""
         return any(f"{name}.".startswith(f"{allowed}.") or f"{allowed}.".startswith(f"{name}.") for name in self.names)
 
     def hint(self, names: Sequence[str]) -> str:
@@ -119,8 +119,8 @@ def _block(faults: list[Fault]) -> Fault:
     if not others:
         return first
     listed = ", ".join(others[:_SHOWN_STAGES]) + (", ..." if len(others) > _SHOWN_STAGES else "")
-    more = "does 1 more stage" if len(others) == 1 else f"do {len(others):,} more stages"
-    return Fault(first.where, f"{first.what}\n  and so {more}: {listed}", first.hint)
+    more = "1 more stage imports" if len(others) == 1 else f"{len(others):,} more stages import"
+    return Fault(first.where, f"{first.what}\n  {more} it: {listed}", first.hint)
 
 
 def _listed(names: Iterable[str]) -> str:

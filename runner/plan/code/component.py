@@ -35,7 +35,7 @@ class StageCode(NamedTuple):
 
 
 def declared_paths(spec: Spec) -> frozenset[str]:
-    """Return the paths of all inputs and outputs, which are no code even if a command names them."""
+    """Return the paths of all inputs and outputs, which are not code, even if a command names them."""
     inputs = (path for stage in spec.stages for _, _, path in stage.entries())
     return frozenset((*inputs, *(path for stage in spec.stages for path in stage.outputs.values())))
 
@@ -118,7 +118,7 @@ class CodeReader:
 
     def _unresolved(self, stage: Stage, name: str, path: str, line: int) -> Fault:
         where = _place(self._shown(path) if os.path.isabs(path) else path or MODULE_NAME, line)
-        what = f'stage {stage.name}: the module "{name}" is found nowhere, so changes of it are not noticed'
+        what = f'stage {stage.name}: the module "{name}" was not found, so changes to it are not noticed'
         return Fault(where, what, _UNRESOLVED)
 
     def _other_files(self, stage: Stage) -> Iterator[str]:

@@ -39,7 +39,7 @@ class Sources:
         self._digests = digests
 
     def _names(self, directory: str) -> frozenset[str]:
-        """Return the names in a directory; none if it is no directory or cannot be read."""
+        """Return the names in a directory; none if it is not a directory or cannot be read."""
         self.paths.add(directory)
         try:
             return frozenset(os.listdir(directory))

@@ -34,8 +34,8 @@ _UNSUPPORTED = "a number of instances that only a stage knows is not supported"
 class Instance(NamedTuple):
     """A stage to build: the position in the spec of the stage as written, and its JSON with all values in it.
 
-    `values` are those of `each` by name. `missing`: which files or table a template lacks, so that its instances are
-    not known. Then this stage stands for all of them, and cannot run.
+    `values` are those of `each` by name. If files or a table are `missing`, the instances of a template are not known:
+    then this stage stands for all of them, and cannot run.
     """
 
     position: int
@@ -178,7 +178,7 @@ class Expander:
     def _pattern(self, index: int, name: str, text: str) -> Pattern:
         if text.count("*") != 1 or is_glob(text.replace("*", "", 1)) or text.endswith("/"):
             hint = "the value is the text that one * matches; several values are several names, or the rows of a table"
-            raise SourceError(f"{show(text)} has not exactly one *, or another wildcard", hint, at=(name,))
+            raise SourceError(f"{show(text)} must have exactly one *, and no other wildcard", hint, at=(name,))
         at = ("stages", index, "each", name)
         given = _STAR.join(self._inserter.insert(at, part, {}, "processor") for part in text.split("*"))
         head, star, tail = from_root(given, self._disk.root).partition(_STAR)
@@ -216,9 +216,9 @@ class Expander:
         for at, value in cells:
             text = spelled(value)
             if not text:
-                raise SourceError("an empty value", "an instance has its name from its values", at=at)
+                raise SourceError("an empty value", "an instance gets its name from its values", at=at)
             if other := first.get(text.lower()):
-                differs = "comes twice" if other == text else f"differs from {show(other)} by case only"
+                differs = "appears twice" if other == text else f"differs from {show(other)} by case only"
                 raise SourceError(f"{show(text)} {differs}", at=at)
             first[text.lower()] = text
         return cells
@@ -242,7 +242,7 @@ class Expander:
             if name not in columns:
                 raise SourceError(f"{path}: no column {show(name)}", did_you_mean(name, columns), at=("key",))
             if names.count(name) > 1:
-                raise SourceError(f"{show(name)} comes more than once", at=("key",))
+                raise SourceError(f"{show(name)} appears more than once", at=("key",))
         for place, values in table:
             for text in (spelled(values[name]) for name in names):
                 if not text or text != text.strip():
@@ -321,7 +321,7 @@ def _check_row(row: Row, other: Row, used: Iterable[str], name: str, at: Place) 
     for column in used:
         value, before = row.values.get(column), other.values.get(column)
         if (type(value), spelled(value)) != (type(before), spelled(before)):  # 1, 1.0 and true are equal
-            what = f"another {column} than {other.source}, which has the same key, {row.suffix}"
+            what = f"has another {column} than {other.source}, which has the same key, {row.suffix}"
             raise SourceError(f"{row.source}: {what}", at=at)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Rows = list[tuple[str, dict[str, object]]]  # each with its place, `samples.csv:2`
 
 _ROWS = list_of(map_of(PROSE, VALUE, least=1))  # a column that no stage uses may have any name
-_QUOTES = 'close the quote that a cell begins with; each " in such a cell is doubled'
+_QUOTES = 'close the quote at the beginning of the cell, and double each " inside it'
 
 
 class SourceError(Exception):
@@ -117,7 +117,7 @@ def _csv_rows(path: str, content: bytes) -> Rows:
         raise SpecError(Fault(at, f"two columns are called {show(doubled[0])}"))
     for place, cells in rows:
         if len(cells) != len(header):
-            raise SpecError(Fault(place, f"{len(cells)} cells, and the header has {len(header)}"))
+            raise SpecError(Fault(place, f"has {len(cells)} cells, and the header has {len(header)}"))
     return [(place, dict(zip(header, cells, strict=True))) for place, cells in rows]
 
 
@@ -128,5 +128,5 @@ def _json_rows(path: str, content: bytes) -> Rows:
     assert isinstance(value, list)
     for number, row in enumerate(value):
         if row.keys() != value[0].keys():
-            raise SpecError(Fault(pointer(path, (number,)), "has other names than the first"))
+            raise SpecError(Fault(pointer(path, (number,)), "has other names than the first row"))
     return [(pointer(path, (number,)), row) for number, row in enumerate(value)]
