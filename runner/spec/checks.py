@@ -139,14 +139,14 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
     """Refuse outputs that are outside the workspace, doubled, nested, or in the place of something else."""
     place_flaw = _place_finder(_taken_places(spec), _ELSEWHERE)
     first: dict[str, tuple[Stage, str]] = {}  # bare path -> the first output that has it
-    stages = [stage for stage in spec.stages if not stage.missing]
-    for stage in stages:
-        for name, path in stage.outputs.items():
-            first.setdefault(bare(path), (stage, name))
-    for stage in stages:
-        for name, path in stage.outputs.items():
-            if flaw := _path_flaw(path) or place_flaw(path) or _overlap(path, stage, name, first):
-                yield _finding(stage, ("outputs", name), *flaw)
+    outputs = [
+        (stage, name, path) for stage in spec.stages if not stage.missing for name, path in stage.outputs.items()
+    ]
+    for stage, name, path in outputs:
+        first.setdefault(bare(path), (stage, name))
+    for stage, name, path in outputs:
+        if flaw := _path_flaw(path) or place_flaw(path) or _overlap(path, stage, name, first):
+            yield _finding(stage, ("outputs", name), *flaw)
 
 
 def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Finding]:

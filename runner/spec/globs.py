@@ -102,14 +102,9 @@ def literal_directory(pattern: str) -> str:
 @lru_cache(maxsize=4096)
 def compile_glob(pattern: str) -> re.Pattern[str]:
     """Return the expression of a glob. A relative path matches the glob if the expression's `match` accepts it."""
-    names = pattern.split("/")
-    parts = []
-    for position, name in enumerate(names):
-        is_last = position == len(names) - 1
-        if name == "**":
-            parts.append(f"{_ANY_DEPTH}{_NOT_HIDDEN}[^/]+" if is_last else _ANY_DEPTH)
-        else:
-            parts.append(_name_expression(name) + ("" if is_last else "/"))
+    *directories, last = pattern.split("/")
+    parts = [_ANY_DEPTH if name == "**" else f"{_name_expression(name)}/" for name in directories]
+    parts.append(f"{_ANY_DEPTH}{_NOT_HIDDEN}[^/]+" if last == "**" else _name_expression(last))
     return re.compile("".join(parts) + r"\Z", re.DOTALL)
 
 
@@ -130,18 +125,16 @@ def may_match_below(pattern: str, directory: str) -> bool:
 
 def _name_expression(name: str) -> str:
     """Return the expression of one name. A name with wildcards does not match hidden names."""
-    pieces = [""]  # the expressions between the stars
-    start = 0
-    for wildcard in _MAGIC.finditer(name):
-        pieces[-1] += re.escape(name[start : wildcard.start()])
-        if wildcard.group() == "*":
-            pieces.append("")
+    first, *literals = map(re.escape, _MAGIC.split(name))
+    wildcards = _MAGIC.findall(name)
+    pieces = [first]  # the expressions between the stars
+    for wildcard, literal in zip(wildcards, literals, strict=True):
+        if wildcard == "*":
+            pieces.append(literal)
         else:
-            pieces[-1] += _wildcard_expression(wildcard.group())
-        start = wildcard.end()
-    pieces[-1] += re.escape(name[start:])
+            pieces[-1] += _wildcard_expression(wildcard) + literal
     if len(pieces) == 1:
-        return (_NOT_HIDDEN if start else "") + pieces[0]
+        return (_NOT_HIDDEN if wildcards else "") + pieces[0]
     # Atomic groups, as in fnmatch: a middle piece may take its first match, so many stars cost no backtracking.
     middle = "".join(f"(?>[^/]*?{piece})" for piece in pieces[1:-1] if piece)
     return f"{_NOT_HIDDEN}{pieces[0]}{middle}[^/]*{pieces[-1]}"

@@ -64,15 +64,9 @@ class OutputIndex:
         return tuple((self.producers[path][0], path) for path in dict.fromkeys(paths))
 
     def _matches(self, pattern: str) -> Iterator[str]:
-        if globs.is_glob(pattern):
-            prefix = globs.literal_prefix(pattern)
-            # Outputs above the literal part do not begin with it, except an output that equals it.
-            yield from (path for path in self._enclosing(globs.literal_directory(pattern) + "/x") if path != prefix)
-            yield from (path for path in self._starting_with(prefix) if self._may_match(path, pattern))
-        else:
-            yield from self._enclosing(pattern)
-            if pattern.endswith("/"):
-                yield from self._starting_with(pattern)
+        prefix = globs.literal_prefix(pattern)  # without a wildcard, the whole pattern
+        yield from self._enclosing(prefix)
+        yield from (path for path in self._starting_with(prefix) if self._may_match(path, pattern))
 
     def _starting_with(self, prefix: str) -> Iterator[str]:
         position = bisect_left(self._sorted, prefix)
@@ -81,7 +75,7 @@ class OutputIndex:
             position += 1
 
     def _may_match(self, path: str, pattern: str) -> bool:
-        """Whether an output matches the glob, is inside a match, or may hold one. `x*/` matches directories only."""
+        """Whether an output matches the pattern, is inside a match, or may hold one. `x*/` matches directories only."""
         may_hold_match = path.endswith("/") and globs.may_match_below(pattern, globs.bare(path))
         return may_hold_match or globs.matches(pattern, path)
 
