@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from code_size import closure, logical_lines
-from syntax_rules import code_lines, fits
+from syntax_rules import code_lines, fits, long_functions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
@@ -56,6 +56,7 @@ PAGE_WORDS = {
     "writing-stages.md": 1411,
 }  # a new page gets its words and a tenth
 FEW_LEFT = 30  # lines of code; a file with less room is shown
+FEW_OF_A_FUNCTION = 2  # lines; a function with less room is shown
 FEW_WORDS = 120  # a page with less room is shown: a section of a new verb takes so many
 
 
@@ -132,6 +133,8 @@ def main() -> None:
     for path in sources("runner", "stages", "pytest_offpipe"):
         if (left := FILE_LINES - len(code_lines(path.read_bytes()))) < FEW_LEFT:
             print(f"{left:6} lines of code left in {path.relative_to(ROOT)}")
+        for finding in long_functions(tree_of(path), "", FUNCTION_LINES - FEW_OF_A_FUNCTION):
+            print(f"{'':6} at most {FUNCTION_LINES} are allowed in {path.relative_to(ROOT)}:{finding}")
     for name, page in pages().items():
         if (left := PAGE_WORDS[name] - words(page)) < FEW_WORDS:
             print(f"{left:6} words left in docs/{name}")
