@@ -108,7 +108,7 @@ class DigestCache:
         return self.known(path, os.stat(path) if status is None else status) or self._hash(path, reads=reads)
 
     def program(self, path: str, shown: str, hint: str = "") -> FileDigest:
-        """Return the digest of a program. Raises InputError for one that cannot be read, with its place `shown`."""
+        """Return the digest of a program. Raises InputError if it cannot be read; `shown` is the place in the error."""
         try:
             return self.file(path)
         except OSError as error:
@@ -116,7 +116,7 @@ class DigestCache:
             raise InputError(Fault(shown, f"cannot read it: {error.strerror}", hint)) from error
 
     def read(self, path: str) -> tuple[bytes, FileDigest]:
-        """Return the content too, of a regular file that is small enough to hold. Raises as `file` does."""
+        """Return the content and the digest of a regular file that fits into memory. Raises as `file` does."""
         chunks: list[bytes] = []
         digest = self._hash(path, chunks)
         return b"".join(chunks), digest

@@ -73,7 +73,7 @@ class Examiner:
         self._places: set[str] = set()  # where programs may be
         self.standard: set[str] = set()  # modules that the code of all examined stages imports
         self.distributions: set[str] = set()  # that it imports: each "name version", or several, with commas
-        self.reads_all = True  # also the inputs of a stage that runs whatever they contain
+        self.reads_all = True  # else the inputs of a stage that runs in any case are only opened
 
     def paths(self) -> set[str]:
         """Return every path that was read or searched so far, present or absent, but for directories of inputs."""
@@ -130,7 +130,7 @@ class Examiner:
     def _program(self, stage: Stage, fingerprint: Fingerprint) -> dict[str, str]:
         """Return the digest of the program that a command starts, by the command's first word.
 
-        Empty for a program that is code, an output of a stage, or missing, and for one that only the start shows.
+        Empty if it is code of the stage, an output of a stage, or missing, or if only the start shows which file it is.
         """
         program, places = self._find_command(self._spec, stage)
         self._places.update(places)

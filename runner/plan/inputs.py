@@ -48,7 +48,7 @@ class InputResolver:
         """Return the files of one input, each once, in the order of the spec and of their paths.
 
         Leaves out what is `unmade`: outputs of stages that have yet to run, whatever is in their places now. A glob
-        that such an output may match, or hold a match of, may have no file yet.
+        may have no file yet if such an output may match it, or contain a match.
 
         Raises InputError (exit 5) for a path without a file, for a file that no stage could read, for a directory that
         contains an orphan, and for several files where only one can be.

@@ -87,7 +87,7 @@ class Stage(NamedTuple):
 
     @property
     def template(self) -> str:
-        """The name of the stage with `each` of which this is an instance, empty for other stages."""
+        """The name of the template of an instance, empty for other stages."""
         return self.name.partition("@")[0] if "@" in self.name or self.missing else ""
 
     def entries(self, *names: str) -> Iterator[tuple[str, Place, str]]:

@@ -12,7 +12,7 @@ import pytest
 from runner.errors import Fault
 from runner.plan.code.banned import ALLOWED, BANNED, BanList, BannedImport, merged
 from runner.plan.code.closure import Closures
-from runner.plan.code.commands import processor_start, python_files_of_command
+from runner.plan.code.commands import python_files_among, python_files_of_command
 from runner.plan.code.modules import running_interpreter
 from runner.plan.code.sources import Sources
 from runner.plan.digests import DigestCache
@@ -50,8 +50,7 @@ class Code:
         return results
 
     def faults(self, processor="p.py", **options):
-        start = processor_start(str(self.root / processor))
-        return self.walk([start], **options) if start else []
+        return self.walk(python_files_among((processor,), str(self.root)), **options)
 
     def of_command(self, *words, **options):
         return self.walk(python_files_of_command(words, str(self.root)), **options)
@@ -471,8 +470,8 @@ def test_the_core_and_the_ready_made_stages_pass():
     files = [path for folder in ("runner", "stages") for path in (REPOSITORY / folder).rglob("*.py")]
     paths = [path for path in files if path.parent.name != "cluster"]  # whose purpose is to connect
     assert len(paths) > 80
-    starts = [processor_start(str(path)) for path in paths]
-    assert code.walk(starts) == []
+    starts = [*python_files_among(map(str, paths), "/")]
+    assert len(starts) == len(paths) and code.walk(starts) == []
 
 
 def test_the_documented_table_is_the_list():

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from runner.plan.code.closure import Closures
-from runner.plan.code.commands import MODULE, TEXT, Start, processor_start, script_start
+from runner.plan.code.commands import MODULE, TEXT, Start, python_files_among, script_start
 from runner.plan.code.modules import running_interpreter
 from runner.plan.code.sources import Sources
 from runner.plan.digests import DigestCache, Signature
@@ -276,7 +276,7 @@ def test_text_start_is_parsed_too(project):
 
 def test_script_without_suffix_is_parsed_and_an_archive_is_refused(project):
     project.write_all({"run": "#!/usr/bin/env python3\nimport a", "a.py": "", "app.pyz": b"PK\x05\x06\0\0"})
-    assert processor_start(f"{project.root}/run") is not None
+    assert [*python_files_among(("run",), project.root)] == [script_start(f"{project.root}/run")]
     assert project.paths("run") == {"run", "a.py"}
     assert [fault.where for fault in project.walk("run", "app.pyz").faults] == ["app.pyz"]
 

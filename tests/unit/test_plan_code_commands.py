@@ -5,7 +5,7 @@ import pytest
 from runner.plan.code.commands import (
     Start,
     has_python_shebang,
-    processor_start,
+    python_files_among,
     python_files_of_command,
     script_start,
     shebang,
@@ -99,7 +99,7 @@ def test_a_python_program_is_recognised_by_its_shebang(tmp_path, first, expected
     path = tmp_path / "program"
     path.write_bytes(first)
     assert has_python_shebang(str(path)) is expected
-    assert (processor_start(str(path)) is not None) is expected
+    assert [*python_files_among(("program",), str(tmp_path))] == [script_start(str(path))] * expected
 
 
 def test_the_interpreter_is_the_first_word_of_a_shebang(tmp_path):

@@ -39,11 +39,6 @@ def script_start(path: str) -> Start:
     return Start(SCRIPT, path, os.path.dirname(os.path.realpath(path)))
 
 
-def processor_start(path: str) -> Start | None:
-    """Return the start of a processor, or None if neither its name nor its shebang says Python."""
-    return script_start(path) if path.endswith(_PYTHON_FILES) or has_python_shebang(path) else None
-
-
 def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...]:
     """Return the starts in a command's words, which are relative to `root`.
 
@@ -63,7 +58,10 @@ def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...
 
 
 def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
-    """Yield the words that are Python files, such as arguments of a processor. Words with a placeholder are not."""
+    """Yield the starts of the words that are Python files, by their name or shebang: a processor and its arguments.
+
+    Words with a placeholder other than `{python}` count as no file.
+    """
     for word in words:
         if "\0" in word or references(word):
             continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault, OfflineError
 from runner.plan.code.banned import BanList, BannedImport
 from runner.plan.code.closure import MODULE_NAME, Closure, Closures
-from runner.plan.code.commands import Start, processor_start, python_files_among, python_files_of_command
+from runner.plan.code.commands import Start, python_files_among, python_files_of_command
 from runner.plan.code.modules import running_interpreter
 from runner.plan.code.sources import Sources
 from runner.spec.model import READY_MADE, Spec, Stage
@@ -87,8 +87,7 @@ class CodeReader:
         if processor is None:
             return python_files_of_command(stage.command or (), root)
         self.paths.add(processor)
-        start = processor_start(processor)
-        return tuple(dict.fromkeys((*((start,) if start else ()), *python_files_among(stage.args, root))))
+        return tuple(dict.fromkeys(python_files_among((processor, *stage.args), root)))
 
     def _stage_code(self, stage: Stage, closure: Closure | None) -> StageCode:
         watched = dict(closure.files) if closure else {}

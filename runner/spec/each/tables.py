@@ -35,7 +35,7 @@ class SourceError(Exception):
 class Disk:
     """Names and tables below `root`. The directories `own`, and files in `without`, match no pattern.
 
-    What is there in `inputs`, a directory laid out as root, is taken from there only. `examined` are the absolute paths
+    `inputs` is a directory laid out as root: what is in it is taken from there only. `examined` are the absolute paths
     on which the answers depend: the no-op record notices a change of any of them.
     """
 
