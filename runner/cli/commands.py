@@ -22,7 +22,7 @@ from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault
 from runner.levels import SCAN, STRICT
 from runner.paths import stdout_path
 from runner.reading import open_regular
-from runner.record.seal import warning_about
+from runner.record.seal import SIGNING_VARIABLE, warning_about
 from runner.spec.fields import schema_text
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class Commands:
             if options.events:
                 from runner.verbs.roles import refuse_own_events
 
-                refuse_own_events(options.events, spec := options.load(self._spec))
+                keys = os.environ.get(KEY_VARIABLE), os.environ.get(SIGNING_VARIABLE)
+                read = filter(None, (*keys, given.get("vars"), self._arguments.failure_program))
+                refuse_own_events(options.events, spec := options.load(self._spec), read)
             result = run(self._spec, options, reporter, self._plugins(), spec=spec)
         finally:
             reporter.close()

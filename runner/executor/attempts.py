@@ -39,7 +39,6 @@ class Attempts:
         self._numbers = dict(run.earlier)  # of the last attempt of each stage
         self._scratch = ScratchPool(run.spec.paths.run_temporary(run.log.run))
         self._launched = 0
-        self._directories: set[str] = set()  # of the outputs of this run's attempts
         self._examiner = run.new_examiner()  # for `changed_input`, which keeps nothing in it
         self._locked: dict[str, Job] = {}  # jobs that hold their stage's lock, by stage
         self._listings: dict[str, list[str]] = {}  # of directories of outputs, as this run first saw them
@@ -106,7 +105,6 @@ class Attempts:
         job.reports_to = paths.progress(stage.name, job.tag if self._run.is_remote else "")
         job.log = paths.log(run, stage.name, job.number)
         job.before = job.signatures()
-        self._directories.update(map(os.path.dirname, job.real.values()))
         for path in (*job.real.values(), job.log):
             files.make_directories(os.path.dirname(path))
         if before:
@@ -247,13 +245,15 @@ class Attempts:
         return keep_checkpoint(job.progress, key, job.real, self._run.tags.get(job.stage.name, {}), listings)
 
     def remove_leftovers(self) -> None:
-        """Remove what tools have left beside the partials of this run's attempts, once no attempt is left.
+        """Remove what tools have left beside the partials of open runs' attempts, once no attempt is left.
 
         Its name has the tag of an attempt, and is not that of an output's partial.
         """
         spec, outputs = self._run.spec, self._run.graph.outputs
+        attempted = [stage for stage in spec.stages if stage.name in self._run.tags]
+        paths = (spec.output_path(path) for stage in attempted for path in stage.outputs.values())
         tags = {tag for of_stage in self._run.tags.values() for tag in of_stage}
-        for directory in self._directories:
+        for directory in {os.path.dirname(path) for path in paths}:
             with suppress(OSError, StateError):  # hidden files fail no run
                 for name in filter(is_partial, os.listdir(directory)):
                     path = f"{directory}/{name}"

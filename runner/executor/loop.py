@@ -129,7 +129,7 @@ class Executor:
         for report in self._launcher.receive():
             if isinstance(report, AttemptResult):
                 job = self._running.pop(report.launch)
-                self._note_shortage(job)
+                self._note_shortages(job)
                 ended.append((job, report))
                 continue
             job, calls = self._running[report.launch], report.calls
@@ -191,9 +191,11 @@ class Executor:
         self._finish(job.result(ADOPTED if job.fingerprint.adopts else SKIPPED))
 
     def _start(self, job: Job) -> None:
+        self._note_shortages()  # what the attempt before left goes
         self._submit(job, self.attempts.prepare(job))
 
     def _submit(self, job: Job, launch: Launch) -> None:
+        self._note_shortages()  # a checkpoint's partial is cut
         job.started = self._clock()
         job.began = job.began or job.started
         self.attempts.started(job)
@@ -264,15 +266,16 @@ class Executor:
             hint = "stop the program that writes to it, or give the stage a copy"
             self._fail(job, Fault(f"stage {job.stage.name}", what, hint), errors.EXIT_STAGE_FAILED)
 
-    def _note_shortage(self, job: Job) -> None:
-        """Note if a disk of a job's outputs is full, before anything is removed there: also for jobs that still run."""
-        job.note_shortage()
-        if job.shortage:
-            for other in self._running.values():
-                other.note_shortage()
+    def _note_shortages(self, *jobs: Job) -> None:
+        """Note whose outputs are on a full disk: of these jobs, and of all that run.
+
+        Call it before anything is removed, because others may find room again after a write that failed.
+        """
+        for job in (*jobs, *self._running.values()):
+            job.note_shortage()
 
     def _put_in_place(self, job: Job) -> None:
-        self._note_shortage(job)  # the old outputs go, and others may find room again after a write that failed
+        self._note_shortages(job)  # the old outputs go
         self.publisher.put_in_place(job)
         self.attempts.release(job)
         self._finish(job.result(SUCCEEDED))

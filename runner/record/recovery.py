@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import END, START
 from runner.errors import Fault
-from runner.paths import StatePaths, partial_path, upward
+from runner.paths import StatePaths, partial_path, tag_of, upward
 from runner.record import events, files
 from runner.record.checkpoints import collect, find_partials, keep_checkpoint, read_progress
 from runner.record.ledger import refuse_replaced_log
@@ -228,9 +228,11 @@ class _Recovery(NamedTuple):
             real = {name: os.path.join(self.workspace, path) for name, path in outputs.items()}
             keep_checkpoint(self.paths.progress(stage), None, real, self.tags.get(stage, {}), listings)
         left = {path for run in runs for path in run.started} - self.declared_paths
+        ours = {tag for tags in self.tags.values() for tag in tags}
         for partials in find_partials({path: os.path.join(self.workspace, path) for path in left}, listings).values():
             for partial in partials:
-                files.discard(partial)
+                if tag_of(partial) in ours:  # another pipeline may make that output now
+                    files.discard(partial)
 
     def _real(self, identity: OutputIdentity) -> str:
         return os.path.join(self.workspace, identity.path.rstrip("/"))

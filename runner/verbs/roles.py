@@ -21,7 +21,7 @@ from runner.spec.globs import is_glob, literal_directory, matches
 from runner.spec.graph import build_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from runner.spec.graph import Graph
     from runner.spec.kinds import Place
@@ -163,8 +163,11 @@ def _code_of(graph: Graph, stage: Stage, code: CodeReader | None) -> Iterator[st
             yield from code.read(stage).watched
 
 
-def refuse_own_events(path: str, spec: Spec) -> None:
-    """Raise UsageError if `--events` names a file of the pipeline, whose records would be appended to it."""
+def refuse_own_events(path: str, spec: Spec, others: Iterable[str]) -> None:
+    """Raise UsageError if `--events` names a file of the pipeline, or one of `others`: records are appended to it."""
+    location = Location(path)
+    if any(map(location.is_in, others)):
+        raise UsageError(Fault(f"--events {path}", "is a file that this run reads", "name a file of its own"))
     code = CodeReader(spec, DigestCache(None), declared_paths(spec))
     refuse_own_file("--events", path, spec.paths.state_dir, build_graph(spec), code)
 

@@ -17,6 +17,9 @@ import jsonschema
 import pytest
 from pipeline_bench import ROOT, STAMP, is_running, kill, shell, wait_for
 
+from runner.canonical import KEY_VARIABLE
+from runner.record.seal import SIGNING_VARIABLE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -597,6 +600,21 @@ def test_events_can_go_to_a_file_beside_those_of_the_pipeline(bench) -> None:
     for path in ("in/events", "in/.events.csv", "d/events", "store/events.csv", "two", "link", "events", "events"):
         done = run(bench, "--events", path)
         assert done.returncode == 0 and b'"ev":"run.end"' in bench.read(path), done.stderr
+
+
+@pytest.mark.parametrize("name", ["audit.key", "sign.key", "vars.json", "tell"])
+def test_events_never_go_to_a_file_that_the_run_reads(bench, name) -> None:
+    bench.define(shell("a", "date +%N >$PIPELINE_OUTPUT_OUT"), vars={"x": "1"})
+    for each in ("audit.key", "sign.key", "vars.json", "tell"):
+        bench.write(f"outside/{each}", '{"x": "2"}', mode=0o600)
+    os.link(bench.root / "outside" / name, bench.root / "other")
+    variables = {"audit.key": KEY_VARIABLE, "sign.key": SIGNING_VARIABLE}
+    options = {"vars.json": ["--vars", "outside/vars.json"], "tell": ["--on-failure", "outside/tell"]}
+    for path in (f"outside/{name}", "other"):
+        env = {variables[name]: f"outside/{name}"} if name in variables else {}
+        done = run(bench, "--events", path, *options.get(name, ()), env=env)
+        assert done.returncode == 2 and f"--events {path}: is a file that this run reads" in done.stderr, done.stderr
+    assert bench.read(f"outside/{name}") == b'{"x": "2"}'
 
 
 def test_a_dash_is_no_file_for_events(bench) -> None:

@@ -555,3 +555,31 @@ def test_clean_removes_nothing_behind_a_link(pipeline):
     for words in (("clean", "--orphans"), ("clean",)):
         pipeline.succeed(*words)
         assert sorted(os.listdir(pipeline.root.parent / "archive")) == ["a.txt", "b.txt"]
+
+
+def test_a_failed_run_removes_no_partial_of_a_stage_that_another_pipeline_makes_now(bench):
+    """Its log knows the output, but not the attempt."""
+    slow = shell(
+        "a",
+        'echo a >"$PIPELINE_OUTPUT_OUT"; touch waits; until test -e go; do :; done; echo b >>"$PIPELINE_OUTPUT_OUT"',
+    )
+    fails = shell(
+        "b", "test -e ok && echo b >$PIPELINE_OUTPUT_OUT", outputs={"out": "b.txt"}, inputs={"a": "out/a.txt"}
+    )
+    bench.write("go", "")
+    bench.define(slow, fails)
+    assert bench.run().returncode == 1
+    bench.define({**fails, "inputs": {}})
+    (bench.root / "go").unlink()
+    (bench.root / "waits").unlink()
+    bench.write("ok", "")
+    spec = {"specVersion": 1, "name": "other", "stateDir": "other", "stages": [slow]}
+    other = bench.write("other.json", json.dumps(spec))
+    first, bench.spec = bench.spec, other
+    running = bench.start("-q")
+    bench.spec = first
+    wait_for(lambda: bench.exists("waits"), "the stage of the other pipeline")
+    bench.succeed()
+    bench.write("go", "")
+    assert running.wait() == 0
+    assert bench.read("out/a.txt") == b"a\nb\n" and bench.run("verify", "--outputs").returncode == 0

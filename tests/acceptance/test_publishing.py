@@ -204,6 +204,19 @@ def test_what_a_tool_leaves_beside_an_output_is_removed_when_the_run_ends(bench,
     assert sorted(path.name for path in (bench.root / "out").iterdir()) == [".partial-00000g.x", *outputs]
 
 
+def test_what_a_killed_run_leaves_beside_a_published_output_is_removed_by_the_next(bench):
+    script = 'echo a >"$PIPELINE_OUTPUT_OUT"; echo t >"$PIPELINE_OUTPUT_OUT.tmp"'
+    later = "test -e go || { touch waits; sleep 60; }; echo b >$PIPELINE_OUTPUT_OUT"
+    bench.define(shell("a", script), shell("b", later, inputs={"a": "out/a.txt"}, outputs={"out": "b.txt"}))
+    killed = bench.start()
+    wait_for(lambda: bench.exists("waits"), "the second stage")
+    kill_and_await(killed)
+    bench.write("go", "")
+    bench.succeed()
+    assert [record["data"]["stage"] for record in bench.records("attempt.started")] == ["a", "b", "b"]
+    assert [path.name for path in (bench.root / "out").iterdir()] == ["a.txt"]
+
+
 def test_a_stage_that_touches_its_input_is_published_the_second_time(bench):
     """The content is the same, but it may have been different for a moment during the first attempt."""
     bench.write("data.txt", "old\n")

@@ -133,6 +133,24 @@ def test_a_retry_that_has_room_again_is_committed(disk):
     assert disk.read("mnt/cut") == bytes(480_000)
 
 
+def test_a_disk_that_was_full_when_a_stage_with_outputs_elsewhere_ended_is_noticed(disk):
+    """Later, but before the other stage ends, somebody makes room."""
+    fills = 'head -c 8M /dev/zero >mnt/big; touch full; until test -e tried; do :; done; echo x >"$PIPELINE_OUTPUT_OUT"'
+    cuts = """
+        until test -e full; do :; done
+        head -c 480000 /dev/zero >"$PIPELINE_OUTPUT_OUT"
+        touch tried
+        until test -e elsewhere; do :; done
+        rm mnt/big
+        exit 0
+    """
+    both = (shell("fills", fills, outputs={"out": "elsewhere"}), shell("cut", cuts, outputs={"out": "mnt/cut"}))
+    disk.define(*both)
+    done = disk.run("-q", "-j2")
+    assert done.returncode == 74, done.stderr
+    assert ERROR in done.stderr and disk.exists("elsewhere") and not disk.exists("mnt/cut")
+
+
 def test_an_old_output_stays_until_the_new_one_is_whole(disk):
     disk.define(cut())
     disk.succeed()
