@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MAGIC = b"offpipe noop 5\n"
 LARGEST = 1 << 29  # bytes of a no-op record
-_FAMILY = b"offpipe noop "
 _HEX = 64
 _BODY = len(MAGIC) + _HEX + 8  # where the body begins: after a digest of the conditions, and a checksum
 _FIXED = 13  # fields before the paths
@@ -48,9 +47,9 @@ def is_plain() -> bool:
 class NoopRecord:
     """What a plan that found everything up to date depended on, and what the next run writes into its records.
 
-    `groups` are lists of paths: one for each of `_READINGS`, and last the paths that must be absent. They are relative
-    to the directory of the state directory, if they are below it. `states` has a hash over the state of each list but
-    the last. Record 0 of the run `spec_run` has the spec of digest `spec_sha256`.
+    `groups` are lists of absolute paths: one for each of `_READINGS`, and last those that must be absent. `states` has
+    a hash over the state of each list but the last. Record 0 of the run `spec_run` has the spec of digest
+    `spec_sha256`.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class NoopRecord:
         self.states = states
 
     def is_current(self) -> bool:
-        """Whether no path has changed; relative ones start at the working directory."""
+        """Whether no path has changed."""
         if any(map(os.access, self.groups[-1], repeat(os.F_OK))):
             return False
         try:
@@ -116,13 +115,6 @@ def decode(content: bytes, conditions: bytes) -> NoopRecord | None:
     return NoopRecord(paths, names[0], _count(stages), sha256.decode(), names[1], groups, states)
 
 
-def is_damaged(content: bytes) -> bool:
-    """Whether the bytes of a file are not a record of any release or interpreter."""
-    if content.startswith(MAGIC):
-        return content[_BODY - 8 : _BODY] != _checksum(content[_BODY:])
-    return not content.startswith(_FAMILY)
-
-
 def record_of(
     dependencies: Iterable[set[str]], spec: Spec, spec_sha256: str, spec_run: str, began: int
 ) -> NoopRecord | None:
@@ -143,11 +135,7 @@ def record_of(
         return None
     states = list(map(_state, (files_read, entries, kinds)))
     record = NoopRecord(spec.paths, spec.name, len(spec.stages), spec_sha256, spec_run, groups, states)
-    if not record.is_current():
-        return None
-    base = os.fsencode(os.path.dirname(spec.paths.state_dir)).rstrip(b"/") + b"/"
-    record.groups = [[path.removeprefix(base) or path for path in group] for group in groups]
-    return record
+    return record if record.is_current() else None
 
 
 def record_path(spec: str, workspace: str | None) -> str:
