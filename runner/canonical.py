@@ -15,7 +15,7 @@ from runner.hashing import sha256_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
 VERSION = 1
@@ -77,11 +77,6 @@ def check_numbers(value: object) -> None:
 def canonical(value: object) -> bytes:
     """Return the canonical bytes of `value`; ValueError for NaN or an infinity."""
     return "".join(_encode(value, 0)).encode("utf-8", "backslashreplace")
-
-
-def spelled(members: Mapping[str, bytes]) -> bytes:
-    """Return the canonical bytes of an object whose values are canonical bytes. For many values it saves memory."""
-    return b"{%b}" % b",".join(b"%b:%b" % (canonical(name), members[name]) for name in sorted(members))
 
 
 def digest(value: object) -> str:

@@ -209,8 +209,9 @@ class Journal:
             "status": status,
             "isolation": self.layers,
             "totals": {"seconds": round(seconds, 6), "stages": counts},
+            "stages": _stage_metrics(stages, earlier),
         }
-        sha256 = write_metrics(paths, run_id, metrics, _stage_metrics(stages, earlier), sync=self.durable)
+        sha256 = write_metrics(paths, run_id, metrics, sync=self.durable)
         files.discard(paths.run_temporary(run_id))
         if self.durable:
             files.sync_file(paths.state_dir)  # before the next record names the metrics
@@ -225,9 +226,9 @@ class Journal:
         return self._ledger.append(event, run_id, position, sync=self.durable, part=part, invocation=ending)
 
 
-def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> dict[str, bytes]:
-    """Return the metrics of each stage, from this part of the run and from earlier ones, as canonical JSON."""
-    merged = {name: canonical(before) for name, before in earlier.items()}
+def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> dict[str, object]:
+    """Return the metrics of each stage, from this part of the run and from earlier ones."""
+    merged: dict[str, object] = {**earlier}
     for name, result in stages.items():
         before = earlier.get(name, {})
         if (result.status, before.get("status")) == (SKIPPED, SUCCEEDED):
@@ -235,7 +236,7 @@ def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, 
         attempts = before.get("attempts")
         all_attempts = [*attempts] if isinstance(attempts, list) else []
         all_attempts += [attempt.as_metrics() for attempt in result.attempts]
-        measured = {
+        merged[name] = {
             "status": result.status,
             "seconds": round(result.seconds, 6),
             "inputBytes": result.input_bytes,
@@ -243,7 +244,6 @@ def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, 
             "outputBytes": sum(output.size for output in result.outputs.values()),
             "attempts": all_attempts,
         }
-        merged[name] = canonical(measured)
     return merged
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner.canonical import LARGEST, VERSION, canonical, parsed, spelled
+from runner.canonical import LARGEST, VERSION, canonical, parsed
 from runner.errors import Fault, NewerReleaseError, StateError
 from runner.hashing import sha256_of
 from runner.reading import NotRegularError, read_small
@@ -61,12 +61,9 @@ def read_metrics(paths: StatePaths, run: str, note: Note = no_note) -> dict[str,
     return metrics or {}
 
 
-def write_metrics(
-    paths: StatePaths, run: str, metrics: dict[str, object], stages: dict[str, bytes], *, sync: bool
-) -> str:
-    """Replace the metrics file of a run and return the hex SHA-256 of its bytes; `stages` are in canonical spelling."""
-    members = {name: canonical(value) for name, value in metrics.items()}
-    content = spelled({**members, "stages": spelled(stages)}) + b"\n"
+def write_metrics(paths: StatePaths, run: str, metrics: dict[str, object], *, sync: bool) -> str:
+    """Replace the metrics file of a run and return the hex SHA-256 of its bytes."""
+    content = canonical(metrics) + b"\n"
     files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
     return sha256_of(content)
 
