@@ -33,8 +33,8 @@ def stat_fields(pid: int) -> list[bytes] | None:
 
 
 def all_processes() -> Iterator[int]:
-    """Yield the number of each process; nothing where /proc is not mounted."""
-    return map(int, filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()))
+    """Yield the number of each process."""
+    return map(int, filter(str.isdecimal, os.listdir("/proc")))
 
 
 def relations_of(pid: int) -> Relations | None:
@@ -52,13 +52,9 @@ def has_ended(child: int) -> bool:
 
 
 def process_identity(pid: int) -> int | None:
-    """Return when the process started, in clock ticks since boot (field 22); None if it is gone.
-
-    Where /proc is not mounted, 0 for any process that exists.
-    """
-    if fields := stat_fields(pid):
-        return int(fields[19])
-    return None if os.path.exists("/proc/self/stat") else _identity_without_proc(pid)
+    """Return when the process started, in clock ticks since boot (field 22); None if it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[19]) if fields else None
 
 
 def is_alive(pid: int, started: int) -> bool:
@@ -74,13 +70,3 @@ def await_end(pid: int, started: int | None, patience: float) -> None:
     deadline = time.monotonic() + patience
     while started is not None and is_alive(pid, started) and time.monotonic() < deadline:
         time.sleep(POLL)
-
-
-def _identity_without_proc(pid: int) -> int | None:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass  # it exists, but belongs to another user
-    return 0

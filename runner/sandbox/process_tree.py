@@ -10,8 +10,7 @@ that belongs to no launch: the launcher has it while it starts nothing.
 Without tags, the key of a launch is its main process. Parents and sessions then tell to which launch a process belongs.
 Where they do not, it is a guess.
 
-Loaded by the launcher program only. Without /proc, it only kills the group of a main process. Numbers:
-asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
+Loaded by the launcher program only. Numbers: asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,14 +43,6 @@ def test_members_are_the_main_processes_and_all_below_them(family):
     assert tree._members({shell}, ()) == {shell: (shell, shell), child: (shell, shell)}
     assert tree._members({child}, ()) == {child: (shell, shell)}
     assert tree._members({0x7FFFFFFF}, ()) == {}
-
-
-def test_without_proc_the_main_process_and_its_group_are_signalled(monkeypatch):
-    monkeypatch.setattr(os.path, "isdir", lambda _path: False)
-    signalled = []
-    monkeypatch.setattr(os, "kill", lambda *call: signalled.append(call))
-    ProcessTree().send({7: 7}, signal.SIGKILL)
-    assert signalled == [(-7, signal.SIGKILL), (7, signal.SIGKILL)]
 
 
 def test_children_are_found_without_the_kernels_list_of_them(family):
