@@ -177,8 +177,13 @@ def network_text(network: Iterable[NetworkCalls]) -> str:
         f"{program} ({family})" if calls == 1 else f"{program} ({family}, {calls:,} times)"
         for program, family, calls, _ in network
     ]
-    more = f" and {len(every) - NETWORKS_SHOWN:,} more" if len(every) > NETWORKS_SHOWN else ""
-    return ", ".join(every[:NETWORKS_SHOWN]) + more
+    return listed(every, NETWORKS_SHOWN)
+
+
+def listed(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Return at most the first `most` texts on one line, and the number of the others: `a, b, c and 6 more`."""
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more
 
 
 def signal_name(number: int) -> str:

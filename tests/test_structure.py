@@ -82,7 +82,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "spec": (*LEAVES, "spec"),
     "sandbox": (*LEAVES, "sandbox"),
     "plan": (*LEAVES, "spec", "plan"),
-    "plan.code.banned": ("errors",),
+    "plan.code.banned": ("errors", "results"),
     "plan.code.cache": (),
     "record": (*LEAVES, "record"),
     "sdk": ("canonical", "errors", "paths", "record.files", "sdk"),
@@ -109,8 +109,9 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
     "record.noop_record": ("spec.model",),  # what the plan depended on
     "results": ("record.markers",),  # what a stage has made
     **dict.fromkeys(
-        ("plan.digests", "plan.fingerprint", "plan.orphans", "plan.planner"), ("record.markers",)
+        ("plan.digests", "plan.fingerprint", "plan.orphans"), ("record.markers",)
     ),  # what they compare with
+    "plan.planner": ("record.checkpoints", "record.markers"),  # what earlier runs left
 }
 MAY_WRITE = {
     "display.streams": "opens its pipe or terminal again, so that no write waits for the reader",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from runner.audit.invocations import KILLED, Past
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import counts_text, fields_json, signature_text
-from runner.display.text import attempt_text, counted, listed, printable, seconds
+from runner.display.text import attempt_text, counted, printable, seconds
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.decisions import Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.locks import describe
+from runner.results import listed
 from runner.verbs.history import calls_of
 
 if TYPE_CHECKING:

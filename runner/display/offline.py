@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.display.text import listed, printable
+from runner.display.text import printable
 from runner.levels import FILTER, KERNEL, NONE, SCAN, RefusedError
-from runner.results import RunResult, network_text
+from runner.results import RunResult, listed, network_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.display.summary import fault_json
-from runner.display.text import counted, listed, printable
+from runner.display.text import counted, printable
 from runner.errors import StateError
 from runner.plan.decisions import AGAIN, MODIFIED, Adopt, Blocked, Decision, Depends, Run, Skip
 from runner.record.checkpoints import Progress, read_progress
+from runner.results import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

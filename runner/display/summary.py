@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.display.offline import offline_text
-from runner.display.text import fault_text, listed, near_path, printable, seconds
+from runner.display.text import fault_text, near_path, printable, seconds
 from runner.errors import EXIT_RETRYABLE, Fault, StateError
 from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.events import member_name
-from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
+from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

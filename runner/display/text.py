@@ -103,12 +103,6 @@ def attempt_text(tries: int, most: int | None) -> str:
     return f"attempt {tries} of {most}" if most else f"attempt {tries}"
 
 
-def listed(texts: list[str], most: int, separator: str = ", ") -> str:
-    """Return at most the first `most` texts on one line, and the number of the others."""
-    more = f"{separator.rstrip()} and {len(texts) - most:,} more"
-    return separator.join(texts[:most]) + (more if len(texts) > most else "")
-
-
 def near_path(path: str) -> str:
     """Return a path, absolute or relative to the current directory, whichever is shorter, made printable."""
     try:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.engine.journal import Invocation
-    from runner.engine.session import Planning, Session
+    from runner.engine.session import Session
+    from runner.plan.planner import Planning
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
 

@@ -14,19 +14,21 @@ from runner.engine.open_runs import is_closed
 from runner.engine.programs import program_faults
 from runner.errors import Fault, InputError, InterruptedRunError, LockHeldError, SpecError, UsageError
 from runner.plan.decisions import Skip
-from runner.plan.orphans import Places, first_paths
+from runner.plan.orphans import PATHS_SHOWN, Places
 from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
 from runner.record.log import last_record
 from runner.record.markers import read_marker
 from runner.record.state import read_metrics
+from runner.results import listed
 from runner.spec.placeholders import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from runner.engine.session import Planning, Session
+    from runner.engine.session import Session
     from runner.interrupts import Interrupts
+    from runner.plan.planner import Planning
     from runner.record.markers import Marker
     from runner.spec.model import Spec, Stage
 
@@ -127,5 +129,5 @@ def replaced(
         if path not in known and os.path.lexists(spec.output_path(path))
     ]
     if paths:
-        what = f"{verb} files that no stage is known to have made: {first_paths(paths)}"
+        what = f"{verb} files that no stage is known to have made: {listed(paths, PATHS_SHOWN)}"
         yield Fault(spec.shown, what, "move them away if you need them")

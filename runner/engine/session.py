@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
 from runner.engine.programs import find_command
 from runner.errors import Fault, OffpipeError, SpecError, StateError
 from runner.plan.code.banned import BanList
 from runner.plan.code.component import CodeReader, declared_paths
-from runner.plan.decisions import NO_RUN, Plan
+from runner.plan.decisions import NO_RUN
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
-from runner.plan.orphans import Orphans, find_orphans
-from runner.plan.planner import Planner
+from runner.plan.orphans import find_orphans
+from runner.plan.planner import Planner, Planning
 from runner.record import files
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
@@ -31,37 +31,13 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.paths import StatePaths
+    from runner.plan.orphans import Orphans
     from runner.record.state import Note
-    from runner.spec.model import Spec, Stage
+    from runner.spec.model import Spec
 
 
 def no_warning(fault: Fault) -> None:
     """Ignore a warning."""
-
-
-class Planning(NamedTuple):
-    """One planning of a pipeline: what it decided, and all that it found on the way.
-
-    `graph` has the instances of templates that are there now, without those that only orphans made. `stages` are the
-    selected ones, in order. `planner` and `new_examiner` decide a stage again, once more has been made. `examiner` has
-    read everything that the decisions depend on. `markers` are all that were there, also of stages that are gone.
-    `checkpoints`: those of earlier runs, by stage.
-    """
-
-    graph: Graph
-    stages: tuple[Stage, ...]
-    plan: Plan
-    planner: Planner
-    examiner: Examiner
-    new_examiner: Callable[[], Examiner]
-    markers: Collection[Marker]
-    orphans: Orphans
-    checkpoints: dict[str, Progress]
-
-    @property
-    def spec(self) -> Spec:
-        """The spec of the graph."""
-        return self.graph.spec
 
 
 class Session:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.engine import Options
-    from runner.engine.session import Planning
     from runner.executor.loop import Executor
     from runner.interrupts import Interrupts
+    from runner.plan.planner import Planning
     from runner.record.log import AuditLog
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
@@ -137,12 +137,7 @@ def make_executor(
     from runner.executor.loop import Executor
 
     context = RunContext(
-        graph=planning.graph,
-        stages=planning.stages,
-        plan=planning.plan,
-        planner=planning.planner,
-        new_examiner=planning.new_examiner,
-        orphans=planning.orphans,
+        planning=planning,
         log=log,
         earlier=mine.attempts,
         tags=mine.tags,

@@ -39,7 +39,7 @@ class Attempts:
         self._numbers = dict(run.earlier)  # of the last attempt of each stage
         self._scratch = ScratchPool(run.spec.paths.run_temporary(run.log.run))
         self._launched = 0
-        self._examiner = run.new_examiner()  # for `changed_input`, which keeps nothing in it
+        self._examiner = run.planning.new_examiner()  # for `changed_input`, which keeps nothing in it
         self._locked: dict[str, Job] = {}  # jobs that hold their stage's lock, by stage
         self._listings: dict[str, list[str]] = {}  # of directories of outputs, as this run first saw them
 
@@ -70,7 +70,7 @@ class Attempts:
 
     def decide(self, job: Job) -> None:
         """Compute the key and the reasons to run from the disk as it is now."""
-        job.fingerprint, job.reasons = self._run.planner.decide(job.stage, self._run.new_examiner())
+        job.fingerprint, job.reasons = self._run.planning.planner.decide(job.stage, self._run.planning.new_examiner())
 
     def redecide(self, job: Job, changed: str) -> None:
         """Decide again after the input `changed` changed while the stage ran; it may be up to date after all."""
@@ -249,7 +249,7 @@ class Attempts:
 
         Its name has the tag of an attempt, and is not that of an output's partial.
         """
-        spec, outputs = self._run.spec, self._run.graph.outputs
+        spec, outputs = self._run.spec, self._run.planning.graph.outputs
         attempted = [stage for stage in spec.stages if stage.name in self._run.tags]
         paths = (spec.output_path(path) for stage in attempted for path in stage.outputs.values())
         tags = {tag for of_stage in self._run.tags.values() for tag in of_stage}

@@ -9,18 +9,16 @@ from runner.errors import Fault, OffpipeError
 from runner.executor.room import shortage
 from runner.executor.schedule import Limits
 from runner.plan.digests import DigestCache, Signature
-from runner.plan.fingerprint import Examiner, Fingerprint
+from runner.plan.fingerprint import Fingerprint
 from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from runner.plan.decisions import Plan, Reason
-    from runner.plan.orphans import Orphans
-    from runner.plan.planner import Planner
+    from runner.plan.decisions import Reason
+    from runner.plan.planner import Planning
     from runner.record.log import AuditLog
     from runner.record.markers import Marker
-    from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100  # in records and markers
@@ -34,12 +32,7 @@ class RunContext(NamedTuple):
     the stages run on a cluster, where an attempt that was given up may go on.
     """
 
-    graph: Graph
-    stages: tuple[Stage, ...]
-    plan: Plan
-    planner: Planner
-    new_examiner: Callable[[], Examiner]
-    orphans: Orphans
+    planning: Planning
     log: AuditLog
     earlier: Mapping[str, int]
     tags: dict[str, dict[str, str]]
@@ -49,13 +42,13 @@ class RunContext(NamedTuple):
 
     @property
     def spec(self) -> Spec:
-        """The spec of the graph."""
-        return self.graph.spec
+        """The spec of the planning."""
+        return self.planning.spec
 
     @property
     def cache(self) -> DigestCache:
         """The digests that this process knows."""
-        return self.planner.cache
+        return self.planning.planner.cache
 
 
 class Job:

@@ -54,7 +54,7 @@ class Executor:
         keep_going: bool,
     ) -> None:
         self._run = run
-        self._stages = {stage.name: stage for stage in run.stages}
+        self._stages = {stage.name: stage for stage in run.planning.stages}
         self.attempts = Attempts(run)
         self.publisher = Publisher(run)
         self._launcher = launcher
@@ -65,7 +65,7 @@ class Executor:
         self._jobs = jobs
         self._keep_going = keep_going
         self.results: dict[str, StageResult] = {}
-        self._ready = ReadyQueue(run.graph, run.stages)
+        self._ready = ReadyQueue(run.planning.graph, run.planning.stages)
         self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as it is admitted
         self._sleeping: list[tuple[float, str, Job]] = []  # by the time of their next attempt
         self._running: dict[int, Job] = {}
@@ -99,7 +99,9 @@ class Executor:
         if self._ahead is not None:
             self.attempts.abandon(self._ahead[0])
         self.attempts.remove_leftovers()
-        for result in unstarted(self._run.graph, self._run.plan, self.results, interrupted=self._interrupts.count > 0):
+        for result in unstarted(
+            self._run.planning.graph, self._run.planning.plan, self.results, interrupted=self._interrupts.count > 0
+        ):
             self._finish(result)
         return self.results
 
@@ -151,8 +153,8 @@ class Executor:
             stage = self._ready.take()
             if stage is None:
                 return
-            decision, job = self._run.plan.decisions[stage.name], Job(self._run.spec, stage)
-            if by := blocking(self._run.graph, stage.name, self.results):
+            decision, job = self._run.planning.plan.decisions[stage.name], Job(self._run.spec, stage)
+            if by := blocking(self._run.planning.graph, stage.name, self.results):
                 self._finish(blocked(stage.name, by))
             elif isinstance(decision, Skip):
                 job.fingerprint.key = decision.key

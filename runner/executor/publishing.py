@@ -95,7 +95,7 @@ class Publisher:
         for name, path in self._finished(job):
             with _blaming_stage():
                 outputs[name] = self._identity(job.stage.outputs[name], path)
-        before = self._run.planner.marker_of(job.stage.name)
+        before = self._run.planning.planner.marker_of(job.stage.name)
         replaces = [before.run, before.audit_seq] if before else None
         job.commit = self._record(job, outputs, before, job.reasons_as_json(), replaces)
 
@@ -109,7 +109,7 @@ class Publisher:
         adopts: list[object] | None = None,
     ) -> Marker:
         """Record a commit or an adoption, and return its marker. `before` is the marker that it replaces or adopts."""
-        fingerprint, former = job.fingerprint, self._run.orphans.former_of(before) if before else ()
+        fingerprint, former = job.fingerprint, self._run.planning.orphans.former_of(before) if before else ()
         data = StageCommit(
             job.stage.name,
             fingerprint.key,

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault
 from runner.paths import is_relative, partial_path, upward
 from runner.plan.digests import DigestCache, present_digest
+from runner.results import listed
 from runner.spec.globs import is_glob, parents
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.model import Spec
 
-_SHOWN = 3  # paths in a warning
+PATHS_SHOWN = 3  # in a warning
 _MOST_ABSENT = 100  # former outputs that a marker keeps although they are absent
 REMOVABLE, ADOPTED, COPY, CHANGED = "an orphan", "adopted", "a copy", "changed"  # the states of a former output
 _WORDS = {  # by state: what one is, what several are, and a hint
@@ -82,7 +83,7 @@ class Orphans:
             if len(former) == 1:
                 yield Fault(where, f'"{former[0].path}" {former[0].remark()}', hint.format(it="it"))
             elif former:
-                shown = first_paths([each.path for each in former])
+                shown = listed([each.path for each in former], PATHS_SHOWN)
                 what = f"{len(former):,} outputs that no stage declares any more {are}: {shown}"
                 yield Fault(where, what, hint.format(it="them"))
 
@@ -124,12 +125,6 @@ class Places:
     def __contains__(self, path: str) -> bool:
         bare = path.rstrip("/")
         return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
-
-
-def first_paths(paths: Sequence[str]) -> str:
-    """Return the first paths, and the number of the others: `a, b, c and 6 more`."""
-    more = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
-    return ", ".join(paths[:_SHOWN]) + more
 
 
 def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> Orphans:

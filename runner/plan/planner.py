@@ -14,14 +14,15 @@ from runner.plan.code.banned import merged
 from runner.plan.decisions import MODIFIED, Adopt, Blocked, Decision, Depends, Plan, Reason, Run, Skip
 from runner.plan.digests import DigestCache, present_digest
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
-from runner.plan.orphans import Places
+from runner.plan.orphans import Orphans, Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from runner.record.checkpoints import Progress
     from runner.record.markers import Marker
     from runner.spec.graph import Graph
-    from runner.spec.model import Stage
+    from runner.spec.model import Spec, Stage
 
 
 class Planner(NamedTuple):
@@ -126,6 +127,31 @@ class Planner(NamedTuple):
             present = present_digest(self.graph.spec.output_path(identity.path), identity, self.cache)
             if present != identity.sha256:
                 yield Reason("outputs", declared, identity.sha256, present)
+
+
+class Planning(NamedTuple):
+    """One planning of a pipeline: what it decided, and all that it found on the way.
+
+    `graph` has the instances of templates that are there now, without those that only orphans made. `stages` are the
+    selected ones, in order. `planner` and `new_examiner` decide a stage again, once more has been made. `examiner` has
+    read everything that the decisions depend on. `markers` are all that were there, also of stages that are gone.
+    `checkpoints`: those of earlier runs, by stage.
+    """
+
+    graph: Graph
+    stages: tuple[Stage, ...]
+    plan: Plan
+    planner: Planner
+    examiner: Examiner
+    new_examiner: Callable[[], Examiner]
+    markers: Collection[Marker]
+    orphans: Orphans
+    checkpoints: dict[str, Progress]
+
+    @property
+    def spec(self) -> Spec:
+        """The spec of the graph."""
+        return self.graph.spec
 
 
 def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reason]:

@@ -17,7 +17,7 @@ from runner.audit.archive import Archive, open_archive
 from runner.audit.invocations import RUNNING, Past, last_run, last_success, past_invocations
 from runner.engine.preflight import remark
 from runner.engine.programs import program_faults
-from runner.engine.session import Planning, Session, no_warning
+from runner.engine.session import Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay
 from runner.plan.code.component import CodeReader, declared_paths
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from runner.engine import Options
+    from runner.plan.planner import Planning
     from runner.record.checkpoints import Progress
     from runner.record.markers import Marker
     from runner.spec.model import Stage

@@ -142,7 +142,7 @@ def test_json_lists_the_roles_with_the_declared_paths(pipeline) -> None:
 
 def test_of_very_many_stages_it_names_the_first(pipeline) -> None:
     pipeline.define(*({**shell(f"s{i}", "true"), "inputs": ["in.txt"]} for i in range(12)))
-    assert who(pipeline, "in.txt").endswith(", s9, and 2 more")
+    assert who(pipeline, "in.txt").endswith(", s9 and 2 more")
 
 
 def test_it_writes_nothing(pipeline) -> None:

@@ -34,7 +34,7 @@ def test_sockets_that_a_jvm_opens_at_its_start_are_not_reported() -> None:
 
 def test_many_stages_are_counted() -> None:
     text = offline_text(run_result("kernel", *[(("curl", "AF_INET", 1),)] * 12))
-    assert text.endswith("; s9: curl (AF_INET); and 2 more\n")
+    assert text.endswith("; s9: curl (AF_INET) and 2 more\n")
 
 
 def test_a_program_cannot_write_on_the_terminal_by_its_name() -> None:

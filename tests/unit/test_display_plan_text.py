@@ -45,7 +45,7 @@ def test_digests_that_begin_alike_are_shown_whole() -> None:
 
 def test_a_line_has_three_reasons_and_counts_the_rest() -> None:
     reasons = [Reason("params", str(n), 0, 1) for n in range(5)]
-    assert reasons_line(reasons, full=False) == "params.0: 0 -> 1; params.1: 0 -> 1; params.2: 0 -> 1; and 2 more"
+    assert reasons_line(reasons, full=False) == "params.0: 0 -> 1; params.1: 0 -> 1; params.2: 0 -> 1 and 2 more"
     assert reasons_line(reasons, full=True).count(";") == 4
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.display.text import counted, fault_text, listed, printable, seconds, size
+from runner.display.text import counted, fault_text, printable, seconds, size
 from runner.errors import Fault
 
 
@@ -42,8 +42,3 @@ def test_characters_that_control_a_terminal_are_escaped(text, shown) -> None:
 def test_the_place_of_a_fault_stays_on_its_line() -> None:
     shown = fault_text(Fault("/a\nerror: b\x1b[2J", "is odd\n  and so is this", "look\nthere"))
     assert shown == "error: /a\\nerror: b\\x1b[2J: is odd\n  and so is this\nhint: look\nthere"
-
-
-def test_a_long_list_ends_with_how_many_more_there_are() -> None:
-    assert listed(["a", "b"], 2) == "a, b"
-    assert listed([str(number) for number in range(2_000)], 2, "; ") == "0; 1; and 1,998 more"

@@ -34,7 +34,7 @@ class Place:
         log = SimpleNamespace(run="r", append=lambda event, _: self.recorded.append(event))
         run = SimpleNamespace(
             spec=self.spec, log=log, earlier={"a": 1}, tags={"a": {FIRST: KEY}}, level="scan", durable=False,
-            is_remote=False, new_examiner=lambda: None, cache=DigestCache(),
+            is_remote=False, planning=SimpleNamespace(new_examiner=lambda: None), cache=DigestCache(),
         )  # fmt: skip
         self.attempts = Attempts(run)
 

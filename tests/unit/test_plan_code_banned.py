@@ -450,7 +450,7 @@ def test_a_finding_that_stages_share_is_one_block():
     assert first.what.split("\n") == [
         "h.py:1: import socket",
         "  imported by a.py:1 -> h.py:1",
-        "  999 more stages import it: b, s0, s1, s2, s3, s4, s5, s6, ...",
+        "  999 more stages import it: b, s0, s1, s2, s3, s4, s5, s6 and 991 more",
     ]
     assert second == other and third == fault_of("a", "z.py:2")
     assert merged([fault_of("a"), fault_of("a")]) == (fault_of("a"),)

@@ -12,6 +12,7 @@ from runner.results import (
     NetworkCalls,
     RunResult,
     StageResult,
+    listed,
     network_text,
     signal_name,
 )
@@ -62,3 +63,8 @@ def test_of_many_networks_the_first_are_named():
     assert network_text(calls[:2]) == "scan (AF_1), scan (AF_2, 2 times)"
     assert network_text(calls[:6]).endswith("scan (AF_6, 6 times)")
     assert network_text(calls).endswith("scan (AF_6, 6 times) and 75 more") and len(network_text(calls)) < 200
+
+
+def test_a_long_list_ends_with_how_many_more_there_are() -> None:
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed([str(number) for number in range(2_000)], 2, "; ") == "0; 1 and 1,998 more"

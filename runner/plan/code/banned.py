@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
+from runner.results import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,9 +115,8 @@ def _block(faults: list[Fault]) -> Fault:
     others = list(dict.fromkeys(fault.stage for fault in faults if isinstance(fault, BannedImport)))[1:]
     if not others:
         return first
-    listed = ", ".join(others[:_SHOWN_STAGES]) + (", ..." if len(others) > _SHOWN_STAGES else "")
     more = "1 more stage imports" if len(others) == 1 else f"{len(others):,} more stages import"
-    return Fault(first.where, f"{first.what}\n  {more} it: {listed}", first.hint)
+    return Fault(first.where, f"{first.what}\n  {more} it: {listed(others, _SHOWN_STAGES)}", first.hint)
 
 
 def _listed(names: Iterable[str]) -> str:
