@@ -39,7 +39,7 @@ def make_run(directory, run="r", events=3, size=0):
     ledger.append(OPENED, run, first, sync=False)
     for n in range(events):
         log.append("stage.skipped", {"stage": f"stage{n % 50}", "key": f"{n:064x}", "x": "y" * size})
-    sha256 = write_metrics(paths, run, {"v": 1}, {}, sync=False)
+    sha256 = write_metrics(paths, run, {"v": 1}, sync=False)
     end = RunEnded("succeeded", {}, sha256, log.last.seq + 2, *log.outputs.totals())
     ledger.append(CLOSED, run, log.append("run.end", encode(end)), sync=False)
     log.close()
@@ -203,7 +203,7 @@ def test_many_runs_take_little_memory(tmp_path):
             run = f"n{number}"
             log = AuditLog(str(directory / f"audit_{run}.jsonl"), run, stamp)
             paths = StatePaths(str(directory), "")
-            sha256 = write_metrics(paths, run, {}, {}, sync=False)
+            sha256 = write_metrics(paths, run, {}, sync=False)
             end = encode(RunEnded("succeeded", {}, sha256, 2, *log.outputs.totals()))
             head = read_head(ledger.path).position.hash if number == 0 else head  # noqa: F821 - of the round before
             log.append("run.start", {"ledgerHead": head, "keyId": None})
