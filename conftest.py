@@ -12,11 +12,11 @@ from __future__ import annotations
 import compileall
 import os
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +25,18 @@ pytest_plugins = ["pytester"]
 FULL_SPECS = ("every-field.json", "resume.json")  # whose checks are left to --full
 EVERY_STAGE = ("run", "outputs")  # checks of every stage; without --full, others run for the first stage of a spec only
 OWN_CHECKS = ("differing_executors", "function_scoped_fixture", "too_slow", "data_too_large", "large_base_example")
-settings.register_profile(
-    "offpipe",
-    deadline=None,  # a busy machine is no failure; where a call may hang, an alarm ends it (fuzz_calls)
-    suppress_health_check=[check for check in HealthCheck if check.name in OWN_CHECKS],
-    derandomize="OFFPIPE_FUZZ" not in os.environ,  # the suite tries the same examples each time
-    database=None,
-    print_blob=True,
-)
-settings.load_profile("offpipe")
+if find_spec("hypothesis"):  # environments with other releases of pytest and Python lack it
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "offpipe",
+        deadline=None,  # a busy machine is no failure; where a call may hang, an alarm ends it (fuzz_calls)
+        suppress_health_check=[check for check in HealthCheck if check.name in OWN_CHECKS],
+        derandomize="OFFPIPE_FUZZ" not in os.environ,  # the suite tries the same examples each time
+        database=None,
+        print_blob=True,
+    )
+    settings.load_profile("offpipe")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
