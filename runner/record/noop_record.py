@@ -47,9 +47,9 @@ def is_plain() -> bool:
 class NoopRecord:
     """What a plan that found everything up to date depended on, and what the next run writes into its records.
 
-    `groups` are lists of absolute paths: one for each of `_READINGS`, and last those that must be absent. `states` has
-    a hash over the state of each list but the last. Record 0 of the run `spec_run` has the spec of digest
-    `spec_sha256`.
+    `groups` are lists of paths: one for each of `_READINGS`, and last the paths that must be absent. They are relative
+    to the directory of the state directory, if they are below it. `states` has a hash over the state of each list but
+    the last. Record 0 of the run `spec_run` has the spec of digest `spec_sha256`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class NoopRecord:
         self.states = states
 
     def is_current(self) -> bool:
-        """Whether no path has changed."""
+        """Whether no path has changed; relative ones start at the working directory."""
         if any(map(os.access, self.groups[-1], repeat(os.F_OK))):
             return False
         try:
@@ -135,7 +135,11 @@ def record_of(
         return None
     states = list(map(_state, (files_read, entries, kinds)))
     record = NoopRecord(spec.paths, spec.name, len(spec.stages), spec_sha256, spec_run, groups, states)
-    return record if record.is_current() else None
+    if not record.is_current():
+        return None
+    base = os.fsencode(os.path.dirname(spec.paths.state_dir)).rstrip(b"/") + b"/"
+    record.groups = [[path.removeprefix(base) or path for path in group] for group in groups]
+    return record
 
 
 def record_path(spec: str, workspace: str | None) -> str:
