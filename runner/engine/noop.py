@@ -48,7 +48,7 @@ class Dependencies:
     def groups(self) -> Iterator[set[str]]:
         """Yield the paths in four groups: those to stat, to lstat, to lstat for their kind only, and the absent ones.
 
-        No path is both in the first and the second: for an entry that is no link, lstat serves as well.
+        No path is both in the first and the second: for an entry that is not a link, lstat serves as well.
         """
         files, entries = {path for path in self.files if "\0" not in path} | self.trees, set(self.entries)
         pending = list(self.trees)
