@@ -89,7 +89,12 @@ PLANTED = {
         "while False and path not in",
         "durably in place",
     ),
-    "metrics are not synced": ("engine/journal.py", "earlier), sync=self.durable", "earlier), sync=False", "metrics"),
+    "metrics are not synced": (
+        "engine/journal.py",
+        "metrics, sync=self.durable)",
+        "metrics, sync=False)",
+        "metrics",
+    ),
     "the log is not synced before the ledger": (
         "record/log.py",
         "        if sync:\n",
