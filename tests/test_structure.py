@@ -106,7 +106,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
     "hookspecs": ("sandbox.launcher", "record.checkpoints", "spec.model"),  # the values that hooks are called with
     "display.summary": ("audit.verification",),  # what verify has found
     "display.plan_text": ("verbs.query",),  # the plan, and what was explained
-    "record.noop_record": ("spec.model",),  # what the plan depended on
+    "record.noop_record": ("plan.fingerprint", "spec.model"),  # what the plan depended on
     "results": ("record.markers",),  # what a stage has made
     **dict.fromkeys(
         ("plan.digests", "plan.fingerprint", "plan.orphans"), ("record.markers",)

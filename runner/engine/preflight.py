@@ -21,6 +21,7 @@ from runner.record.log import last_record
 from runner.record.markers import read_marker
 from runner.record.state import read_metrics
 from runner.results import listed
+from runner.spec.kinds import did_you_mean
 from runner.spec.placeholders import remarks
 
 if TYPE_CHECKING:
@@ -112,8 +113,15 @@ def refuse_newer(session: Session) -> None:
 def remark(session: Session, spec: Spec, stages: Sequence[Stage], markers: Iterable[Marker]) -> None:
     """Warn of likely mistakes in the spec, and of files that a run of `stages` would replace."""
     unknown = replaced(session, spec, stages, markers, "a run replaces")
-    for fault in (*remarks(spec, stages), *unknown):
+    for fault in (*remarks(spec, stages), *_useless_allowances(session), *unknown):
         session.warn(fault)
+
+
+def _useless_allowances(session: Session) -> Iterator[Fault]:
+    for index, name in enumerate(session.spec.allow_imports):
+        if not session.bans.has_effect(name):
+            hint = did_you_mean(name, session.bans.names)
+            yield Fault(f"{session.spec.shown}#/offline/allowImports/{index}", f'nothing bans "{name}"', hint)
 
 
 def replaced(

@@ -21,7 +21,7 @@ from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
 from runner.record.log import EventFile
 from runner.record.markers import Marker, Markers, read_marker
-from runner.record.noop_record import is_plain, record_path
+from runner.record.noop_record import is_damaged, is_plain, record_path
 from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.graph import Graph, build_graph, select, select_names
@@ -77,6 +77,7 @@ class Session:
         self.noop_record = record_path(self.spec.path, options.workspace)
         if writes:
             self.seal.refuse_other(self.spec.paths.ledger, self.head.key_id, self.head.signer)
+            self._check_noop_record(self._note)
         self.cache = _load_cache(self.spec.paths, self._note, trust=not options.paranoid)
         self.events = EventFile(options.events, self.warn) if options.events else None
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
@@ -100,6 +101,15 @@ class Session:
         spec, orphans = without_orphans(self.options, self.spec, markers, cache)
         return (self.graph if spec is self.spec else build_graph(spec)), orphans
 
+    def _check_noop_record(self, note: Note) -> None:
+        """Note a damaged no-op record. StateError if something else is in the place of its directory."""
+        directory = os.path.dirname(self.noop_record)
+        if os.path.exists(directory) and not os.path.isdir(directory):
+            raise files.no_directory(directory, directory)
+        content = None if is_plain() else read_usable(self.noop_record, MOST_CACHE, note)
+        if content is not None and is_damaged(content):
+            note(self.noop_record, DAMAGED)
+
     def _note(self, path: str, what: str) -> None:
         self.damage[path] = what
         self.warn(Fault(path, f"{what}, and counts as missing"))
@@ -121,6 +131,7 @@ class Session:
         paths, note = self.spec.paths, damaged.__setitem__
         if self.damage:
             _load_cache(paths, note)
+            self._check_noop_record(note)
             for stage in self.spec.stages:
                 read_marker(paths, stage.name, note)
                 read_progress(paths.progress(stage.name), note)

@@ -156,12 +156,13 @@ def make_directories(path: str) -> None:
             except OSError as error:  # EEXIST, or the errno that a file system checks first: EROFS, EACCES on NFS
                 if not os.path.isdir(directory):
                     if isinstance(error, FileExistsError):
-                        what, hint = (
-                            "cannot make the directory: EEXIST (File exists)",
-                            f"move away what is at {directory}",
-                        )
-                        raise StateError(Fault(path, what, hint)) from error
+                        raise no_directory(path, directory) from error
                     raise
+
+
+def no_directory(path: str, at: str) -> StateError:
+    """Return the error for a file that is in the way of the directory `path`: `at` that path, or above it."""
+    return StateError(Fault(path, "cannot make the directory: EEXIST (File exists)", f"move away what is at {at}"))
 
 
 def rename(source: str, target: str) -> None:
@@ -208,7 +209,7 @@ def discard(path: str) -> None:
     with naming(path, "remove"):
         try:
             os.unlink(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             pass
         except OSError:
             if not os.path.isdir(path) or os.path.islink(path):

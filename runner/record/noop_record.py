@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"offpipe noop 5\n"
 LARGEST = 1 << 29  # bytes of a no-op record
+_FAMILY = b"offpipe noop "
 _HEX = 64
 _BODY = len(MAGIC) + _HEX + 8  # where the body begins: after a digest of the conditions, and a checksum
 _FIXED = 13  # fields before the paths
@@ -113,6 +114,13 @@ def decode(content: bytes, conditions: bytes) -> NoopRecord | None:
     paths = StatePaths(os.fsdecode(state), os.fsdecode(locks))
     groups = [fields[start:end] for start, end in pairwise(ends)]
     return NoopRecord(paths, names[0], _count(stages), sha256.decode(), names[1], groups, states)
+
+
+def is_damaged(content: bytes) -> bool:
+    """Whether the bytes of a file are not a record of any release or interpreter."""
+    if content.startswith(MAGIC):
+        return content[_BODY - 8 : _BODY] != _checksum(content[_BODY:])
+    return not content.startswith(_FAMILY)
 
 
 def record_of(

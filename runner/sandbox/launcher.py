@@ -277,6 +277,10 @@ def _start_program(interpreter: str, level: str, fork_env: Mapping[str, str] | N
 
     Returns its process and our ends of the pipes to and from it. OSError leaves nothing open.
     """
+    # If the runner was started without descriptor 0, 1 or 2, a pipe must not get that number: dup2 would overwrite it.
+    while (opened := os.open(os.devnull, os.O_RDONLY)) < 3:
+        pass
+    os.close(opened)
     ends: list[int] = []
     try:
         ends += os.pipe()

@@ -365,12 +365,14 @@ def test_a_damaged_record_is_not_used(fresh, at):
 
 @pytest.mark.full_after(1)
 @pytest.mark.parametrize("content", [None, b"", b"{}"], ids=["changed", "empty", "other"])
-def test_a_damaged_record_is_written_anew_without_a_word(fresh, content):
+def test_a_damaged_record_is_reported_once_and_written_anew(fresh, content):
     path = fresh.root / ".offpipe/noop-spec.json"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"\0" if content is None else content)
     done = fresh.succeed()
-    assert done.stderr == "" and "nothing to do" in done.stdout
+    assert done.stderr.count("warning:") == 1 and ".offpipe/noop-spec.json" in done.stderr
+    assert "nothing to do" in done.stdout
+    assert fresh.succeed().stderr == ""
     quick.settle(fresh)
 
 

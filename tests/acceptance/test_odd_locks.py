@@ -76,26 +76,22 @@ def test_what_is_in_the_place_of_a_lock_file_is_named_with_what_to_do(bench, mon
     bench.succeed()
 
 
-@pytest.mark.full_after(2)
-@pytest.mark.parametrize("make", [make_link, make_file, os.mkfifo, make_socket])
-def test_what_is_in_the_place_of_a_directory_is_named_with_what_to_do(bench, monkeypatch, make):
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("locks", make_link),
+        *((name, make) for make in (make_file, os.mkfifo, make_socket) for name in (".offpipe", "locks")),
+    ],
+)
+def test_what_is_in_the_place_of_a_directory_is_named_with_what_to_do(bench, monkeypatch, make, name):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     monkeypatch.chdir(bench.root)
-    make("locks")
+    make(name)
     done = bench.run()
     assert done.returncode == 74
-    assert f"\nerror: {bench.root}/locks: cannot make the directory: EEXIST (" in done.stderr
-    assert done.stderr.endswith(f"\nhint: move away what is at {bench.root}/locks\n")
+    assert f"\nerror: {bench.root}/{name}: cannot make the directory: EEXIST (" in done.stderr
+    assert done.stderr.endswith(f"\nhint: move away what is at {bench.root}/{name}\n")
     assert not bench.exists("out")
-    os.rename("locks", "away")
+    os.rename(name, "away")
     bench.succeed()
-
-
-@pytest.mark.full_after(1)
-@pytest.mark.parametrize("make", [make_file, os.mkfifo])
-def test_what_is_in_the_place_of_the_directory_of_no_op_records_costs_only_the_record(bench, monkeypatch, make):
-    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
-    monkeypatch.chdir(bench.root)
-    make(".offpipe")
-    bench.succeed()
-    assert "nothing to do" in bench.succeed().stdout and not os.path.isdir(".offpipe")

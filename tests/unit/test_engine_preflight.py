@@ -109,3 +109,12 @@ def test_verbs_that_plan_warn_once_and_a_quiet_run_never(bench):
     assert "  cleaning  not found: changes to it are not noticed\n" in bench.succeed("explain", "a").stdout
     assert warning in bench.succeed("run").stderr
     assert bench.succeed("run", "-q").stderr == ""
+
+
+def test_allowing_a_module_that_is_not_banned_gives_a_warning_with_the_nearest_banned_one(bench):
+    bench.define(command("touch", "{outputs.o}"), offline={"allowImports": ["socket", "reqests"]})
+    warnings = bench.succeed("validate").stderr
+    assert (
+        warnings
+        == f'warning: {bench.spec}#/offline/allowImports/1: nothing bans "reqests"\nhint: did you mean "requests"?\n'
+    )

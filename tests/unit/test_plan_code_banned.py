@@ -487,3 +487,18 @@ def test_the_list_names_nothing_twice():
     names = [name for group in BANNED.values() for name in group]
     assert len(names) == len(set(names))
     assert not [name for name in names if name.rpartition(".")[0] in names]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "of_use"),
+    [
+        ("socket", True),
+        ("http.client", True),
+        ("google", True),
+        ("pandas.io", True),
+        ("sockets", False),
+        ("json", False),
+    ],
+)
+def test_allowing_what_nothing_bans_is_of_no_use(allowed, of_use):
+    assert BanList(("pandas",), (allowed,)).has_effect(allowed) == of_use

@@ -13,7 +13,7 @@ import pytest
 from runner.engine.noop import Dependencies
 from runner.paths import StatePaths
 from runner.reading import COARSE_NS, TICK_NS
-from runner.record.noop_record import MAGIC, conditions_now, decode, record_of, record_path
+from runner.record.noop_record import MAGIC, conditions_now, decode, is_damaged, record_of, record_path
 
 CONDITIONS = b"c" * 64
 DIGEST = "d" * 64
@@ -149,9 +149,12 @@ def test_a_forged_record_with_a_field_that_no_run_writes_is_not_used(dependencie
     assert decoded is None
 
 
-def test_a_record_of_another_release_or_interpreter_is_not_used(dependencies):
+def test_a_record_of_another_release_or_interpreter_is_no_damage(dependencies):
     content = new_record(dependencies).encode(CONDITIONS)
-    assert decode(content.replace(MAGIC, b"offpipe noop 3\n"), CONDITIONS) is None
+    assert not is_damaged(content)
+    assert is_damaged(content[:-1]) and is_damaged(b"")
+    other = content.replace(MAGIC, b"offpipe noop 3\n")
+    assert decode(other, CONDITIONS) is None and not is_damaged(other)
     assert decode(content, b"x" * 64) is None
 
 

@@ -211,6 +211,7 @@ def test_works_when_the_runner_has_no_stdio(tmp_path):
         for descriptor in (0, 1, 2): os.close(descriptor)
         os.close(os.open(sys.argv[1], os.O_CREAT))
         with Launcher.start() as launcher:
+            assert min(launcher.fileno(), launcher._requests) > 2
             launcher.submit(Launch(1, ["/bin/echo", "there"], {}, "/", None, None, sys.argv[1]))
             select.select([launcher], [], [])
             while not launcher.receive(): pass

@@ -77,6 +77,10 @@ class BanList:
         by_spec = _most_specific(name, self._spec)
         return by_spec if by_spec and self._spec[by_spec] else ""
 
+    def has_effect(self, allowed: str) -> bool:
+        """Whether allowing a name changes anything: it is banned, or is above or below a banned name."""
+        return any(f"{name}.".startswith(f"{allowed}.") or f"{allowed}.".startswith(f"{name}.") for name in self.names)
+
     def hint(self, names: Sequence[str]) -> str:
         """Return the hint for an import of these banned names."""
         by_spec = dict.fromkeys(filter(None, map(self.banned_by_spec, names)))
