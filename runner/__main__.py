@@ -9,13 +9,9 @@ import os
 import sys
 from errno import ENOMEM
 
-from runner.cli.parser import read
+from runner.cli.parser import Arguments, read
 from runner.errors import EXIT_STATE, OffpipeError
 from runner.noop import answer
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from runner.cli.parser import Arguments
 
 # Packages that need no clean exit.
 OURS = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from runner.errors import InterruptedRunError
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
     from types import FrameType
-    from typing import Self
 
     from runner.results import AttemptResult
 else:

@@ -21,7 +21,7 @@ from runner.record import files
 from runner.record.invocation import LONGEST_SPEC, SHORT_SPEC, invocation_entry, new_run_id, opening_payload
 from runner.record.locks import has_leftovers, is_held
 from runner.record.noop_record import LARGEST, NoopRecord, conditions_now, decode, is_plain, record_path
-from runner.record.seal import PLAIN, signing
+from runner.record.seal import PLAIN, Seal, signing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.paths import StatePaths
-    from runner.record.seal import Seal
 
 _LONGEST_FIRST = 4 * LONGEST_SPEC  # bytes of record 0
 _LONG_FIRST = 8 * SHORT_SPEC  # bytes of a record 0 that is not parsed: its spec is not short

@@ -6,12 +6,11 @@ metrics hold them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
 
     from runner.errors import Fault
     from runner.record.markers import OutputIdentity

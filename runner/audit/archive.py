@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.engine import Options
-    from runner.record.events import Event
     from runner.record.seal import Seal
     from runner.spec.model import Spec
 
@@ -35,7 +34,7 @@ class Archive(NamedTuple):
     spec: Spec | None = None
     shown: str = ""
 
-    def events(self, run: str) -> Iterator[tuple[Record, Event | None]]:
+    def events(self, run: str) -> Iterator[tuple[Record, events.Event | None]]:
         """Yield each record of a run with its event, or with None if its payload has no known shape."""
         for record in read_records(self.paths.audit(run), self.seal):
             try:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
-from runner.cli.parser import VERBS
+from runner.cli.parser import VERBS, Arguments
 from runner.cli.settings import read_params, read_vars
 from runner.display import text
 from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from runner.audit.archive import Archive
-    from runner.cli.parser import Arguments
     from runner.display.streams import Stream
 
 _CHUNK = 1 << 16

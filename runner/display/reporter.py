@@ -7,13 +7,24 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner import results
 from runner.display.live import Live, Row, RunningStage, elapsed
 from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
 from runner.display.summary import counts_text, failure_text, unstarted_lines
 from runner.display.text import attempt_text, counted, fault_text, near_path, printable, seconds, size, stamped
 from runner.interrupts import GRACE
 from runner.listener import Listener
+from runner.results import (
+    FAILED,
+    GOOD,
+    INTERRUPTED,
+    SKIPPED,
+    SUCCEEDED,
+    AttemptResult,
+    NetworkCalls,
+    RunResult,
+    StageResult,
+    network_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +32,6 @@ if TYPE_CHECKING:
     from runner.display.streams import Stream
     from runner.errors import Fault
     from runner.record.checkpoints import Progress
-    from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
     from runner.spec.model import Spec, Stage
 
 REDRAW_SECONDS = 0.125
@@ -114,7 +124,7 @@ class Reporter(Listener):
     def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
         intended = [call for call in calls if not call.is_probe]
         if intended and not fails:  # else it is ended at once, and its failure says why
-            asked = printable(results.network_text(intended))
+            asked = printable(network_text(intended))
             self._say(f"{stage.name}: asked for a network, which was refused, and it goes on: {asked}")
 
     def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
@@ -129,25 +139,25 @@ class Reporter(Listener):
             self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
 
     def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
-        self._done += result.status in results.GOOD
-        self._failed += result.status == results.FAILED
+        self._done += result.status in GOOD
+        self._failed += result.status == FAILED
         self._running.pop(stage.name, None)
         attempts, is_counted = result.attempts, stage.template in self._instances
         if result.exit_code:
-            if has_run := result.status == results.FAILED:
+            if has_run := result.status == FAILED:
                 tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
                 self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
             self._print(failure_text(result, self._log_command, tries=stage.retry.attempts), continues=has_run)
-        elif result.status == results.SUCCEEDED and not is_counted:
+        elif result.status == SUCCEEDED and not is_counted:
             tries = self._tries.get(stage.name, 0)
             tried = f" ({attempt_text(tries, stage.retry.attempts)})" if tries > 1 else ""
             self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")
-        elif result.status == results.INTERRUPTED:
+        elif result.status == INTERRUPTED:
             lines = attempts[-1].lines if attempts else None
             kept = f", {counted(lines, 'line')} kept" if lines else ""
             self._say(f"{stage.name}: interrupted{kept}", bad=True)
         elif self._verbose:
-            status = "up to date" if result.status == results.SKIPPED else result.status
+            status = "up to date" if result.status == SKIPPED else result.status
             what = result.fault.what if result.fault else status
             self._say(f"{stage.name}: {printable(what)}")
         if is_counted:
@@ -158,7 +168,7 @@ class Reporter(Listener):
     def _say_counts(self, template: str) -> None:
         """Say how many instances ended how, unless all were up to date."""
         counts = self._ended.pop(template)
-        if counts.keys() != {results.SKIPPED}:
+        if counts.keys() != {SKIPPED}:
             self._say(f"{template}: {counts_text(counts)}")
 
     def offpipe_run_stopping(self, running: int, again: bool) -> None:

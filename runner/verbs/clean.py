@@ -13,13 +13,13 @@ from runner.engine.open_runs import held_lock
 from runner.engine.preflight import replaced
 from runner.engine.session import Session
 from runner.errors import Fault, InputError
-from runner.paths import is_partial
+from runner.paths import StatePaths, is_partial
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
 from runner.plan.orphans import ADOPTED, CHANGED, COPY, aside_of, unknown_templates
 from runner.record import files
 from runner.record.checkpoints import find_partials
-from runner.record.markers import marked_stages
+from runner.record.markers import Marker, marked_stages
 from runner.spec.globs import entries_of
 from runner.spec.kinds import pointer
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from runner.engine import Options
-    from runner.paths import StatePaths
-    from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Spec
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.engine import Options
-    from runner.record.events import Event
 
 
 def runs(
@@ -115,7 +114,7 @@ def calls_of(event: events.NetworkAttempt) -> str:
     return network_text([NetworkCalls(event.program, event.family, event.count, is_probe=False)])
 
 
-def _subject(data: dict[str, Any], event: Event | None) -> str:
+def _subject(data: dict[str, Any], event: events.Event | None) -> str:
     names = ("stage", "attempt", "exit", "signal", "status", "node")
     shown = [str(data[name]) for name in names if data.get(name) is not None]
     if isinstance(event, events.NetworkAttempt):

@@ -18,12 +18,11 @@ from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
 from runner.spec.checks import own_directories
 from runner.spec.globs import is_glob, literal_directory, matches
-from runner.spec.graph import build_graph
+from runner.spec.graph import Graph, build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from runner.spec.graph import Graph
     from runner.spec.kinds import Place
     from runner.spec.model import Spec, Stage
 
