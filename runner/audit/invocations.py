@@ -63,11 +63,6 @@ class Past(NamedTuple):
             return (datetime.fromisoformat(self.ended or "") - datetime.fromisoformat(self.began)).total_seconds()
         return None
 
-    @property
-    def is_good(self) -> bool:
-        """Whether nothing went wrong."""
-        return self.outcome in (SUCCEEDED, RUNNING)
-
 
 def past_invocations(path: str, *, is_running: bool = False, since: str = "") -> Iterator[Past]:
     """Yield the invocations in a ledger, in the order of their last lines, the newest first, back to the time `since`.
@@ -110,10 +105,10 @@ def _ended(record: Mapping[str, Any], part: int | None, invocation: Mapping[str,
     return Past(record["run"], outcome, began, record["ts"], code, part, verb, stages, fault, warnings)
 
 
-def last_run(path: str) -> Mapping[str, Any] | None:
-    """Return the newest line of a ledger that an invocation with a log wrote, or None."""
+def last_run(path: str) -> Mapping[str, Any]:
+    """Return the newest line of a ledger that an invocation with a log wrote; empty if there is none."""
     records = (record for record in newest_first(path) if record["ev"] != events.SUPERSEDED)
-    return next((record for record in records if "logHash" in record["data"]), None)
+    return next((record for record in records if "logHash" in record["data"]), {})
 
 
 def last_success(path: str) -> tuple[str, str] | None:

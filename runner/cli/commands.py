@@ -85,7 +85,7 @@ class Commands:
 
         planned = query.plan(self._spec, self._options(), self._warn)
         self._print(planned, plan_json, partial(plan_lines, full="verbose" in self._given))
-        return self._print_faults(planned.plan.faults)
+        return self._print_faults(planned.planning.plan.faults)
 
     def status(self) -> int:
         """Print what is pending, what runs now, and what earlier runs left undone."""
@@ -95,7 +95,7 @@ class Commands:
         status = query.status(self._spec, self._options(), self._warn)
         self._print(status, status_json, partial(status_lines, full="verbose" in self._given))
         if "json" not in self._given and status.planned:
-            self._print_faults(status.planned.plan.faults)
+            self._print_faults(status.planned.planning.plan.faults)
         return EXIT_PENDING if "exit_code" in self._given and status.is_pending else EXIT_OK
 
     def runs(self) -> int:
@@ -116,9 +116,9 @@ class Commands:
         if os.path.isdir(self._spec):
             markers = history.markers_of(self._spec, self._options(), selector)
             return self._write(f"{text.printable(marker.stage)}: {''.join(marker_lines(marker))}" for marker in markers)
-        explained = query.explain(self._spec, self._options(), selector, self._warn)
-        self._write(line for each in explained for line in explain_lines(each))
-        return self._print_faults(explained[0].planned.plan.faults)
+        planned, stages = query.explain(self._spec, self._options(), selector, self._warn)
+        self._write(line for stage in stages for line in explain_lines(planned, stage.name))
+        return self._print_faults(planned.planning.plan.faults)
 
     def who(self) -> int:
         """Print what a path is to the pipeline."""
@@ -134,8 +134,8 @@ class Commands:
         """Print that the spec is valid; the engine raises if it is not."""
         from runner.verbs import query
 
-        planned = query.validate(self._spec, self._options(), self._warn)
-        return self._write([f"{text.printable(self._spec)}: valid, {text.counted(len(planned.stages), 'stage')}\n"])
+        planning = query.validate(self._spec, self._options(), self._warn)
+        return self._write([f"{text.printable(self._spec)}: valid, {text.counted(len(planning.stages), 'stage')}\n"])
 
     def graph(self) -> int:
         """Print the graph."""

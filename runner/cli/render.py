@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from runner.verbs.query import Part, Status
     from runner.verbs.roles import Role
 
-_MEMBERS = ("stage", "template", "path", "run")  # of a role
 _MOST_STAGES = 10  # with one role
 _ROLES = {  # kind -> text before the stages
     "output": "made by",
@@ -51,7 +50,7 @@ _VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomp
 def status_lines(status: Status, *, full: bool) -> Iterator[str]:
     """Yield the status, most important first. Unless `full`, pending instances of a template have one line."""
     planned = status.planned
-    decisions = planned.plan.decisions if planned else {}
+    decisions = planned.planning.plan.decisions if planned else {}
     pending = [name for name, decision in decisions.items() if not isinstance(decision, Skip)]
     if planned is None:
         state = "nothing is planned without a spec"
@@ -76,20 +75,20 @@ def status_lines(status: Status, *, full: bool) -> Iterator[str]:
 
 def _run_lines(status: Status) -> Iterator[str]:
     """Yield the last run, the last success, and the run that is at work."""
-    last, success, part = status.last_run, status.last_success, status.part
-    if last is None:
+    last, success, part = status.last, status.last_success, status.part
+    if not last:
         yield "last run: none yet\n"
     else:
         level = _level(status)
         guard = f", offline guard: {printable(level)}" if level else ""
         ended = f", ended {part.ended}" if part.ended else ""
-        yield f"last run: {printable(last)}, {_ending(status)}, began {part.began or status.last_time}{ended}{guard}\n"
+        yield f"last run: {printable(last['run'])}, {_ending(status)}, began {part.began or last['ts']}{ended}{guard}\n"
         if (past := status.invocation) and past.fault and not part.failed:
             yield f"  exit {past.exit_code}: {printable(past.fault)}\n"
         yield from (f"  {line}\n" for line in _trouble(part))
         if success is None:
             yield "last success: none yet\n"
-        elif success[0] != last:
+        elif success[0] != last["run"]:
             yield f"last success: {success[0]}, ended {success[1]}\n"
     if status.refusals:
         newest = status.refusals[0]
@@ -106,7 +105,7 @@ def _run_lines(status: Status) -> Iterator[str]:
 
 def _work(status: Status) -> Iterator[str]:
     """Yield the stages at work, and those that wait for their next attempt."""
-    most = {stage.name: stage.retry.attempts for stage in status.planned.stages} if status.planned else {}
+    most = {stage.name: stage.retry.attempts for stage in status.planned.planning.stages} if status.planned else {}
     for verb, stages, word in (("", status.working, "since"), ("waits for ", status.waiting, "until")):
         for stage, (_, time) in stages.items():
             attempt = attempt_text(status.part.tried[stage][0] + 1, most.get(stage))
@@ -136,8 +135,8 @@ def _level(status: Status) -> str | None:
 def _ending(status: Status) -> str:
     """Return how the last run ended. A run that was killed, or could not write to the disk, left no metrics."""
     endings = {NOOP: "nothing to do", CLOSED: "succeeded"}
-    if status.last_event in endings:
-        return endings[status.last_event]
+    if (event := status.last.get("ev")) in endings:
+        return endings[event]
     if status.is_running:
         return "running"
     recorded = status.invocation.outcome if status.invocation else KILLED
@@ -150,9 +149,9 @@ def status_json(status: Status) -> dict[str, object]:
     plan = plan_json(status.planned) if status.planned else {"stages": [], "faults": []}
     fits = status.planned.fits if status.planned else {}
     last = {
-        "run": status.last_run,
+        "run": status.last.get("run"),
         "status": _ending(status),
-        "time": status.last_time,
+        "time": status.last.get("ts"),
         "isolation": _level(status),
         **fields_json(part, "began", "ended", "failed", "unstarted", "interrupted"),
         "networkRefused": [fields_json(call, "stage", "program", "family", "count", "action") for call in part.refused],
@@ -160,7 +159,7 @@ def status_json(status: Status) -> dict[str, object]:
     return {
         "pipeline": status.pipeline,
         "pending": status.is_pending,
-        "lastRun": last if status.last_run else None,
+        "lastRun": last if status.last else None,
         "lastSuccess": {"run": success[0], "time": success[1]} if success else None,
         "openRuns": status.open_runs,
         "refused": runs_json(status.refusals)["runs"],
@@ -312,5 +311,8 @@ def _stage_text(role: Role, path: str) -> str:
 
 def who_json(path: str, roles: Sequence[Role]) -> dict[str, object]:
     """Return what a path is to the pipeline as a JSON value."""
-    members = [{"role": role.kind, **{name: getattr(role, name) or None for name in _MEMBERS}} for role in roles]
-    return {"path": path, "roles": members}
+    members = ("stage", "template", "path", "run")
+    return {
+        "path": path,
+        "roles": [{"role": role.kind, **{name: getattr(role, name) or None for name in members}} for role in roles],
+    }

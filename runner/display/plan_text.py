@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from runner.record.markers import Marker
-    from runner.verbs.query import Explained, Planned
+    from runner.verbs.query import Planned
 
     Reason = Sequence[object]  # component, what, old, new; from a plan or a marker
 
@@ -35,7 +35,7 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
     Unless `full`, a line for each template counts its instances. Below it are those that failed or are blocked. With
     `pending`, stages that are up to date are left out.
     """
-    decisions, rows = planned.plan.decisions, dict[str, str]()
+    decisions, rows = planned.planning.plan.decisions, dict[str, str]()
     groups: dict[str, list[str]] = {}  # by stage or template
     for name in decisions:
         groups.setdefault(_shown(name, full=full), []).append(name)
@@ -63,28 +63,30 @@ def _shown(stage: str, *, full: bool) -> str:
 def plan_json(planned: Planned) -> dict[str, object]:
     """Return the plan as a JSON value."""
     stages: list[dict[str, object]] = []
-    for name, decision in planned.plan.decisions.items():
+    plan = planned.planning.plan
+    for name, decision in plan.decisions.items():
         stages.append({"stage": name, "decision": _word(decision), **decision._asdict()})
         if isinstance(decision, Run):
             stages[-1]["reasons"] = [reason._asdict() for reason in decision.reasons]
         if name in planned.failures:
             stages[-1]["lastFailure"] = planned.failures[name]._asdict()
-    faults = [fault_json(fault) for fault in planned.plan.faults]
-    return {"pipeline": planned.graph.spec.name, "stages": stages, "faults": faults}
+    faults = [fault_json(fault) for fault in plan.faults]
+    return {"pipeline": planned.planning.spec.name, "stages": stages, "faults": faults}
 
 
-def explain_lines(explained: Explained) -> Iterator[str]:
+def explain_lines(planned: Planned, stage: str) -> Iterator[str]:
     """Yield everything about one stage: its decision, each change in full, and the record of its last run."""
-    stage, decision, marker, planned = explained
+    decisions = planned.planning.plan.decisions
+    decision = decisions[stage]
     if isinstance(decision, Run):
-        yield f"{stage.name}: must run\n"
+        yield f"{stage}: must run\n"
         yield from (f"  {reason_text(reason, full=True)}\n" for reason in decision.reasons)
     elif isinstance(decision, Skip):
-        yield f"{stage.name}: up to date\n"
+        yield f"{stage}: up to date\n"
     else:
-        yield f"{stage.name}: {_word(decision)}, {_why(decision, planned.plan.decisions, full=True)}\n"
-    yield from (f"  {text}\n" for text in _history(planned, stage.name))
-    if marker is not None:
+        yield f"{stage}: {_word(decision)}, {_why(decision, decisions, full=True)}\n"
+    yield from (f"  {text}\n" for text in _history(planned, stage))
+    if marker := planned.planning.planner.marker_of(stage):
         yield from marker_lines(marker)
 
 
@@ -185,7 +187,7 @@ def _history(planned: Planned, stage: str) -> Iterator[str]:
         run, _, why = planned.failures[stage]
         yield f"failed in run {printable(run)}: {printable(why)}"
     if stage in planned.fits:
-        progress = planned.checkpoints[stage]
+        progress = planned.planning.checkpoints[stage]
         yield f"goes on {from_text(progress)}" if planned.fits[stage] else outgrown_text(progress)
 
 

@@ -12,13 +12,13 @@ from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from runner.audit.archive import Archive, open_archive
-from runner.audit.invocations import Past, last_run, past_invocations
+from runner.audit.invocations import RUNNING, Past, last_run, past_invocations
 from runner.errors import Fault, UsageError
 from runner.record import events
 from runner.record.ledger import read_head
 from runner.record.locks import is_held
 from runner.record.markers import Marker, marked_stages, read_marker
-from runner.results import NetworkCalls, network_text
+from runner.results import SUCCEEDED, NetworkCalls, network_text
 from runner.spec.graph import build_graph, select, select_names
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def runs(
     """
     paths = open_archive(target, options).paths
     past = past_invocations(paths.ledger, is_running=is_held(paths), since=since or "")
-    return list(islice((each for each in past if not (failed and each.is_good)), limit))
+    return list(islice((each for each in past if not failed or each.outcome not in (SUCCEEDED, RUNNING)), limit))
 
 
 def find_logs(target: str, options: Options, selector: str, run: str | None, attempt: int | None) -> dict[str, str]:
@@ -100,7 +100,7 @@ def markers_of(directory: str, options: Options, selector: str) -> list[Marker]:
 def read_events(target: str, options: Options, run: str | None, *, as_json: bool) -> Iterator[str]:
     """Yield the audit log of a run (default: the last one), a line for each event. UsageError for an unknown run."""
     archive = open_archive(target, options)
-    chosen = run or (last_run(archive.paths.ledger) or {}).get("run")
+    chosen = run or last_run(archive.paths.ledger).get("run")
     if not chosen:
         raise UsageError(Fault("", "no run yet"))
     _require_log(archive, chosen)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import results
 from runner.audit.archive import Archive, open_archive
@@ -21,22 +21,21 @@ from runner.engine.session import Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay
 from runner.plan.code.component import CodeReader, declared_paths
-from runner.plan.decisions import Decision, Plan, Run, Skip
+from runner.plan.decisions import Run, Skip
 from runner.plan.inputs import InputResolver
 from runner.record import events
 from runner.record.ledger import read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
-from runner.spec.graph import Graph, select, select_names
+from runner.spec.graph import select, select_names
 from runner.verbs.roles import Location, Role, find_roles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from runner.engine import Options
     from runner.plan.planner import Planning
     from runner.record.checkpoints import Progress
-    from runner.record.markers import Marker
     from runner.spec.model import Stage
 
     Warn = Callable[[Fault], None]  # called for state files that count as missing, and likely mistakes in the spec
@@ -75,22 +74,19 @@ class Part:
 
 
 class Planned(NamedTuple):
-    """The graph, the selected stages in order, the plan, and the last failure of each pending stage.
+    """A planning, and the last failure of each pending stage.
 
     `fits`: whether a stage's checkpoint has the stage's key, if the key is known before the run. A run resumes from a
     checkpoint that fits, and removes any other.
     """
 
-    graph: Graph
-    stages: tuple[Stage, ...]
-    plan: Plan
+    planning: Planning
     failures: dict[str, Failure]
-    checkpoints: dict[str, Progress]
     fits: dict[str, bool]
 
 
 class Status(NamedTuple):
-    """What `status` shows. `last_run` is the newest run with a log, `last_success` a run and its time.
+    """What `status` shows. `last` is the ledger's line of the newest run with a log, `last_success` a run and its time.
 
     `planned` is None for a state directory without its spec. `part` is the newest part of the last run. `metrics` are
     those of the last run, empty unless that part has ended. `invocation` is the newest that worked on the last run.
@@ -99,9 +95,7 @@ class Status(NamedTuple):
 
     pipeline: str
     planned: Planned | None
-    last_run: str | None
-    last_event: str | None
-    last_time: str | None
+    last: Mapping[str, Any]
     last_success: tuple[str, str] | None
     open_runs: tuple[str, ...]
     part: Part
@@ -114,8 +108,8 @@ class Status(NamedTuple):
     @property
     def incomplete(self) -> dict[str, Progress]:
         """The checkpoints of stages, in the order of stages."""
-        checkpoints, stages = (self.planned.checkpoints, self.planned.stages) if self.planned else ({}, ())
-        return {stage.name: checkpoints[stage.name] for stage in stages if stage.name in checkpoints}
+        stages, found = (self.planned.planning.stages, self.planned.planning.checkpoints) if self.planned else ((), {})
+        return {stage.name: found[stage.name] for stage in stages if stage.name in found}
 
     @property
     def working(self) -> dict[str, tuple[int, str]]:
@@ -127,10 +121,10 @@ class Status(NamedTuple):
         """The stages that wait for their next attempt in the last run: its number, and the time when it can start."""
         others = {*self.part.working, *self.part.failed, *self.part.interrupted}
         waiting: dict[str, tuple[int, str]] = {}
-        for stage in self.planned.stages if self.planned and self.is_running else ():
+        for stage in self.planned.planning.stages if self.planned and self.is_running else ():
             tries, attempt, ended = self.part.tried[stage.name]
             if 0 < tries < stage.retry.attempts and stage.name not in others:
-                delay = next_delay(stage, tries, str(self.last_run), attempt)
+                delay = next_delay(stage, tries, self.last["run"], attempt)
                 waiting[stage.name] = (attempt + 1, _later(ended, delay))
         return waiting
 
@@ -139,59 +133,44 @@ class Status(NamedTuple):
         """Whether the last run holds the lock. Without the spec, which says where locks are, the ledger decides."""
         if self.planned is None:
             return self.invocation is not None and self.invocation.outcome == RUNNING
-        return self.holder is not None and is_current(self.holder) and self.holder.get("run") == self.last_run
+        return self.holder is not None and is_current(self.holder) and self.holder.get("run") == self.last.get("run")
 
     @property
     def is_pending(self) -> bool:
         """Whether a run would have work to do."""
-        return bool(self.open_runs) or bool(self.planned and not self.planned.plan.is_noop)
+        return bool(self.open_runs) or bool(self.planned and not self.planned.planning.plan.is_noop)
 
 
-class Explained(NamedTuple):
-    """A stage, its decision, its marker (or None), and the plan."""
-
-    stage: Stage
-    decision: Decision
-    marker: Marker | None
-    planned: Planned
-
-
-def validate(spec_path: str, options: Options, warn: Warn = no_warning) -> Planned:
+def validate(spec_path: str, options: Options, warn: Warn = no_warning) -> Planning:
     """Load and plan. Raises one error with every fault that would keep a run from starting."""
     session = Session(spec_path, options, warn=warn)
-    remark(session, session.spec, session.stages, session.markers())
     programs = program_faults(session.spec, session.stages)
     try:
-        planned = _planned(session, session.plan(reads_all=False))
-        if planned.plan.faults:
-            raise InputError(*planned.plan.faults)
+        planning = _planned(session).planning
+        if planning.plan.faults:
+            raise InputError(*planning.plan.faults)
     except (OfflineError, InputError) as error:
         if programs:
             raise SpecError(*programs, *error.faults) from error
         raise
     if programs:
         raise SpecError(*programs)
-    return planned
+    return planning
 
 
 def plan(spec_path: str, options: Options, warn: Warn = no_warning) -> Planned:
     """Decide every selected stage. Faults of inputs are in the plan, and not raised."""
-    session = Session(spec_path, options, warn=warn)
-    remark(session, session.spec, session.stages, session.markers())
-    return _planned(session, session.plan(reads_all=False))
+    return _planned(Session(spec_path, options, warn=warn))
 
 
-def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_warning) -> list[Explained]:
-    """Decide the selected stages, and everything that they need."""
+def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_warning) -> tuple[Planned, list[Stage]]:
+    """Decide the selected stages, and everything that they need. Return the plan and the selected stages."""
     session = Session(spec_path, options, warn=warn)
     select(session.graph, (selector,))  # raises for an unknown name, before anything is read
-    planning = session.plan(reads_all=False)
-    planned, names = _planned(session, planning), {*select_names(planning.spec.names, (selector,))}
-    return [
-        Explained(stage, planned.plan.decisions[stage.name], planning.planner.marker_of(stage.name), planned)
-        for stage in select(planning.graph, (selector,))
-        if stage.name in names
-    ]
+    planned = _planned(session, remarks=False)
+    graph = planned.planning.graph
+    names = {*select_names(graph.spec.names, (selector,))}
+    return planned, [stage for stage in select(graph, (selector,)) if stage.name in names]
 
 
 def who(spec_path: str, options: Options, path: str, warn: Warn = no_warning) -> list[Role]:
@@ -217,39 +196,38 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
     paths = archive.paths
     head = session.head if session else read_head(paths.ledger, archive.seal)
     last = last_run(paths.ledger)
-    run: str | None = last["run"] if last else None
+    run = last.get("run")
     is_running = is_held(paths)
     part = last_part(archive, run) if run else Part()
-    if session:
-        remark(session, session.spec, session.stages, session.markers())
     for warning in () if session else part.warnings:
         warn(Fault(*warning))
-    planning = session.plan(reads_all=False) if session else None
-    planned = _planned(session, planning) if session and planning else None
+    planned = _planned(session) if session else None
+    former = planned.planning.orphans.former if planned else ()
     past = (past for past in past_invocations(paths.ledger) if past.verb == "run")
     refusals = takewhile(lambda past: past.outcome == results.REFUSED, past)
     return Status(
         session.spec.name if session else head.pipeline,
         planned,
-        run,
-        last["ev"] if last else None,
-        last["ts"] if last else None,
+        last,
         last_success(paths.ledger),
         head.open_runs,
         part,
         read_metrics(paths, run) if run and part.ended else {},  # after a kill, those of an earlier part are there
         read_holder(paths.pipeline_lock) if is_running else None,
-        tuple(former.path for former in planning.orphans.former if former.is_orphan) if planning else (),
+        tuple(each.path for each in former if each.is_orphan),
         next((past for past in past_invocations(paths.ledger, is_running=is_running) if past.run == run), None),
         tuple(islice(refusals, _REFUSALS)),
     )
 
 
-def _planned(session: Session, planning: Planning) -> Planned:
-    plan = planning.plan
-    pending = [name for name, decision in plan.decisions.items() if not isinstance(decision, Skip)]
+def _planned(session: Session, *, remarks: bool = True) -> Planned:
+    """Plan, and look for the reasons in earlier runs. With `remarks`, first warn of likely mistakes in the spec."""
+    if remarks:
+        remark(session, session.spec, session.stages, session.markers())
+    planning = session.plan(reads_all=False)
+    pending = [name for name, decision in planning.plan.decisions.items() if not isinstance(decision, Skip)]
     failures = last_failures(session, pending) if pending else {}
-    return Planned(planning.graph, planning.stages, plan, failures, planning.checkpoints, _fitting(planning))
+    return Planned(planning, failures, _fitting(planning))
 
 
 def _fitting(planning: Planning) -> dict[str, bool]:

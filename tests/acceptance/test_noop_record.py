@@ -69,8 +69,8 @@ def full_answer(bench):
         planned = plan(str(bench.spec), Options(), warnings.append)
     except OffpipeError:
         return False
-    decided = all(isinstance(decision, Skip) for decision in planned.plan.decisions.values())
-    return decided and not planned.plan.faults and not warnings
+    decided = all(isinstance(decision, Skip) for decision in planned.planning.plan.decisions.values())
+    return decided and not planned.planning.plan.faults and not warnings
 
 
 def in_place(path, content):

@@ -127,7 +127,7 @@ class Place:
             if _is_stuck(lock):
                 yield f"{lock.name} is still held"
         try:
-            decisions = plan(self.spec_path, Options(workspace=str(self.workspace))).plan.decisions
+            decisions = plan(self.spec_path, Options(workspace=str(self.workspace))).planning.plan.decisions
         except OffpipeError as error:
             yield f"cannot be planned: {error}"
             return

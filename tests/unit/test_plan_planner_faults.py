@@ -35,7 +35,7 @@ def test_a_blocked_stage_hides_none_of_the_inputs_that_later_stages_miss(tmp_pat
         shell("c", "true", inputs={"in": "out/b.txt"}, needs=["a"]),
         shell("d", "true", inputs={"in": "lost.txt"}, needs=["c"]),
     )
-    faults = plan(str(bench.spec), Options()).plan.faults
+    faults = plan(str(bench.spec), Options()).planning.plan.faults
     assert [fault.where.rpartition("#")[2] for fault in faults] == [
         "/stages/0/inputs/in", "/stages/1/inputs/in/1", "/stages/1/inputs/other", "/stages/3/inputs/in",
     ]  # fmt: skip
