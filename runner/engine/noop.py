@@ -29,40 +29,6 @@ if TYPE_CHECKING:
     from runner.engine.session import Session
     from runner.plan.planner import Planning
     from runner.record.recovery import OpenRun
-    from runner.spec.model import Spec
-
-
-class Dependencies:
-    """Absolute paths that a plan depends on.
-
-    files: read or listed, through links; they may be absent. entries: links are not followed, as for outputs. trees:
-    directories with everything below them. kinds: directories of which only the kind of file counts.
-    """
-
-    def __init__(self) -> None:
-        self.files: set[str] = set()
-        self.entries: set[str] = set()
-        self.trees: set[str] = set()
-        self.kinds: set[str] = set()
-
-    def groups(self) -> Iterator[set[str]]:
-        """Yield the paths in four groups: those to stat, to lstat, to lstat for their kind only, and the absent ones.
-
-        No path is both in the first and the second: for an entry that is not a link, lstat serves as well.
-        """
-        files, entries = {path for path in self.files if "\0" not in path} | self.trees, set(self.entries)
-        pending = list(self.trees)
-        while pending:
-            with suppress(OSError), os.scandir(pending.pop()) as listed:
-                for entry in listed:
-                    is_directory = entry.is_dir(follow_symlinks=False)
-                    (files if is_directory else entries).add(entry.path)
-                    pending += [entry.path] if is_directory else []
-        absent = {path for path in files if not os.path.exists(path)}
-        yield files - absent - {path for path in entries & files if not os.path.islink(path)}
-        yield entries
-        yield self.kinds
-        yield absent
 
 
 def end_without_work(
@@ -128,11 +94,7 @@ def _write_noop_record(session: Session, planning: Planning, run_id: str, spec_s
     if given != Options() or is_plain() or session.seal.id or session.warned:
         return
     examiner = planning.examiner
-    dependencies = Dependencies()
-    dependencies.files |= examiner.paths() | planning.orphans.absent.keys()
-    dependencies.trees |= examiner.read.trees.keys()
-    _add_spec(spec, dependencies)
-    record = record_of(dependencies.groups(), spec, spec_sha256, run_id, began)
+    record = record_of(_dependencies(planning), spec, spec_sha256, run_id, began)
     if record is None:
         return
     path = session.noop_record
@@ -144,14 +106,38 @@ def _write_noop_record(session: Session, planning: Planning, run_id: str, spec_s
         files.replace(path, content, temporary=f"{path}.{os.getpid()}")
 
 
-def _add_spec(spec: Spec, dependencies: Dependencies) -> None:
-    """Add the files from which the spec was loaded, the markers, and the outputs."""
-    dependencies.files |= {spec.path} | spec.expanded_from
-    dependencies.kinds.add(spec.root)
+def _dependencies(planning: Planning) -> Iterator[set[str]]:
+    """Return the paths that a plan depends on, as `groups` does: what it read, the spec, the markers, the outputs."""
+    spec, examiner = planning.spec, planning.examiner
+    files = {*examiner.paths(), *planning.orphans.absent, *spec.expanded_from, spec.path}
+    entries = {spec.paths.marker(stage.name) for stage in spec.stages}
+    trees, kinds = {*examiner.read.trees}, {spec.root}
     for stage in spec.stages:
-        dependencies.entries.add(spec.paths.marker(stage.name))
         if processor := spec.processor_path(stage):
-            dependencies.files.add(processor)
+            files.add(processor)
         for path in stage.outputs.values():
-            dependencies.kinds.update(os.path.join(spec.workspace, parent) for parent in parents(path))
-            (dependencies.trees if path.endswith("/") else dependencies.entries).add(spec.output_path(path))
+            kinds.update(os.path.join(spec.workspace, parent) for parent in parents(path))
+            (trees if path.endswith("/") else entries).add(spec.output_path(path))
+    return groups(files, entries, trees, kinds)
+
+
+def groups(files: set[str], entries: set[str], trees: set[str], kinds: set[str]) -> Iterator[set[str]]:
+    """Yield absolute paths in four groups: those to stat, to lstat, to lstat for their kind only, and the absent ones.
+
+    files: read or listed, through links; they may be absent. entries: links are not followed, as for outputs. trees:
+    directories with everything below them. kinds: directories of which only the kind of file counts.
+    No path is both in the first and the second group: for an entry that is not a link, lstat serves as well.
+    """
+    files, entries = {path for path in files if "\0" not in path} | trees, set(entries)
+    pending = list(trees)
+    while pending:
+        with suppress(OSError), os.scandir(pending.pop()) as listed:
+            for entry in listed:
+                is_directory = entry.is_dir(follow_symlinks=False)
+                (files if is_directory else entries).add(entry.path)
+                pending += [entry.path] if is_directory else []
+    absent = {path for path in files if not os.path.exists(path)}
+    yield files - absent - {path for path in entries & files if not os.path.islink(path)}
+    yield entries
+    yield kinds
+    yield absent

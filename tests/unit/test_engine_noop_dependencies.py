@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from runner.engine.noop import Dependencies
+from runner.engine.noop import groups
 
 
 @pytest.fixture
 def dependencies():
-    return Dependencies()
+    return SimpleNamespace(files=set(), entries=set(), trees=set(), kinds=set())
 
 
 def names(dependencies, top):
-    return [{path.removeprefix(f"{top}/") for path in paths} for paths in dependencies.groups()]
+    return [{path.removeprefix(f"{top}/") for path in paths} for paths in groups(**vars(dependencies))]
 
 
 def test_a_file_or_directory_that_is_not_there_is_absent(dependencies, tmp_path):

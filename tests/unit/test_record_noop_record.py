@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from runner.engine.noop import Dependencies
+from runner.engine.noop import groups
 from runner.paths import StatePaths
 from runner.reading import COARSE_NS, TICK_NS
 from runner.record.noop_record import MAGIC, conditions_now, decode, is_damaged, record_of, record_path
@@ -26,12 +26,12 @@ def dependencies(tmp_path, monkeypatch):
     for name in ("file", "entry", "tree/one", "way/x"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    result = Dependencies()
-    result.files.update(str(tmp_path / name) for name in ("file", "gone", "nowhere"))
-    result.entries.add(str(tmp_path / "entry"))
-    result.trees.add(str(tmp_path / "tree"))
-    result.kinds.add(str(tmp_path / "way"))
-    return result
+    return SimpleNamespace(
+        files={str(tmp_path / name) for name in ("file", "gone", "nowhere")},
+        entries={str(tmp_path / "entry")},
+        trees={str(tmp_path / "tree")},
+        kinds={str(tmp_path / "way")},
+    )
 
 
 def later():
@@ -40,7 +40,7 @@ def later():
 
 def new_record(dependencies, began=None):
     spec = SimpleNamespace(paths=PATHS, name="p", stages=range(3))
-    return record_of(dependencies.groups(), spec, DIGEST, "run", began or later())
+    return record_of(groups(**vars(dependencies)), spec, DIGEST, "run", began or later())
 
 
 @pytest.mark.parametrize("gone", ["in/a.txt", "in"])
