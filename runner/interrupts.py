@@ -8,15 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from runner.errors import InterruptedRunError
+from runner.processes import signal
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable
     from types import FrameType
 
     from runner.results import AttemptResult
-else:
-    import _signal as signal  # `signal` builds enums, which take long to load
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 GRACE = 5.0  # seconds that a stage has from TERM to KILL

@@ -10,9 +10,12 @@ import time
 
 TYPE_CHECKING = False  # the launcher does not load typing
 if TYPE_CHECKING:
+    import signal as signal  # noqa: PLC0414 - other modules import it from here
     from collections.abc import Iterator
 
     Relations = tuple[int, int, int]  # parent, group, session
+else:
+    import _signal as signal  # noqa: F401 - as above; `signal` itself builds enums, which take long to load
 
 POLL = 0.001  # seconds
 
@@ -30,6 +33,15 @@ def stat_fields(pid: int) -> list[bytes] | None:
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     return None if fields[0] in {b"Z", b"X"} and int(fields[17]) < 2 else fields
+
+
+def proc_file(name: str, most: int = 4096) -> bytes | None:
+    """Return the first `most` bytes of a file below /proc (-1: all of them); None if it is gone or hidden."""
+    try:
+        with open(f"/proc/{name}", "rb", buffering=0) as file:
+            return file.read(most)
+    except OSError:
+        return None
 
 
 def all_processes() -> Iterator[int]:

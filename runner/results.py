@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.processes import signal
+
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Iterable, Mapping, Sequence
 
     from runner.errors import Fault
     from runner.record.markers import OutputIdentity
-else:
-    import _signal as signal  # `signal` builds enums, which take long to load
 
 BLOCKED_BY = "blocked by"  # begins the fault of a stage that needs a failed stage
 NETWORKS_SHOWN = 6  # in a message

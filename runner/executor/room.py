@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, raise_if_system_error
+from runner.processes import proc_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,10 +52,5 @@ def bytes_left(disk: os.statvfs_result) -> int:
 @cache
 def _is_root() -> bool:
     """Whether file systems give this process the blocks that they keep for root: not in a container without root."""
-    if os.geteuid() != 0:
-        return False
-    try:
-        with open("/proc/self/uid_map", "rb") as file:
-            return file.read().split()[:2] == [b"0", b"0"]
-    except OSError:
-        return True  # a kernel without user namespaces
+    ids = proc_file("self/uid_map")  # None: a kernel without user namespaces
+    return os.geteuid() == 0 and (ids is None or ids.split()[:2] == [b"0", b"0"])

@@ -10,6 +10,7 @@ import sys
 import time
 
 from runner import __version__
+from runner.processes import proc_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,11 +68,7 @@ def opening_payload(
         user = getpwuid(uid).pw_name
     except KeyError:
         user = ""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
-            boot_id = file.read().strip().decode()
-    except OSError:
-        boot_id = ""
+    boot_id = (proc_file("sys/kernel/random/boot_id") or b"").strip().decode()
     versions = {"offpipe": __version__, "python": sys.version.partition(" ")[0], "system": system.release}
     around = {"bootId": boot_id, "host": system.nodename, "uid": uid, "user": user, "versions": versions}
     given = {"pipeline": pipeline, "argv": list(argv), "stages": list(stages), **spec}

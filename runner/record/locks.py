@@ -14,7 +14,7 @@ import time
 from runner.canonical import canonical, parsed
 from runner.errors import Fault, LockHeldError, StateError
 from runner.paths import StatePaths, kind_of
-from runner.processes import is_alive, process_identity
+from runner.processes import is_alive, process_identity, signal
 from runner.reading import read_small
 from runner.record import files
 
@@ -134,10 +134,8 @@ class PipelineLock:
         self.update_holder(pid=os.getpid(), host=os.uname().nodename, run=None, since=since, inode=inode)
         deadline = time.monotonic() + _LAUNCHER
         while isinstance(pid, int) and isinstance(started, int) and is_alive(pid, started):
-            from signal import SIGCONT  # here, because this module builds enums, and most runs don't need it
-
             try:
-                os.kill(pid, SIGCONT)  # a stopped launcher does not notice that its run has ended
+                os.kill(pid, signal.SIGCONT)  # a stopped launcher does not notice that its run has ended
             except OSError:
                 pass
             check()

@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from runner.errors import Fault, LauncherError, StateError
 from runner.interrupts import GRACE, SIGNALS
 from runner.levels import SCAN, RefusedError
-from runner.processes import await_end, process_identity
+from runner.processes import await_end, process_identity, signal
 from runner.results import AttemptResult, NetworkCalls, signal_name
 from runner.sandbox.protocol import START, message, take_messages
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Collection, Mapping
-else:
-    import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
 PATIENCE_MS = 30_000  # a launcher reads at once: one that has not read for so long is stopped or stuck

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from runner.processes import process_identity
+from runner.processes import proc_file, process_identity
 from runner.sandbox.seccomp import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK, Call, Listener
 
 TYPE_CHECKING = False
@@ -113,20 +113,14 @@ def _as_probe(key: Key) -> Key:
 
 def _is_jvm(pid: int) -> bool:
     """Whether a process is a JVM, which opens internet sockets even for programs that only read and write files."""
-    try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
-            return any(line.rstrip().endswith(b"/libjvm.so") for line in file)
-    except OSError:
-        return False
+    maps = proc_file(f"{pid}/maps", -1) or b""
+    return any(line.rstrip().endswith(b"/libjvm.so") for line in maps.splitlines())
 
 
 def _process_of(thread: int) -> tuple[int, int | None]:
     """Return the process of a thread, and its start (see processes.process_identity). An exec changes neither."""
-    try:
-        with open(f"/proc/{thread}/status", "rb", buffering=0) as file:
-            pid = int(file.read(4096).partition(b"\nTgid:")[2].split(None, 1)[0])
-    except OSError:
-        pid = thread
+    status = proc_file(f"{thread}/status")
+    pid = thread if status is None else int(status.partition(b"\nTgid:")[2].split(None, 1)[0])
     return pid, process_identity(pid)
 
 
@@ -135,10 +129,6 @@ def _program(pid: int) -> str:
     try:
         name = os.path.basename(os.readlink(b"/proc/%d/exe" % pid)).removesuffix(b" (deleted)")
     except OSError:
-        try:
-            with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
-                name = file.read().rstrip(b"\n")
-        except OSError:
-            return "?"
+        name = (proc_file(f"{pid}/comm") or b"?").rstrip(b"\n")
     text = name.decode("utf-8", "backslashreplace")
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)[:NAME_LENGTH]

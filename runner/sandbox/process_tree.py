@@ -19,7 +19,7 @@ import os
 import resource
 
 from runner.levels import TAGGED
-from runner.processes import all_processes, has_ended, relations_of
+from runner.processes import all_processes, has_ended, proc_file, relations_of
 from runner.sandbox import seccomp
 from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc, machine, signal
 
@@ -59,11 +59,8 @@ class Tags:
         Read from /proc, which shows it to every user. prlimit(2) refuses it to root without CAP_SYS_RESOURCE, for a
         process with other user ids.
         """
-        try:
-            with open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
-                fields = file.read(4096).partition(b"\nMax realtime timeout")[2].split(None, 2)
-        except OSError:
-            return None
+        limits = proc_file(f"{pid}/limits") or b""
+        fields = limits.partition(b"\nMax realtime timeout")[2].split(None, 2)
         limit = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
         number, rest = divmod(self._base - limit, 2)
         return number if not rest and 0 < number < 1 << (NUMBER_BITS - 1) else None
@@ -200,12 +197,8 @@ def is_ending(pid: int) -> bool:
     A tracker ends when all other processes of its program have ended. Then it removes the shared memory and semaphores
     that they left.
     """
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
-            words = file.read(4096)
-    except OSError:
-        return False
-    return not words or TRACKER in words
+    words = proc_file(f"{pid}/cmdline")
+    return words is not None and (not words or TRACKER in words)
 
 
 def _signal_all(groups: Mapping[int, tuple[int, int]], number: int) -> None:

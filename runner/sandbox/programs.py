@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING
 from runner.errors import Fault, StateError
 from runner.interrupts import SIGNALS, Interrupts
 from runner.paths import upward
-from runner.processes import has_ended
+from runner.processes import has_ended, signal
 from runner.results import signal_name
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Collection, Iterator, Mapping
-else:
-    import _signal as signal  # `signal` builds enums, which take long to load
 
 PATIENCE = 60.0  # seconds that the operator's program may take
 _POLL = 0.01  # seconds

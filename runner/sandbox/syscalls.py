@@ -10,14 +10,12 @@ import ctypes
 import os
 
 from runner.levels import RefusedError
+from runner.processes import signal as signal  # noqa: PLC0414 - the launcher's other modules import it from here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as signal  # noqa: PLC0414 - the launcher's other modules import it from here
     from collections.abc import Callable, Collection
     from typing import NoReturn
-else:
-    import _signal as signal  # `signal` builds enums, which would add 3 ms to the launcher's start
 
 NEW_NUMBERS = {
     "io_uring_setup": 425,

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from runner.processes import await_end, is_alive, process_identity
+from runner.processes import await_end, is_alive, proc_file, process_identity
 
 LONG = 60.0
 
@@ -49,3 +49,10 @@ def test_waits_for_the_end_of_a_process_within_a_limit():
         assert not is_alive(child.pid, identity)
     await_end(child.pid, identity, LONG)
     await_end(child.pid, None, LONG)
+
+
+def test_a_file_of_proc_is_none_once_its_process_is_gone():
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    assert proc_file(f"{ended.pid}/status") is None
+    assert proc_file("self/comm", 3) == Path("/proc/self/comm").read_bytes()[:3]
