@@ -219,7 +219,9 @@ class CommitQueue:
         self._threads: dict[str, tuple[Thread, Calls]] = {}
         self._ended: deque[tuple[Job | None, Exception | None]] = deque()  # None: a sync of the log
         self._cancelled: Exception | None = None
-        self._wakeup = self._write_end = -1
+        with files.naming("the threads that sync", "wait for them"):
+            self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        poll.register(self._wakeup, select.POLLIN)
 
     @property
     def is_idle(self) -> bool:
@@ -243,9 +245,8 @@ class CommitQueue:
 
         Raises StateError if the log cannot be made durable.
         """
-        if self._wakeup >= 0:
-            with suppress(BlockingIOError):
-                os.read(self._wakeup, 4096)
+        with suppress(BlockingIOError):
+            os.read(self._wakeup, 4096)
         while self._ended:
             job, error = self._ended.popleft()
             if job is not None:
@@ -271,11 +272,9 @@ class CommitQueue:
         for thread, calls in self._threads.values():
             calls.put(None)
             thread.join()
-        if self._wakeup >= 0:
-            self._poll.unregister(self._wakeup)
-            os.close(self._wakeup)
-            os.close(self._write_end)
-            self._wakeup = -1
+        self._poll.unregister(self._wakeup)
+        os.close(self._wakeup)
+        os.close(self._write_end)
 
     def _commit(self, job: Job, error: Exception | None) -> None:
         self._waiting -= 1
@@ -290,10 +289,6 @@ class CommitQueue:
         from queue import SimpleQueue
         from threading import Thread
 
-        if self._wakeup < 0:
-            with files.naming("the threads that sync", "wait for them"):
-                self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._poll.register(self._wakeup, select.POLLIN)
         call = partial(self._call, job, sync)
         if name not in self._threads:
             calls: Calls = SimpleQueue()

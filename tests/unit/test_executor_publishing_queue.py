@@ -217,8 +217,8 @@ def test_after_a_second_signal_nothing_more_is_synced_but_what_is_committed_is_p
     assert all(isinstance(error, InterruptedRunError) for error in bench.failed.values())
 
 
-def test_closing_waits_for_what_is_being_synced_and_leaves_the_rest(make):
-    bench = make()
+def test_closing_waits_for_what_is_being_synced_and_leaves_the_rest():
+    bench = Bench()
     begun, ends = threading.Event(), threading.Event()
     calls = []
 
@@ -251,16 +251,12 @@ def test_if_no_thread_can_start_the_loop_waits_for_the_disk(make, monkeypatch):
 
 
 def test_a_lack_of_descriptors_is_a_state_error(make):
-    bench = make()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
         with pytest.raises(StateError, match="EMFILE"):
-            bench.take("a")
+            make()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    bench.take("a")
-    bench.until_idle()
-    assert bench.published == ["a"]
