@@ -6,6 +6,7 @@ A marker is replaced whole, and checked when it is read.
 from __future__ import annotations
 
 import os
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import VERSION, canonical, parsed
@@ -206,14 +207,7 @@ class Markers:
     def __init__(self, paths: StatePaths, note: Note = no_note) -> None:
         """`note` gets each marker of a stage of the spec that cannot be used, and why."""
         self._paths = paths
-        self._note = note
-        self._read: dict[str, Marker | None] = {}
-
-    def of(self, stage: str) -> Marker | None:
-        """Return the marker of a stage of the spec; None if it has no usable one."""
-        if stage not in self._read:
-            self._read[stage] = read_marker(self._paths, stage, self._note)
-        return self._read[stage]
+        self.of = cache(partial(read_marker, paths, note=note))  # by stage of the spec; None for no usable one
 
     def all(self, declared: Container[str]) -> Iterator[Marker]:
         """Yield every marker, including those of stages that are gone, that is, not `declared`."""
