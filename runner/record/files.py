@@ -58,15 +58,16 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False, mo
                 os.close(descriptor)
             os.rename(temporary, path)
     except StateError:
-        _remove_unfinished(temporary)
+        _discard_quietly(temporary)
         raise
 
 
-def _remove_unfinished(path: str) -> None:
+def _discard_quietly(path: str) -> None:
+    """Remove what could not be written, if the disk allows; the caller raises the first error."""
     try:
-        os.unlink(path)
-    except OSError:
-        pass  # the caller raises the first error
+        discard(path)
+    except StateError:
+        pass
 
 
 def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
@@ -114,7 +115,7 @@ def create(path: str, content: bytes = b"", *, new: bool = False) -> None:
                 os.close(descriptor)
     except StateError:
         if new:
-            _remove_unfinished(path)
+            _discard_quietly(path)
         raise
 
 
@@ -319,10 +320,7 @@ def sync_or_discard(path: str) -> None:
     try:
         (sync_tree if os.path.isdir(path) else sync_file)(path)
     except StateError:
-        try:
-            discard(path)
-        except StateError:
-            pass  # raise the first error
+        _discard_quietly(path)
         raise
 
 
