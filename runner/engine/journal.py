@@ -83,10 +83,9 @@ class Invocation:
     ) -> dict[str, object]:
         """Return what the line of this invocation says about its end; `stages` are counts by status."""
         self.is_recorded = True
-        texts = [_brief(warning) for warning in self.warnings]
-        return invocation_entry(
-            stamp(self.began), exit_code, dict(stages or {}), _brief(fault) if fault else None, texts, self._verb
-        )
+        texts = [warning.line[:_LONGEST] for warning in self.warnings]
+        cause = fault.line[:_LONGEST] if fault else None
+        return invocation_entry(stamp(self.began), exit_code, dict(stages or {}), cause, texts, self._verb)
 
     def __enter__(self) -> Self:
         return self
@@ -131,10 +130,6 @@ class Invocation:
 def warning_record(fault: Fault) -> tuple[str, events.RunWarning]:
     """Return event and payload of a warning."""
     return events.WARNING, events.RunWarning(fault.where, fault.what, fault.hint)
-
-
-def _brief(fault: Fault) -> str:
-    return fault.line[:_LONGEST]
 
 
 class Journal:

@@ -56,8 +56,7 @@ def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
     first = stage.command[0]
     if any(form != "params" for form, _ in references(first)):
         return None, ""
-    word = expand((first,), {"params": stage.params})[0]
-    return word, "command/0"
+    return expand((first,), {"params": stage.params})[0], "command/0"
 
 
 def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) -> Fault | None:

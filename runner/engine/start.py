@@ -60,12 +60,10 @@ def early_launcher(spec: Spec, options: Options) -> Launcher | None:
     """
     markers = map(spec.paths.marker, select_names(spec.names, options.stages))
     has_work = options.force or not all(map(os.path.lexists, markers))
-    if not has_work or is_held(spec.paths):
-        return None
-    try:
-        return Launcher.start(KERNEL, fork_env=fork_environment(spec))
-    except StateError:
-        return None
+    if has_work and not is_held(spec.paths):
+        with suppress(StateError):
+            return Launcher.start(KERNEL, fork_env=fork_environment(spec))
+    return None
 
 
 def make_launcher(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, OffpipeError
-from runner.executor.room import shortage
 from runner.executor.schedule import Limits
 from runner.plan.digests import DigestCache, Signature
 from runner.plan.fingerprint import Fingerprint
@@ -90,18 +90,12 @@ class Job:
         """Whether there is a progress file, valid or not."""
         return os.path.lexists(self.progress)
 
-    def note_shortage(self) -> None:
-        """Note if a disk of its outputs is full now."""
-        self.shortage = self.shortage or shortage(self.stage.name, self.partials)
-
     def signatures(self) -> dict[str, Signature | None]:
         """Return the signature at each output's final path now. A later difference shows that the stage wrote there."""
-        signatures: dict[str, Signature | None] = {}
+        signatures: dict[str, Signature | None] = dict.fromkeys(self.real)
         for name, path in self.real.items():
-            try:
+            with suppress(OSError):
                 signatures[name] = Signature.of(os.lstat(path))
-            except OSError:
-                signatures[name] = None
         return signatures
 
     def reasons_as_json(self) -> list[list[object]]:

@@ -19,6 +19,7 @@ from runner.executor.attempts import Attempts
 from runner.executor.job import Job, RunContext, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.retry import delay_after, failure
+from runner.executor.room import shortage
 from runner.executor.schedule import admits, blocked, blocking, unstarted
 from runner.interrupts import Interrupts, Stopping
 from runner.plan.decisions import Skip
@@ -274,7 +275,7 @@ class Executor:
         Call it before anything is removed, because others may find room again after a write that failed.
         """
         for job in (*jobs, *self._running.values()):
-            job.note_shortage()
+            job.shortage = job.shortage or shortage(job.stage.name, job.partials)
 
     def _put_in_place(self, job: Job) -> None:
         self._note_shortages(job)  # the old outputs go

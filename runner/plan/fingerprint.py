@@ -134,9 +134,11 @@ class Examiner:
         """
         program, places = self._find_command(self._spec, stage)
         self._places.update(places)
-        if program is None or os.path.normpath(program) in fingerprint.watched:
-            return {}
-        if self._outputs.holds(os.path.relpath(program, self._spec.workspace)):
+        if (
+            program is None
+            or os.path.normpath(program) in fingerprint.watched
+            or self._outputs.holds(os.path.relpath(program, self._spec.workspace))
+        ):
             return {}
         fingerprint.watched[program] = digest = self._cache.program(program, program, _BY_NAME)
         assert stage.command is not None

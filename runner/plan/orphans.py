@@ -147,7 +147,11 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> O
     found: dict[str, FormerOutput] = {}
     for place in there:
         is_ours = not any(map(os.path.islink, upward(os.path.dirname(place), spec.workspace)[:-1]))
-        unchanged = (claim for claim in made[place] if is_ours and _is_unchanged(place, claim[1], cache))
+        unchanged = (
+            (marker, output)
+            for marker, output in made[place]
+            if is_ours and present_digest(place, output, cache, former=True) == (output.content or output.sha256)
+        )
         claim = next(unchanged, None)
         marker, output = claim or made[place][0]
         of_orphan = ADOPTED if place in named else REMOVABLE if _is_itself(place, output) else COPY
@@ -167,11 +171,6 @@ def unknown_templates(spec: Spec) -> set[str]:
 def aside_of(directory: str) -> str:
     """Return the path to which `clean` moves a directory before it removes it."""
     return partial_path(directory, "000000")  # no stage writes to its path any more
-
-
-def _is_unchanged(path: str, output: OutputIdentity, cache: DigestCache) -> bool:
-    """Whether an output is still what a stage made."""
-    return present_digest(path, output, cache, former=True) == (output.content or output.sha256)
 
 
 def _is_itself(path: str, output: OutputIdentity) -> bool:

@@ -91,14 +91,15 @@ class CodeReader:
 
     def _stage_code(self, stage: Stage, closure: Closure | None) -> StageCode:
         watched = dict(closure.files) if closure else {}
-        for path in self._other_files(stage):
+        processor = self._spec.processor_path(stage)
+        named = map(self._named_file, _names_in(stage.command or stage.args))
+        for path in filter(None, (processor, *named)):
             if path not in watched:
                 watched[path] = self._digests.program(path, self._shown(path))
         files = {self._key_name(path, stage): digest.sha256 for path, digest in watched.items()}
         component: dict[str, object] = {"files": files}
         if closure:
             component.update(packages=closure.packages, absent=sorted(closure.absent))
-        processor = self._spec.processor_path(stage)
         if processor and self._spec.processor_identity == "mtime" and not _is_ready_made(stage):
             # A text, since nanoseconds exceed the integers that all JSON readers keep exactly.
             component["mtimeNs"] = str(watched[processor].signature.mtime)
@@ -119,13 +120,6 @@ class CodeReader:
         where = _place(self._shown(path) if os.path.isabs(path) else path or MODULE_NAME, line)
         what = f'stage {stage.name}: the module "{name}" was not found, so changes to it are not noticed'
         return Fault(where, what, _UNRESOLVED)
-
-    def _other_files(self, stage: Stage) -> Iterator[str]:
-        """Yield the processor and the files below root that the words of a command name, of any kind."""
-        processor = self._spec.processor_path(stage)
-        if processor:
-            yield processor
-        yield from filter(None, map(self._named_file, _names_in(stage.command or stage.args)))
 
     def _file_under_root(self, name: str) -> str:
         """Return the path of the file below root that a word names; "" for none, and for inputs and outputs."""
