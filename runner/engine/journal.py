@@ -28,7 +28,7 @@ from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, GOOD, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.sandbox.guard import gaps
 from runner.spec.graph import select_names
-from runner.spec.model import effective_spec
+from runner.spec.model import Spec, effective_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.record.recovery import OpenRun
-    from runner.spec.model import Spec
 
 _LONGEST = 500  # characters of a fault in the ledger
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.engine import Options
-from runner.engine.journal import opening, warning_record
+from runner.engine.journal import Invocation, opening, warning_record
 from runner.engine.open_runs import supersede
 from runner.errors import EXIT_OK, StateError
 from runner.levels import NONE
@@ -25,7 +25,6 @@ from runner.spec.globs import parents
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from runner.engine.journal import Invocation
     from runner.engine.session import Session
     from runner.plan.planner import Planning
     from runner.record.recovery import OpenRun

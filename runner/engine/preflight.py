@@ -18,7 +18,7 @@ from runner.plan.orphans import PATHS_SHOWN, Places
 from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
 from runner.record.log import last_record
-from runner.record.markers import read_marker
+from runner.record.markers import Marker, read_marker
 from runner.record.state import read_metrics
 from runner.results import listed
 from runner.spec.kinds import did_you_mean
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from runner.engine.session import Session
     from runner.interrupts import Interrupts
     from runner.plan.planner import Planning
-    from runner.record.markers import Marker
     from runner.spec.model import Spec, Stage
 
 LONG_HASHING = 0.5  # seconds of hashing; then it matters whether another run holds the lock

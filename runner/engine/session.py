@@ -14,7 +14,7 @@ from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.decisions import NO_RUN
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
-from runner.plan.orphans import find_orphans
+from runner.plan.orphans import Orphans, find_orphans
 from runner.plan.planner import Planner, Planning
 from runner.record import files
 from runner.record.checkpoints import Progress, progress_files, read_progress
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.paths import StatePaths
-    from runner.plan.orphans import Orphans
     from runner.record.state import Note
     from runner.spec.model import Spec
 

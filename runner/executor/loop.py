@@ -13,8 +13,16 @@ import select
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner import errors
-from runner.errors import Fault, InputError, InterruptedRunError, OffpipeError
+from runner.errors import (
+    EXIT_INTERNAL,
+    EXIT_LOCKED,
+    EXIT_STAGE_FAILED,
+    EXIT_STATE,
+    Fault,
+    InputError,
+    InterruptedRunError,
+    OffpipeError,
+)
 from runner.executor.attempts import Attempts
 from runner.executor.job import Job, RunContext, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
@@ -183,7 +191,7 @@ class Executor:
             self._ahead = job, self.attempts.prepare(job)
         else:
             fault = Fault(f"stage {job.stage.name}", "another process holds its lock", "end it, or wait for it")
-            self._fail(job, fault, errors.EXIT_LOCKED)
+            self._fail(job, fault, EXIT_LOCKED)
 
     def _skip(self, job: Job) -> None:
         """Finish a stage that is up to date, or that takes over what another one made."""
@@ -243,14 +251,14 @@ class Executor:
     def _check_and_commit(self, job: Job) -> None:
         """Publish a job whose attempt succeeded, unless a disk was full, an input changed or an output is at fault."""
         if job.shortage:
-            self._fail(job, job.shortage, errors.EXIT_STATE)
+            self._fail(job, job.shortage, EXIT_STATE)
         elif changed := self.attempts.changed_input(job):
             self.attempts.discard(job)
             self._start_over(job, changed)
         elif fault := self.publisher.fault_of(job):
             self.attempts.keep_stdout(job)
             self.attempts.discard(job)
-            self._fail(job, fault, errors.EXIT_STAGE_FAILED)
+            self._fail(job, fault, EXIT_STAGE_FAILED)
         else:
             self._commits.take(job)
 
@@ -267,7 +275,7 @@ class Executor:
         else:
             what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
             hint = "stop the program that writes to it, or give the stage a copy"
-            self._fail(job, Fault(f"stage {job.stage.name}", what, hint), errors.EXIT_STAGE_FAILED)
+            self._fail(job, Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
 
     def _note_shortages(self, *jobs: Job) -> None:
         """Note whose outputs are on a full disk: of these jobs, and of all that run.
@@ -309,7 +317,7 @@ class Executor:
             self._heed_interrupts()
             self._interrupt(job)
         except OffpipeError as error:  # a plugin may raise it after the stage's end
-            if error.exit_code >= errors.EXIT_INTERNAL or job.stage.name in self.results:
+            if error.exit_code >= EXIT_INTERNAL or job.stage.name in self.results:
                 raise
             self._fail(job, stage_fault(job.stage.name, error), error.exit_code)
 

@@ -15,14 +15,12 @@ from runner.paths import StatePaths, partial_path, tag_of, upward
 from runner.record import events, files
 from runner.record.checkpoints import collect, find_partials, keep_checkpoint, read_progress
 from runner.record.ledger import refuse_replaced_log
-from runner.record.log import cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
+from runner.record.log import Position, Record, cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
 from runner.record.markers import Marker, OutputIdentity, read_marker, write_marker
 from runner.record.seal import PLAIN, Seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from runner.record.log import Position, Record
 
     Place = tuple[str, int]  # of a commit: its run, and its record in that log
     Tags = dict[str, dict[str, str]]  # of all attempts in the logs of open runs: stage -> tag -> key

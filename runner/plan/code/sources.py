@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.plan.code.cache import Parsed
-from runner.plan.digests import FileDigest, Signature
-
-if TYPE_CHECKING:
-    from runner.plan.digests import DigestCache
+from runner.plan.digests import DigestCache, FileDigest, Signature
 
 _COMPILED = ".pyc"
 _ARCHIVE_END = b"PK\x05\x06"  # of its central directory
