@@ -117,7 +117,7 @@ class Attempts:
         launch = make_launch(self._run, job, self._launched)
         job.program = launch.program or launch.argv[0]
         with suppress(OSError, InputError):  # a program may be executable and not readable
-            job.program_sha256 = self._run.cache.file(job.program).sha256
+            job.program_sha256 = self._run.planning.planner.cache.file(job.program).sha256
         return launch
 
     def started(self, job: Job) -> None:
@@ -228,8 +228,7 @@ class Attempts:
     def abandon(self, job: Job) -> None:
         """Undo the preparation of an attempt that will not start."""
         self._scratch.give_back(job.scratch, lists=lists_of(job))
-        if job.log:
-            files.discard(job.log)
+        files.discard(job.log)
         self.sweep(job)
         self.release(job)
 

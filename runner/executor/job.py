@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, OffpipeError
 from runner.executor.schedule import Limits
-from runner.plan.digests import DigestCache, Signature
+from runner.plan.digests import Signature
 from runner.plan.fingerprint import Fingerprint
 from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
 
@@ -44,11 +44,6 @@ class RunContext(NamedTuple):
     def spec(self) -> Spec:
         """The spec of the planning."""
         return self.planning.spec
-
-    @property
-    def cache(self) -> DigestCache:
-        """The digests that this process knows."""
-        return self.planning.planner.cache
 
 
 class Job:

@@ -35,7 +35,11 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
     inputs = {name: [file.absolute for file in listed] for name, listed in job.fingerprint.inputs.items()}
     environment = _environment(run, job, inputs)
     argv = _command(spec, job, inputs)
-    program = _program(spec, job, argv, environment)
+    path = environment.get("PATH", DEFAULT_PATH)
+    program = find_program(argv[0], path, spec.root)
+    if program is None:
+        where = f"{spec.shown}#/stages/{stage.index}"
+        raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), spec.root, where))
     processor = spec.processor_path(stage)
     forks = processor is not None and processor.endswith(".py") and not stage.fresh_interpreter
     watched = dict(job.fingerprint.watched)
@@ -125,12 +129,3 @@ def _command(spec: Spec, job: Job, inputs: Inputs) -> list[str]:
     if "/" not in argv[0] and any(form == "inputs" for form, _ in references(words[0])):
         argv[0] = f"./{argv[0]}"  # else it would be looked for on the PATH
     return argv
-
-
-def _program(spec: Spec, job: Job, argv: list[str], environment: dict[str, str]) -> str:
-    """Return the absolute path of the program. Raises SpecError for a missing one."""
-    path, where = environment.get("PATH", DEFAULT_PATH), f"{spec.shown}#/stages/{job.stage.index}"
-    program = find_program(argv[0], path, spec.root)
-    if program is None:
-        raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), spec.root, where))
-    return program

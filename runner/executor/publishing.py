@@ -50,6 +50,7 @@ class Publisher:
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
+        self._cache = run.planning.planner.cache
         self.log = run.log
         self.durable = run.durable
         self._unsynced: dict[str, None] = {}
@@ -142,7 +143,7 @@ class Publisher:
         marker = self._write_marker(job.commit)
         if job.has_checkpoint():
             files.discard(job.progress)
-        self._run.cache.published.update((output.path, output) for output in marker.outputs.values())
+        self._cache.published.update((output.path, output) for output in marker.outputs.values())
 
     def _write_marker(self, commit: Marker) -> Marker:
         marker, paths = commit.in_place(self._run.spec.workspace), self._run.spec.paths
@@ -191,11 +192,11 @@ class Publisher:
 
     def _identity(self, declared: str, path: str) -> OutputIdentity:
         if declared.endswith("/"):
-            tree = digest_tree(path, self._run.cache)
+            tree = digest_tree(path, self._cache)
             status = os.lstat(path)
             return OutputIdentity(declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns, tree.content)
         with files.naming(path, "read"):
-            sha256, (size, mtime, _, inode) = self._run.cache.passing(path)
+            sha256, (size, mtime, _, inode) = self._cache.passing(path)
         return OutputIdentity(declared, size, sha256, inode, mtime)
 
 

@@ -32,10 +32,17 @@ class Place:
         self.spec = load_spec(str(root / "spec.json"))
         self.recorded = []
         log = SimpleNamespace(run="r", append=lambda event, _: self.recorded.append(event))
+        planning = SimpleNamespace(new_examiner=lambda: None, planner=SimpleNamespace(cache=DigestCache()))
         run = SimpleNamespace(
-            spec=self.spec, log=log, earlier={"a": 1}, tags={"a": {FIRST: KEY}}, level="scan", durable=False,
-            is_remote=False, planning=SimpleNamespace(new_examiner=lambda: None), cache=DigestCache(),
-        )  # fmt: skip
+            planning=planning,
+            spec=self.spec,
+            log=log,
+            earlier={"a": 1},
+            tags={"a": {FIRST: KEY}},
+            level="scan",
+            durable=False,
+            is_remote=False,
+        )
         self.attempts = Attempts(run)
 
     def job(self):
