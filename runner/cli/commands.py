@@ -205,10 +205,7 @@ class Commands:
 
     def report(self) -> int:
         """Write the report of a run, and print its path."""
-        from runner.extras.packages import packages_of
-
-        with packages_of("report"):
-            from runner.extras.report.page import make_page
+        from runner.extras.report.page import make_page
 
         self._warn_of_key(self._warn)
         page = make_page(self._spec, self._options(), self._given.get("run"), self._given.get("public_key", ()))
@@ -256,10 +253,7 @@ class Commands:
 
     def completion(self) -> int:
         """Print the completion script of a shell."""
-        from runner.extras.packages import packages_of
-
-        with packages_of("completion"):
-            from runner.extras.completion import completion_text
+        from runner.extras.completion import completion_text
 
         return self._write([completion_text(self._arguments.stages[0])])
 
@@ -268,9 +262,8 @@ class Commands:
             return ()
         from runner.extras.cluster import Cluster
 
-        given = self._given
-        wait, latency = given.get("cluster_wait", 60.0), given.get("cluster_latency", 60.0)
-        return (Cluster(given["cluster"], wait, latency, strict=given.get("offline", STRICT) == STRICT),)
+        wait, latency = self._given.get("cluster_wait", 60.0), self._given.get("cluster_latency", 60.0)
+        return (Cluster(self._given["cluster"], wait, latency, strict=self._given.get("offline", STRICT) == STRICT),)
 
     # ---- shared by verbs ---------------------------------------------------------------------------------------------
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-import shtab
-
 from runner.cli.parser import OPTIONS, VERBS
+from runner.extras.packages import packages_of
+
+with packages_of("completion"):
+    import shtab
 
 # Text around the script, by shell. shtab knows only what argparse can parse, but our first word may also be a spec.
 _BEFORE = {

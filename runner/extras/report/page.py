@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from runner import __version__
 from runner.audit.archive import Archive, open_archive
 from runner.audit.invocations import KILLED, RUNNING, Past, last_run, past_invocations
@@ -17,12 +15,16 @@ from runner.audit.verify import verify_archive
 from runner.display import text
 from runner.display.summary import signature_text
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
+from runner.extras.packages import packages_of
 from runner.extras.report import shapes, tables
 from runner.extras.report.run_record import DONE, UNENDED, RunRecord, find_graph
 from runner.paths import is_name
 from runner.record.locks import is_held
 from runner.results import FAILED, INTERRUPTED, SKIPPED
 from runner.verbs.history import calls_of
+
+with packages_of("report"):
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
