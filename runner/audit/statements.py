@@ -12,7 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from runner.audit.invocations import Past, past_invocations
+from runner.audit.archive import Archive, Past, past_invocations
 from runner.audit.verify import verify_archive
 from runner.canonical import canonical
 from runner.errors import DamagedRecordError, Fault, UsageError
@@ -22,7 +22,6 @@ from runner.results import REFUSED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from runner.audit.archive import Archive
     from runner.audit.verification import Verification
     from runner.record.markers import OutputIdentity
     from runner.record.signatures import PrivateKey

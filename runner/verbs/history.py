@@ -11,8 +11,7 @@ from itertools import islice
 from json import dumps
 from typing import TYPE_CHECKING, Any
 
-from runner.audit.archive import Archive, open_archive
-from runner.audit.invocations import RUNNING, Past, last_run, past_invocations
+from runner.audit.archive import RUNNING, Archive, Past, last_run, open_archive, past_invocations
 from runner.errors import Fault, UsageError
 from runner.record import events
 from runner.record.ledger import read_head

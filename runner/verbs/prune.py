@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from runner.audit.invocations import past_invocations
+from runner.audit.archive import past_invocations
 from runner.audit.verification import Verification
 from runner.engine.journal import Invocation
 from runner.engine.open_runs import held_lock

@@ -13,8 +13,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import results
-from runner.audit.archive import Archive, open_archive
-from runner.audit.invocations import RUNNING, Past, last_run, last_success, past_invocations
+from runner.audit.archive import RUNNING, Archive, Past, last_run, last_success, open_archive, past_invocations
 from runner.engine.preflight import remark
 from runner.engine.programs import program_faults
 from runner.engine.session import Session, no_warning

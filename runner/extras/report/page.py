@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner import __version__
-from runner.audit.archive import Archive, open_archive
-from runner.audit.invocations import KILLED, RUNNING, Past, last_run, past_invocations
+from runner.audit.archive import KILLED, RUNNING, Archive, Past, last_run, open_archive, past_invocations
 from runner.audit.verify import verify_archive
 from runner.display import text
 from runner.display.summary import signature_text

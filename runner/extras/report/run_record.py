@@ -19,8 +19,7 @@ from runner.spec.model import Spec, Stage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from runner.audit.archive import Archive
-    from runner.audit.invocations import Past
+    from runner.audit.archive import Archive, Past
     from runner.record.events import Event
     from runner.record.log import Record
 
