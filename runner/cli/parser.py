@@ -204,7 +204,8 @@ def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], lis
                 text = None
         elif kind and text is None and rest:
             is_apart = kind != _SECONDS and not _is_option(rest[0])
-            text = rest.pop(0) if is_apart or _is_negative(rest[0]) else None
+            is_negative = rest[0][:1] == "-" and rest[0][1:2].isdecimal()  # neither an option nor a valid value
+            text = rest.pop(0) if is_apart or is_negative else None
         options.append((name, text))
     return verb or "run", options, operands
 
@@ -224,11 +225,6 @@ def _refuse_value_apart(name: str, rest: Sequence[str]) -> None:
 
 def _is_option(word: str) -> bool:
     return word[:1] == "-" != word
-
-
-def _is_negative(word: str) -> bool:
-    """Whether a word is a negative number, which is neither an option nor a valid value."""
-    return word[:1] == "-" and word[1:2].isdecimal()
 
 
 def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
