@@ -6,6 +6,7 @@ field that readers act on or use in a path. Any other field has the value in the
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import END, SIGNED, START, digest, parsed
@@ -254,11 +255,6 @@ def _is_number(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def _is_commit(value: object) -> bool:
-    """Whether a value names a commit of a pruned run, as [run, record, digest of the marker]."""
-    return isinstance(value, list) and len(value) == 3 and _is_place(value[:2]) and _is_text(value[2])
-
-
 def _is_invocation(value: object) -> bool:
     return isinstance(value, dict) and _misshapen(_INVOCATION, value) is None
 
@@ -271,27 +267,28 @@ def _object_of(is_sound: Check) -> Check:
     return lambda value: isinstance(value, dict) and all(map(is_sound, value.values()))
 
 
+def _row_of(*checks: Check) -> Check:
+    return lambda value: (
+        isinstance(value, list)
+        and len(value) == len(checks)
+        and all(is_sound(member) for is_sound, member in zip(checks, value, strict=True))
+    )
+
+
 def _if_any(is_sound: Check) -> Check:
     return lambda value: value is None or is_sound(value)
 
 
-def _is_place(value: object) -> bool:
-    """Whether a value names a commit, as [run, record], or none."""
-    return value is None or (isinstance(value, list) and len(value) == 2 and is_name(value[0]) and _is_number(value[1]))
-
-
 def _is_object(text: object) -> bool:
-    try:
+    with suppress(ValueError, RecursionError):
         return isinstance(text, str) and isinstance(parsed(text.encode()), dict)
-    except (ValueError, RecursionError):
-        return False
+    return False
 
 
 def _is_output(value: Any) -> bool:  # noqa: ANN401 - JSON
-    try:
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
         return is_relative(OutputIdentity.from_json(value).path)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return False
+    return False
 
 
 _INVOCATION: dict[str, Check] = {
@@ -315,7 +312,7 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
         "tag": is_tag,
         "outputs": _object_of(_is_output),
         "reasons": lambda value: isinstance(value, list),
-        "replaces": _is_place,
+        "replaces": _if_any(_row_of(is_name, _is_number)),  # run, record
         "former": _if_any(_list_of(_is_output)),
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
@@ -326,7 +323,7 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
         "invocation": _if_any(_is_invocation),
         "by": _if_any(is_name),
         "runs": _if_any(_list_of(is_name)),
-        "commits": _if_any(_object_of(_is_commit)),
+        "commits": _if_any(_object_of(_row_of(is_name, _is_number, _is_text))),  # run, record, digest of the marker
         "signer": _if_any(_is_text),
     },
 }

@@ -6,6 +6,7 @@ A marker is replaced whole, and checked when it is read.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,12 +65,11 @@ class OutputIdentity(NamedTuple):
 
         Compares what a rename keeps: of a file, inode, size and mtime; of a directory, only the inode.
         """
-        try:
+        with suppress(OSError):
             status = os.lstat(path)
-        except OSError:
-            return None
-        is_output = status.st_ino == self.inode if self.path.endswith("/") else self.matches(status)
-        return status if is_output else None
+            is_output = status.st_ino == self.inode if self.path.endswith("/") else self.matches(status)
+            return status if is_output else None
+        return None
 
     def in_place(self, workspace: str) -> OutputIdentity:
         """Return the identity with the present ctime of the file at its path."""
@@ -150,7 +150,7 @@ class Marker(NamedTuple):
         text, _, checksum = content.rpartition(b',"checksum":"')
         if checksum != _checksum(text + b"}").encode() + b'"}\n':
             return None
-        try:
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             body = parsed(text + b"}")
             if body["v"] > VERSION:
                 return None
@@ -160,8 +160,7 @@ class Marker(NamedTuple):
             former = tuple(map(OutputIdentity.from_json, body.get("former", ())))
             marker = cls._make((*map(body.get, _FIELDS), former))
             return marker._replace(outputs=outputs) if _is_sound(body) else None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None
+        return None
 
 
 def write_marker(paths: StatePaths, marker: Marker) -> None:
@@ -188,10 +187,9 @@ def read_marker(paths: StatePaths, stage: str, note: Note = no_note) -> Marker |
 
 def marked_stages(paths: StatePaths) -> list[str]:
     """Return the stages that have a marker, sorted by name, including those that are no longer declared."""
-    try:
+    names: list[str] = []
+    with suppress(OSError):
         names = os.listdir(paths.state_dir)
-    except OSError:
-        return []
     ours = (name for name in names if name.startswith("stage_") and name.endswith(".json"))
     return sorted(name[len("stage_") : -len(".json")] for name in ours)
 
