@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from runner.errors import Fault, LauncherError, StateError
@@ -188,10 +189,9 @@ class Launcher:
     def _wake(self) -> None:
         """Continue a stopped launcher, which sees neither requests nor time limits."""
         for target in (self._child, -self._child):  # itself, and its group (setsid in launcher.main)
-            try:
+            # `receive` reports its death; where SIGCHLD is ignored, there is nothing to wait for.
+            with suppress(ProcessLookupError):
                 os.kill(target, signal.SIGCONT)
-            except ProcessLookupError:
-                pass  # receive reports its death; where SIGCHLD is ignored, there is nothing to wait for
 
     def _request(self, kind: str, content: object) -> None:
         waiting = memoryview(message(kind, content))
@@ -215,12 +215,11 @@ class Launcher:
 
     def _read(self) -> bool:
         """Read all that the pipe holds; True at its end, which means that the launcher has ended."""
-        try:
+        with suppress(BlockingIOError):
             while data := os.read(self._reports, _ROOM):
                 self._received += data
-        except BlockingIOError:
-            return False
-        return True
+            return True
+        return False
 
     def _decode(self) -> list[Report]:
         """Handle the messages that were read; return the reports about launches."""
