@@ -15,7 +15,7 @@ from runner.canonical import KEY_VARIABLE
 from runner.cli.parser import VERBS, Arguments
 from runner.cli.settings import read_params, read_vars
 from runner.display import text
-from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
+from runner.display.plan_text import empty_lines, explain_lines, marker_lines, plan_json, plan_lines
 from runner.display.summary import fault_json, json_text, outcome_text, run_json, summary_lines
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, UsageError
@@ -118,6 +118,7 @@ class Commands:
             return self._write(f"{text.printable(marker.stage)}: {''.join(marker_lines(marker))}" for marker in markers)
         planned, stages = query.explain(self._spec, self._options(), selector, self._warn)
         self._write(line for stage in stages for line in explain_lines(planned, stage.name))
+        self._write(empty_lines(planned))
         return self._print_faults(planned.planning.plan.faults)
 
     def who(self) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.audit.archive import KILLED, Past
-from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
+from runner.display.plan_text import empty_lines, extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import counts_text, fields_json, signature_text
 from runner.display.text import attempt_text, counted, printable, seconds
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
@@ -71,6 +71,8 @@ def status_lines(status: Status, *, full: bool) -> Iterator[str]:
         yield "pending:\n"
         shown = planned._replace(fits={})  # without checkpoints, which are listed above
         yield from (f"  {line}" for line in plan_lines(shown, full=full, pending=True))
+    if planned:
+        yield from empty_lines(planned)
 
 
 def _run_lines(status: Status) -> Iterator[str]:
@@ -146,7 +148,7 @@ def _ending(status: Status) -> str:
 def status_json(status: Status) -> dict[str, object]:
     """Return the status as a JSON value."""
     part, success = status.part, status.last_success
-    plan = plan_json(status.planned) if status.planned else {"stages": [], "faults": []}
+    plan = plan_json(status.planned) if status.planned else {"stages": [], "empty": [], "faults": []}
     fits = status.planned.fits if status.planned else {}
     last = {
         "run": status.last.get("run"),
@@ -171,6 +173,7 @@ def status_json(status: Status) -> dict[str, object]:
             for stage, progress in status.incomplete.items()
         ],
         "stages": plan["stages"],
+        "empty": plan["empty"],
         "undeclared": status.undeclared,
         "faults": plan["faults"],
     }
@@ -266,7 +269,7 @@ def verified_json(verified: Verification) -> dict[str, object]:
 def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
     """Yield the graph as text (a line for each stage, with what it needs), a Mermaid flowchart or a DOT digraph.
 
-    Unless `expand`, the instances of a template are one box, with their number.
+    Unless `expand`, the instances of a template are one box, with their number, also of one without instances.
     """
     count = Counter(stage.template for stage in graph.order if stage.values)
     shown = {  # by stage
@@ -277,6 +280,8 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
     for name, box in shown.items():
         others = (shown[needed] for needed in graph.upstream[name])
         needs.setdefault(box, {}).update((other, None) for other in others if other != box)
+    none = [f"{empty.stage.name} (0)" for empty in graph.spec.empty if not expand]
+    needs |= {box: {} for box in none}
     if language == "text":
         width = max((len(box) for box, needed in needs.items() if needed), default=0)
         for box, needed in needs.items():
@@ -284,7 +289,8 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
         return
     head, node, edge, end = _LANGUAGES[language]
     # Mermaid gets numbers, because names such as `end` are its keywords.
-    first = {shown[stage.name]: number for number, stage in reversed([*enumerate(graph.spec.stages)])}
+    boxes = [*(shown[stage.name] for stage in graph.spec.stages), *none]
+    first = {box: number for number, box in reversed([*enumerate(boxes)])}
     ids = {box: f'"{box}"' if language == "dot" else f"s{first[box]}" for box in needs}
     yield head.format(graph.spec.name)
     yield from (node.format(id_, box) for box, id_ in ids.items())

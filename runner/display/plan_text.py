@@ -53,6 +53,13 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
                 rows[name] = f"{_word(decision):<7}  {why}".rstrip()
     width = max(map(len, rows), default=0)
     yield from (f"{name:<{width}}  {text}\n" for name, text in rows.items())
+    if not pending:
+        yield from empty_lines(planned)
+
+
+def empty_lines(planned: Planned) -> Iterator[str]:
+    """Yield a line for each selected stage that has no instances: why it has none."""
+    yield from (f"{empty.stage.name}: {printable(empty.text)}\n" for empty in planned.empty)
 
 
 def _shown(stage: str, *, full: bool) -> str:
@@ -71,7 +78,8 @@ def plan_json(planned: Planned) -> dict[str, object]:
         if name in planned.failures:
             stages[-1]["lastFailure"] = planned.failures[name]._asdict()
     faults = [fault_json(fault) for fault in plan.faults]
-    return {"pipeline": planned.planning.spec.name, "stages": stages, "faults": faults}
+    empty = [{"stage": empty.stage.name, "why": empty.why} for empty in planned.empty]
+    return {"pipeline": planned.planning.spec.name, "stages": stages, "empty": empty, "faults": faults}
 
 
 def explain_lines(planned: Planned, stage: str) -> Iterator[str]:

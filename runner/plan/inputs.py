@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
 from runner.plan.orphans import NO_ORPHANS, Orphans, Places
-from runner.spec.globs import compile_glob, is_glob, literal_directory, name_flaw
+from runner.spec.globs import compile_glob, is_glob, literal_directory, may_meet, name_flaw
 from runner.spec.kinds import pointer
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class InputResolver:
         except FileNotFoundError as error:
             if not is_glob(pattern):
                 hint = f'make it, or declare the stage whose output is "{pattern}"'
+                hint = self._without_instances(pattern) or hint
                 raise InputError(Fault(where, f'"{pattern}": no such file', hint)) from error
             self.paths.add(plain)
         except OSError as error:
@@ -104,8 +105,16 @@ class InputResolver:
             directory = literal_directory(pattern)
             is_there = any(os.path.isdir(os.path.join(base, directory)) for base in self.bases)
             hint = "hidden files and orphans are never matched" if is_there else f'there is no directory "{directory}"'
+            hint = self._without_instances(pattern) or hint
             raise InputError(Fault(where, f'no file matches "{pattern}"', hint))
         return [files[path] for path in sorted(files)]
+
+    def _without_instances(self, pattern: str) -> str:
+        """Return the hint that a stage without instances would make what an input means; empty if none would."""
+        for empty in self._spec.empty:
+            if any(may_meet(pattern, path) for path in empty.stage.outputs.values()):
+                return f'stage "{empty.stage.name}" makes it, and is {empty.text}'
+        return ""
 
     def _fault_of_several(self, stage: Stage, name: str, count: int) -> Fault | None:
         """Return the fault of an input of several files that is used where only one can be."""

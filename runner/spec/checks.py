@@ -16,7 +16,7 @@ from runner.errors import Fault, UsageError
 from runner.paths import OWN_DIRECTORY, is_partial, upward, variable_name
 from runner.spec.fields import LABEL
 from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents
-from runner.spec.graph import OutputIndex, stage_finder, unknown_name
+from runner.spec.graph import OutputIndex, unknown_name, unknown_names
 from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.model import READY_MADE, Spec, Stage
 from runner.spec.placeholders import FIELDS, references
@@ -36,19 +36,21 @@ _NOUNS = {"state": "the state directory", "locks": "the locks directory", "noop"
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) -> Iterator[Finding]:
+def check_names(spec: Spec, faulty: Mapping[int, Collection[str]]) -> Iterator[Finding]:
     """Check the names of stages, and what names refer to: stages, inputs, outputs, params.
 
     `faulty`: index of a stage -> the fields that an earlier check refused. Nothing is said about these again.
     """
-    yield from _check_stage_names(stages)
-    find = stage_finder(stages)
-    for stage in {stage.index: stage for stage in stages}.values():  # one instance of each template is enough
+    declared = spec.declared
+    yield from _check_stage_names(declared)
+    stages = {stage.index: stage for stage in declared}.values()  # one instance of each template is enough
+    unknown = {*unknown_names(spec, {needed for stage in stages for needed in stage.needs})}
+    for stage in stages if unknown else ():
         for position, needed in enumerate(stage.needs):
-            if not find(needed):
-                others = [other for other in stages if other.index != stage.index]
+            if needed in unknown:
+                others = [other for other in declared if other.index != stage.index]
                 yield Finding(("stages", stage.index, "needs", position), *unknown_name(needed, others))
-    for stage in stages:
+    for stage in declared:
         yield from _check_program(stage, faulty.get(stage.index, ()))
 
 

@@ -75,6 +75,7 @@ _SHARED = {
     "retryOnTimeout": Field(BOOLEAN, "The same as in retry, which it overrides.", None),
     "freshInterpreter": Field(BOOLEAN, "Whether a .py processor gets an interpreter of its own.", default=False),
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
+    "mayBeEmpty": Field(BOOLEAN, "Whether a stage with each may have no instance.", default=False),
 }
 DEFAULTS = record(**_SHARED)
 _SHELL = 'write one word per entry, or name a shell: ["sh", "-c", '
@@ -82,19 +83,40 @@ _COMMAND = list_of(WORD, least=1)._replace(
     hint=lambda value: f"{_SHELL}{json.dumps(value)}]" if isinstance(value, str) else ""
 )
 _ENTRIES = one_of(PATH, list_of(PATH, least=1))._replace(hint=PATH.hint)
-_ROWS = record(
-    rows=Field(PATH, "A CSV file with a header, or a JSON array of flat objects.", required=True),
+VALUE = one_of(SCALAR, BOOLEAN)
+ROWS = list_of(map_of(PROSE, VALUE, least=1))  # a column that no stage uses may have any name
+_TABLE = record(
+    rows=Field(
+        one_of(PATH, ROWS), "A CSV file with a header, a JSON array of flat objects, or such an array.", required=True
+    ),
     key=Field(one_of(LABEL, list_of(LABEL, least=1)), "The columns that name an instance; by default the first."),
+    columns=Field(list_of(text(), least=1), "The names of the first columns of a table without a header."),
 )
 _NAME = LABEL._replace(schema={**LABEL.schema, "not": {"enum": ["rows", "key"]}})  # these are of the other form
 _NAMES = map_of(_NAME, one_of(PATH, list_of(SCALAR, least=1)), least=1)
-_FORMS = _NAMES._replace(faults=lambda value: (_ROWS if value.keys() & {"rows", "key"} else _NAMES).faults(value))
-EACH = one_of(NAME, _FORMS)._replace(schema={"anyOf": [kind.schema for kind in (NAME, _ROWS, _NAMES)]})
+_FORMS = _NAMES._replace(faults=lambda value: (_TABLE if value.keys() & {"rows", "key"} else _NAMES).faults(value))
+_FORM_SCHEMAS = [kind.schema for kind in (NAME, _TABLE, _NAMES)]
+_LIST = list_of(one_of(NAME, _FORMS)._replace(schema={"anyOf": _FORM_SCHEMAS}), least=1)
+EACH = one_of(NAME, _FORMS, _LIST)._replace(schema={"anyOf": [*_FORM_SCHEMAS, _LIST.schema]})
+_ANY_OF = one_of(SCALAR, BOOLEAN, list_of(VALUE))
+WHERE = map_of(
+    PROSE, one_of(SCALAR, BOOLEAN, list_of(VALUE), record(**{"not": Field(_ANY_OF, "None of these.", required=True)}))
+)
+_VAR = text(r"\{vars\.[A-Za-z][A-Za-z0-9_-]*\}", 'a single var: "{vars.NAME}"')
+IF = one_of(_VAR, record(**{"not": Field(_VAR, "The var.", required=True)}))
 STAGE = record(
     **{"$schema": Field(PROSE, "For editors.")},
     name=Field(STAGE_NAME, "Unique, also without case; not `pipeline`.", required=True),
     description=Field(PROSE, "For people.", ""),
-    each=Field(EACH, "An instance for each value: of names with a pattern or list, of a table's rows, or of a stage."),
+    each=Field(
+        EACH,
+        "An instance for each value: of names with a pattern or list, of a table's rows, or of a stage; "
+        "or a list of these, for all combinations.",
+    ),
+    where=Field(
+        WHERE, "Name to value, to a list of which any will do, or to an object with `not`: which values count."
+    ),
+    **{"if": Field(IF, "A var, or an object with `not` and a var: without it, the stage has no instance.")},
     processor=Field(
         PATH, "The program: a .py file or an executable, relative to root, or offpipe:NAME. This or command."
     ),
@@ -128,7 +150,6 @@ OFFLINE = record(
     allowImports=Field(list_of(MODULE), "Modules of the built-in list that stages may import.", []),
     onAttempt=ON_ATTEMPT,
 )
-VALUE = one_of(SCALAR, BOOLEAN)
 VARS = map_of(LABEL, VALUE)
 SPEC = record(
     **{"$schema": Field(PROSE, "For editors.")},

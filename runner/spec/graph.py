@@ -18,7 +18,7 @@ from runner.spec.kinds import did_you_mean, show
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from runner.spec.model import Spec, Stage
+    from runner.spec.model import Empty, Spec, Stage
 
 Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
 
@@ -124,7 +124,7 @@ class ReadyQueue:
 
 def build_graph(spec: Spec) -> Graph:
     """Return the graph. Raises SpecError with every cycle, from producer to consumer: `a -> b -> a`."""
-    index, find = OutputIndex(spec.stages), stage_finder(spec.stages)
+    index, find = OutputIndex(spec.stages), stage_finder(spec)
     position = {stage.name: number for number, stage in enumerate(spec.stages)}
     upstream: dict[str, tuple[str, ...]] = {}
     downstream: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
@@ -153,9 +153,9 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     """Return the named stages and all that they need, in order; without names, all. UsageError for unknown names."""
     if not names:
         return graph.order
-    find = stage_finder(graph.spec.stages)
-    if unknown := [name for name in names if not find(name)]:
-        raise UsageError(*(Fault("", *unknown_name(name, graph.spec.stages)) for name in unknown))
+    if unknown := unknown_names(graph.spec, names):
+        raise UsageError(*(Fault("", *unknown_name(name, graph.spec.declared)) for name in unknown))
+    find = stage_finder(graph.spec)
     wanted = set(chain.from_iterable(map(find, names)))
     for stage in reversed(graph.order):  # what a stage needs comes after it here
         if stage.name in wanted:
@@ -185,9 +185,33 @@ def name_finder(names: Sequence[str], unexpanded: Collection[str] = ()) -> Calla
     return find
 
 
-def stage_finder(stages: Sequence[Stage]) -> Callable[[str], Sequence[str]]:
-    """Return the name finder for stages, some of which may be templates without known instances."""
-    return name_finder([stage.name for stage in stages], [stage.name for stage in stages if stage.missing])
+def stage_finder(spec: Spec) -> Callable[[str], Sequence[str]]:
+    """Return the name finder for the stages of a spec, some of which may be templates without known instances."""
+    return name_finder(spec.names, [stage.name for stage in spec.stages if stage.missing])
+
+
+def select_empty(spec: Spec, selectors: Sequence[str]) -> list[Empty]:
+    """Return the stages without instances that the selectors mean, also by the name of an instance; without, all."""
+    empty = {each.stage.name: each for each in spec.empty}
+    find = name_finder([*empty], [*empty])
+    names = chain.from_iterable(map(find, selectors)) if selectors else empty
+    return [empty[name] for name in dict.fromkeys(names)]
+
+
+def unknown_names(spec: Spec, selectors: Collection[str]) -> list[str]:
+    """Return the selectors that mean no stage of a spec, nor one without instances."""
+    if not selectors:
+        return []  # a finder for 10,000 stages takes milliseconds
+    find = stage_finder(spec)
+    return [name for name in selectors if not (find(name) or select_empty(spec, [name]))]
+
+
+def without_needs_of_empty(spec: Spec) -> Iterator[Stage]:
+    """Yield the stages of a spec without those `needs` that mean only stages without instances."""
+    find = stage_finder(spec)
+    for stage in spec.stages:
+        needs = tuple(needed for needed in stage.needs if find(needed) or not select_empty(spec, [needed]))
+        yield stage if needs == stage.needs else stage._replace(needs=needs)
 
 
 def select_names(names: Sequence[str], selectors: Sequence[str]) -> list[str]:

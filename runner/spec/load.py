@@ -16,21 +16,22 @@ from runner.spec.each.expansion import Expander, Instance, check_globs, check_so
 from runner.spec.each.tables import Disk
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, is_glob, normal, stem
-from runner.spec.graph import OutputIndex, stage_finder, unknown_name
+from runner.spec.graph import OutputIndex, unknown_name, unknown_names, without_needs_of_empty
 from runner.spec.kinds import Finding, Place, pointer
-from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
+from runner.spec.model import READY_MADE, Checkpoint, Empty, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
 from runner.spec.values import Inserter, chosen_vars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
+    from runner.spec.each.forms import Source
     from runner.spec.values import Json, Var
 
     Overrides = Mapping[str, Mapping[str, object]]
 
 _BEGINNING = 'a spec begins with {"specVersion": 1, "name": "NAME", "stages": ['
-_UNUSED = "write {vars.NAME} where it belongs"
+_UNUSED = ("no stage uses it", "write {vars.NAME} where it belongs")
 
 
 def load_spec(
@@ -59,8 +60,9 @@ def load_spec(
         raise SpecError(*_faults(path, findings))
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
     builder = SpecBuilder(path, usable, workspace, variables)
-    spec = builder.build(params, [index for index, fields in faulty.items() if "each" in fields], without, inputs)
-    checked = [*checks.check_names(spec.stages, faulty), *checks.check_outputs(spec)]
+    broken = [index for index, fields in faulty.items() if {"each", "where"} & {*fields}]
+    spec = builder.build(params, broken, without, inputs)
+    checked = [*checks.check_names(spec, faulty), *checks.check_outputs(spec)]
     outputs = OutputIndex(spec.stages)
     checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
     checked += [*check_globs(spec.stages, usable["stages"], outputs), *check_sources(spec, builder.sources, outputs)]
@@ -70,10 +72,9 @@ def load_spec(
         error = SpecError(*_faults(path, findings, {(stage.index,) for stage in spec.stages if stage.template}))
         error.spec = spec
         raise error
-    find = stage_finder(spec.stages if params else ())
-    if unknown := [name for name in params if is_glob(name) or not find(name)]:
-        raise UsageError(*(Fault("--param", *unknown_name(name, spec.stages)) for name in unknown))
-    return spec
+    if unknown := [*filter(is_glob, params), *unknown_names(spec, [name for name in params if not is_glob(name)])]:
+        raise UsageError(*(Fault("--param", *unknown_name(name, spec.declared)) for name in unknown))
+    return spec._replace(stages=tuple(without_needs_of_empty(spec))) if spec.empty else spec
 
 
 def ready_made_directory() -> str:
@@ -149,18 +150,27 @@ class SpecBuilder:
         self._env = self._inserter.insert(("defaults", "env"), self._defaults.get("env", {}), {}, "env")
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
-        self.sources: Mapping[int, Mapping[str, Any]] = {}  # of the values of templates, as in Expander
+        self.sources: Sequence[Source] = ()  # of the values of templates
         self._places: dict[Place, Place] = {}  # paths in lists: by name -> by index
 
     def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
         """Return the spec, with `params` in place of those of stages, and instances in place of stages with `each`.
 
-        The `each` of `broken` stages was refused. Files in `without` match no pattern; `inputs` as in load_spec.
+        The `each` or `where` of `broken` stages was refused. Files in `without` match no pattern; `inputs` as in
+        load_spec.
         """
         paths = self._state_paths()
         disk = Disk(self._root, (paths.state_dir, paths.locks_dir), without, inputs)
-        expander = Expander(self._top["stages"], self._inserter, disk, broken)
-        stages = [self.build_stage(instance, params) for instance in expander.expand()]
+        may_be_empty = self._defaults.get("mayBeEmpty", False)
+        expander = Expander(self._top["stages"], self._inserter, disk, broken, may_be_empty=may_be_empty)
+        stages: list[Stage] = []
+        empty: list[Empty] = []
+        for instance in expander.expand():
+            stage = self.build_stage(instance, params)
+            if instance.why:
+                empty.append(Empty(stage, instance.why, instance.directories))
+            else:
+                stages.append(stage)
         self.sources = expander.sources
         unused = [name for name in self._vars or () if name not in self._inserter.used]
         return Spec(
@@ -171,12 +181,16 @@ class SpecBuilder:
             workspace=self._workspace,
             paths=paths,
             stages=tuple(stages),
+            empty=tuple(empty),
             ready_made=ready_made_directory(),
             processor_identity=self._top["processorIdentity"],
             banned_imports=tuple(self._offline["bannedImports"]),
             allow_imports=tuple(self._offline["allowImports"]),
             vars=self._inserter.variables or None,
-            warnings=tuple(Fault(pointer(self._path, ("vars", name)), "no stage uses it", _UNUSED) for name in unused),
+            warnings=tuple(
+                Fault(pointer(self._path, at), what, hint)
+                for at, what, hint in (*expander.warnings, *(Finding(("vars", name), *_UNUSED) for name in unused))
+            ),
             expanded_from=frozenset(disk.examined),
             each_globs=tuple(expander.globs()),
             matches=frozenset(os.path.normpath(os.path.join(self._root, path)) for path in expander.matches),
@@ -190,10 +204,11 @@ class SpecBuilder:
 
     def build_stage(self, instance: Instance, params: Overrides) -> Stage:
         """Return the stage of an instance, with `params` in place of its own."""
-        index, given, each, missing = instance
+        index, given, missing = instance.position, instance.given, instance.missing
         values = {**STAGE.values({**self._defaults, **given}), **self._sections}
         name = values["name"]
-        del values["$schema"], values["each"], values["offline"]
+        for field in ("$schema", "each", "where", "if", "may_be_empty", "offline"):
+            del values[field]
         for section in _SECTIONS.keys() & given.keys():
             values[section] = _SECTIONS[section]({**self._defaults.get(section, {}), **given[section]})
         values |= {
@@ -206,7 +221,8 @@ class SpecBuilder:
             "retry_on_timeout": _retry_on_timeout(given, self._defaults),
             "on_attempt": given.get("offline", {}).get("onAttempt", self._offline["onAttempt"]),
             "extensions": _extensions(given),
-            "values": each,
+            "values": instance.values,
+            "named_by": instance.named_by,
             "missing": missing and Fault(pointer(self._path, missing.at), missing.what, missing.hint),
         }
         return Stage(**values)

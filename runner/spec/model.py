@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runner.spec.kinds import Kind, Place
 
 READY_MADE = "offpipe:"
+OFF = "off"  # why a stage has no instances, if its `if` says so
 _NOTHING: dict[str, Any] = {}
 
 
@@ -52,8 +53,9 @@ class Resources(NamedTuple):
 class Stage(NamedTuple):
     """A program with its declared inputs and outputs.
 
-    `index` is the position in the spec as written, where pointers lead. An instance of a stage with `each` has values.
-    If there are no instances because something is `missing`, one stage that cannot run stands for them.
+    `index` is the position in the spec as written, where pointers lead. An instance of a stage with `each` has values;
+    its name is made of those that are `named_by`. If there are no instances because something is `missing`, one stage
+    that cannot run stands for them.
 
     Paths are relative to root. A directory's ends in `/`; an input may begin with `../` or be a glob, or a list of such
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
@@ -83,6 +85,7 @@ class Stage(NamedTuple):
     description: str = ""
     extensions: dict[str, object] = _NOTHING
     values: Mapping[str, object] = _NOTHING
+    named_by: tuple[str, ...] = ()
     missing: Fault | None = None
 
     @property
@@ -100,10 +103,27 @@ class Stage(NamedTuple):
                 yield from ((name, (name, number), path) for number, path in enumerate(given))
 
 
+class Empty(NamedTuple):
+    """A stage as written that has no instances: with a `*` in its outputs for each value.
+
+    `why`: it is off, or nothing gives it values. `directories`: absolute paths in which its patterns found no file.
+    """
+
+    stage: Stage
+    why: str
+    directories: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What follows the stage's name in messages."""
+        return self.why if self.why == OFF else f"without instances: {self.why}"
+
+
 class Spec(NamedTuple):
     """A pipeline. `path`, `root` and `workspace` are absolute; `shown` is the spec's path as the user gave it.
 
-    `ready_made` is the directory of the stages that come with offpipe. `vars` are those in use (None: the spec declares
+    `ready_made` is the directory of the stages that come with offpipe. `empty` are the stages as written that have no
+    instances, and so are not among the stages. `vars` are those in use (None: the spec declares
     none), `warnings` come from loading it. `expanded_from` are the tables, directories and files on disk that `each`
     depends on, and `matches` those that its patterns matched; they are absolute. `each_globs` are templates, each with
     the glob of a pattern or table of its `each`.
@@ -117,6 +137,7 @@ class Spec(NamedTuple):
     paths: StatePaths
     stages: tuple[Stage, ...]
     ready_made: str
+    empty: tuple[Empty, ...] = ()
     processor_identity: Literal["mtime", "content"] = "mtime"
     banned_imports: tuple[str, ...] = ()
     allow_imports: tuple[str, ...] = ()
@@ -132,6 +153,11 @@ class Spec(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """The names of all stages, in order."""
         return tuple(stage.name for stage in self.stages)
+
+    @property
+    def declared(self) -> tuple[Stage, ...]:
+        """All stages, and those as written that have no instances."""
+        return (*self.stages, *(empty.stage for empty in self.empty))
 
     def output_path(self, output: str) -> str:
         """Return the absolute path of an output, without a final `/`."""

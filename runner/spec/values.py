@@ -48,9 +48,9 @@ def literal_glob(text: str) -> str:
     return text if text.isalnum() else _WILDCARD.sub(r"[\1]", text)  # nearly every value is
 
 
-def references(value: object) -> list[tuple[str, str]]:
-    """Return the (form, name) of each placeholder in the strings of a JSON value: `("each", "sample")`."""
-    return _PLACEHOLDER.findall(str(value))
+def references(value: object, form: str) -> list[str]:
+    """Return the NAME of each placeholder `{FORM.NAME}` in the strings of a JSON value."""
+    return [name for other, name in _PLACEHOLDER.findall(str(value)) if other == form]
 
 
 class Var(NamedTuple):

@@ -74,8 +74,14 @@ def clean(
 def _missing_sources(graph: Graph, sources: InputResolver) -> Iterator[Fault]:
     """Yield a fault for each path of an input that no stage makes, if it is missing or an empty directory.
 
-    Also yield one for each template whose pattern or table has no values.
+    Also yield one for each template whose pattern or table has no values, and for each empty directory of a template
+    that may have none.
     """
+    for empty in graph.spec.empty:
+        where = pointer(graph.spec.shown, ("stages", empty.stage.index, "each"))
+        for directory in empty.directories:
+            if not entries_of(directory):
+                yield Fault(where, f'"{os.path.relpath(directory, graph.spec.root)}/" is empty', "is it mounted?")
     for stage in graph.spec.stages:
         if stage.missing:
             yield stage.missing

@@ -26,7 +26,7 @@ from runner.record import events
 from runner.record.ledger import read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
-from runner.spec.graph import select, select_names
+from runner.spec.graph import select, select_empty, select_names
 from runner.verbs.roles import Location, Role, find_roles
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from runner.engine import Options
     from runner.plan.planner import Planning
     from runner.record.checkpoints import Progress
-    from runner.spec.model import Stage
+    from runner.spec.model import Empty, Stage
 
     Warn = Callable[[Fault], None]  # called for state files that count as missing, and likely mistakes in the spec
 
@@ -76,12 +76,13 @@ class Planned(NamedTuple):
     """A planning, and the last failure of each pending stage.
 
     `fits`: whether a stage's checkpoint has the stage's key, if the key is known before the run. A run resumes from a
-    checkpoint that fits, and removes any other.
+    checkpoint that fits, and removes any other. `empty`: the selected stages that have no instances.
     """
 
     planning: Planning
     failures: dict[str, Failure]
     fits: dict[str, bool]
+    empty: list[Empty]
 
 
 class Status(NamedTuple):
@@ -168,6 +169,7 @@ def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_war
     select(session.graph, (selector,))  # raises for an unknown name, before anything is read
     planned = _planned(session, remarks=False)
     graph = planned.planning.graph
+    planned = planned._replace(empty=select_empty(graph.spec, (selector,)))
     names = {*select_names(graph.spec.names, (selector,))}
     return planned, [stage for stage in select(graph, (selector,)) if stage.name in names]
 
@@ -226,7 +228,8 @@ def _planned(session: Session, *, remarks: bool = True) -> Planned:
     planning = session.plan(reads_all=False)
     pending = [name for name, decision in planning.plan.decisions.items() if not isinstance(decision, Skip)]
     failures = last_failures(session, pending) if pending else {}
-    return Planned(planning, failures, _fitting(planning))
+    empty = select_empty(planning.spec, session.options.stages)
+    return Planned(planning, failures, _fitting(planning), empty)
 
 
 def _fitting(planning: Planning) -> dict[str, bool]:

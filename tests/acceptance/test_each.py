@@ -6,48 +6,11 @@ import json
 import os
 
 import pytest
+from each_stages import COPY, copy, fault, gather, planned, ran, sources
 from pipeline_bench import unstamped, wait_for
 from suites import full_but
 
-COPY = ["cp", "{inputs.x}", "{outputs.o}"]
 UNSUPPORTED = "a number of instances that only a stage knows is not supported"
-
-
-def copy(name: str = "copy", source: str = "in/{each.s}.txt", to: str = "out/{each.s}.txt", **fields: object):
-    each = {"each": {"s": "in/*.txt"}}
-    return {"name": name, **each, "command": COPY, "inputs": {"x": source}, "outputs": {"o": to}, **fields}
-
-
-def gather(pattern: str = "out/*.txt", **fields: object) -> dict[str, object]:
-    return {
-        "name": "all", "command": ["cat", "{inputs.x}"], "stdout": "o", "inputs": {"x": pattern},
-        "outputs": {"o": "all.txt"}, **fields,
-    }  # fmt: skip
-
-
-def sources(bench, *names: str) -> None:
-    for name in names:
-        bench.write(f"in/{name}.txt", f"{name}\n")
-
-
-def ran(bench, *words: str) -> list[str]:
-    """Run, and return the names of the stages that it started."""
-    before = len(bench.records("attempt.started"))
-    bench.succeed("-v", *words)
-    return sorted(record["data"]["stage"] for record in bench.records("attempt.started")[before:])
-
-
-def planned(bench, *words: str) -> dict[str, str]:
-    return {stage["stage"]: stage["decision"] for stage in bench.json("plan", *words)["stages"]}
-
-
-def fault(bench) -> tuple[str, str]:
-    """Return the place and the text of the only fault of the spec."""
-    done = bench.run("validate")
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.count("error: ") == 1, done.stderr
-    where, _, what = done.stderr.removeprefix("error: ").partition(": ")
-    return where.partition("#")[2], what.rstrip("\n")
 
 
 # ---- the forms -------------------------------------------------------------------------------------------------------
@@ -552,7 +515,7 @@ def test_a_mistake_in_each_has_its_place(bench, each, at, what):
     ("change", "at"),
     [
         ({"each": None}, "/stages/0/each"),
-        ({"each": ["a"]}, "/stages/0/each"),
+        ({"each": ["a"]}, "/stages/0/each/0"),
         ({"each": {"s": "in/a.txt"}}, "/stages/0/each/s"),
         ({"each": {"s": ["a", "a"]}}, "/stages/0/each/s/1"),
         ({"each": {"s": "{vars.no}/*.txt"}}, "/stages/0/each/s"),

@@ -60,6 +60,16 @@ def gathers(text):
 # ---- which instances ----
 
 
+def test_stages_without_instances_have_no_checks(project):
+    for letter in LETTERS:
+        (project.path / f"in/{letter}.txt").unlink()
+    project.write("in/readme", "")
+    alone = {"name": "alone", "command": ["touch", "{outputs.o}"], "outputs": {"o": "o"}, "needs": ["copy", "off"]}
+    off = {"name": "off", "command": ["false"], "outputs": {"o": "off"}, "if": "{vars.on}"}
+    project.spec({**COPY, "mayBeEmpty": True}, UPPER, off, alone, vars={"on": False})
+    assert passed(project, "it.json") == checks("alone")
+
+
 def test_the_first_instance_of_each_template_is_checked(project):
     assert passed(project, "it.json") == checks("copy@a", "upper@a", "all")
 

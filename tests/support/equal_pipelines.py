@@ -78,7 +78,8 @@ class EqualPipelines:
         """Plan and run one pipeline. Return all that must be equal."""
         spec = describe(bench, **self._settings)
         bench.define(*spec.pop("stages"), **spec)
-        words = (*edit.words, *(edit.short_words if bench is self._sides[0][0] else ()))
+        own = edit.short_words if bench is self._sides[0][0] else ()
+        words = (*edit.words, *own)
         planned, ran = bench.run("plan", "--json", *words), bench.run("run", "--json", *words, *edit.run_words)
         plan, result = json.loads(planned.stdout), json.loads(ran.stdout)
         assert "stages" in plan and "stages" in result, (planned.stdout, ran.stdout)
@@ -89,7 +90,7 @@ class EqualPipelines:
             "run": {name: (stage["status"], stage["key"]) for name, stage in result["stages"].items()},
             "markers": _markers(bench),
             "files": {path: (bench.root / path).read_bytes() for path in _files(bench)},
-            "orphans": bench.json("status")["undeclared"],
+            "orphans": bench.json("status", *own)["undeclared"],
         }
 
 

@@ -25,8 +25,9 @@ RETRY = {"attempts": 2, "delaySeconds": 0, "multiplier": 2, "maxDelaySeconds": 9
          "retryExitCodes": [75, "SIGKILL"], "retryOnTimeout": True, "maxTotalSeconds": 60}  # fmt: skip
 SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, "timeoutSeconds": 60,
           "resources": {"cpus": 1, "memoryMiB": 64, "ioConcurrency": 2, "enforce": False},
-          "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}}  # fmt: skip
-FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "processor": "run.sh",
+          "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}, "mayBeEmpty": True}  # fmt: skip
+FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "where": {"n": 1},
+         "if": "{vars.on}", "processor": "run.sh",
          "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt"}, "outputs": {"text": "out/first.txt"},
          "needs": [], "params": {"p": 1},
          "stdin": "text", "stdout": "text", "offline": {"onAttempt": "fail"},
@@ -37,7 +38,7 @@ FULL: Spec = {
     "$schema": "x", "specVersion": 1, "name": "full", "description": "every field", "root": ".", "stateDir": "st",
     "locksDir": "lk", "processorIdentity": "content", "programIdentity": "content",
     "offline": {"bannedImports": ["a.b"], "allowImports": ["http"], "onAttempt": "record"},
-    "vars": {}, "defaults": SHARED, "stages": [FIRST, SECOND],
+    "vars": {"on": True}, "defaults": SHARED, "stages": [FIRST, SECOND],
 }  # fmt: skip
 
 

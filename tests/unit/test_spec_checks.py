@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from runner.errors import EXIT_INVALID, SpecError
+from runner.paths import StatePaths
 from runner.spec.checks import check_names, glob_flaw
 from runner.spec.graph import build_graph
 from runner.spec.load import load_spec, ready_made_directory
-from runner.spec.model import Stage
+from runner.spec.model import Spec, Stage
 
 INVALID = Path(__file__).parents[2] / "pipelines" / "invalid"
 SPECS = sorted(INVALID.glob("*.json"))
@@ -126,7 +127,8 @@ def test_the_names_that_are_known_come_in_the_order_of_the_spec():
     names = ["e", "b", "h", "a", "g", "c", "f", "d"]  # in a set, their order would change from process to process
     stages = [Stage(index, name, {"o": name}) for index, name in enumerate(names)]
     stages.append(Stage(8, "last", {"o": "last"}, needs=("xyzzy",)))
-    (finding,) = (found for found in check_names(stages, {}) if "needs" in found.at)
+    spec = Spec("", "", "", "", "", StatePaths("", ""), tuple(stages), "")
+    (finding,) = (found for found in check_names(spec, {}) if "needs" in found.at)
     assert finding.hint == "known: " + ", ".join(names)
 
 

@@ -58,21 +58,45 @@ def test_a_directory_that_cannot_be_listed_is_missing(disk, monkeypatch):
 
 def test_cells_are_text_and_json_keeps_its_types(disk, tmp_path):
     (tmp_path / "t.csv").write_bytes(b'n,text\r\n012,"a ""b"",\r\nc"\r\n\r\n1e5,\r\n')
-    assert disk.table("t.csv") == [
+    assert disk.table("t.csv").rows == [
         ("t.csv:2", {"n": "012", "text": 'a "b",\r\nc'}), ("t.csv:5", {"n": "1e5", "text": ""})
     ]  # fmt: skip
     (tmp_path / "t.json").write_text('[{"n": 12.50, "flag": true}]')
-    ((place, row),) = disk.table("t.json")
+    ((place, row),) = disk.table("t.json").rows
     assert (place, row, str(row["n"])) == ("t.json#/0", {"n": 12.5, "flag": True}, "12.50")
 
 
-@pytest.mark.parametrize("name", ["absent.csv", "in", "empty.csv", "empty.json"])
-def test_a_table_that_is_absent_or_empty_is_missing(disk, tmp_path, name):
-    (tmp_path / "empty.csv").write_text("a,b\n")
-    (tmp_path / "empty.json").write_text("[]")
+@pytest.mark.parametrize("name", ["absent.csv", "in"])
+def test_a_table_that_is_absent_is_missing(disk, name):
     with pytest.raises(SourceError) as caught:
         disk.table(name)
     assert caught.value.is_missing == (name != "in")
+
+
+def test_a_table_without_rows_knows_its_columns_if_it_has_a_header(disk, tmp_path):
+    (tmp_path / "empty.csv").write_text("a,b\n")
+    (tmp_path / "empty.json").write_text("[]")
+    assert disk.table("empty.csv") == (("a", "b"), [])
+    assert disk.table("empty.json") == ((), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.fai", "chr1\t248\t6\nchr2\t242\t9\n"),
+        ("t.TSV", "chr1\t248\n\nchr2\t242\tx\ty\n"),
+        ("t.csv", "chr1,248\nchr2,242,z\n"),
+    ],
+)
+def test_names_for_a_table_without_a_header_leave_further_columns_out(disk, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    rows = [row for _, row in disk.table(name, ("contig", "length")).rows]
+    assert rows == [{"contig": "chr1", "length": "248"}, {"contig": "chr2", "length": "242"}]
+    with pytest.raises(SourceError) as caught:
+        disk.table(name, ("a", "b", "c", "d", "e"))
+    assert caught.value.finding.what.startswith(f"{name}:1: has ") and caught.value.finding.what.endswith(
+        '"columns" has 5 names'
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +106,7 @@ def test_a_table_that_is_absent_or_empty_is_missing(disk, tmp_path, name):
 )  # fmt: skip
 def test_a_column_may_have_any_name_and_an_extension_any_case(disk, tmp_path, name, content):
     (tmp_path / name).write_text(content)
-    ((_, row),) = disk.table(name)
+    ((_, row),) = disk.table(name).rows
     assert row == {"s": "a", "Conc. (ng/ul)": "3", "": ""}
 
 
@@ -97,5 +121,5 @@ def test_a_quote_without_its_end_is_reported_where_its_row_begins(disk, tmp_path
 def test_a_table_may_be_wide(disk, tmp_path):
     wide = ",".join(f"c{number}" for number in range(100_000))
     (tmp_path / "t.csv").write_text(f"{wide}\n{wide}\n")
-    ((_, row),) = disk.table("t.csv")
+    ((_, row),) = disk.table("t.csv").rows
     assert len(row) == 100_000

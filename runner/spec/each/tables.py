@@ -1,27 +1,34 @@
-"""What the expansion of `each` reads on disk: names in directories, and tables (CSV with a header, or JSON)."""
+"""What the expansion of `each` reads on disk: names in directories, and tables (CSV, or JSON)."""
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, SpecError, raise_if_system_error
-from runner.spec.fields import PROSE, VALUE
-from runner.spec.kinds import Finding, Place, list_of, map_of, pointer, show
+from runner.spec.fields import ROWS
+from runner.spec.kinds import Finding, Place, pointer, show
 from runner.spec.source import decoded, parse_source, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
-    Rows = list[tuple[str, dict[str, object]]]  # each with its place, `samples.csv:2`
+    from runner.spec.values import Json
 
-_ROWS = list_of(map_of(PROSE, VALUE, least=1))  # a column that no stage uses may have any name
 _QUOTES = 'close the quote at the beginning of the cell, and double each " inside it'
 
 
+class Table(NamedTuple):
+    """The names of columns, which are not known for JSON without rows, and the rows, each with its place: `a.csv:2`."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, Json]]
+
+
 class SourceError(Exception):
-    """An `each` has no values: a finding, with its place below the `each` in the spec.
+    """An `each` has no values: a finding, with its place below the `each`, or the entry of one, in the spec.
 
     `is_missing`: the spec may be right, but files are missing or unusable.
     """
@@ -52,6 +59,10 @@ class Disk:
         found = (paths for base in self._bases if (paths := [*self._files_in(base, head, tail)]))
         return [path for path in next(found, []) if path not in self._without]
 
+    def directories(self, directory: str) -> list[str]:
+        """Return the absolute paths at which a directory is there."""
+        return [*filter(os.path.isdir, (_absolute(base, directory) for base in self._bases))]
+
     def _files_in(self, base: str, head: str, tail: str) -> Iterator[str]:
         directory, slash, start = head.rpartition("/")
         end, nested, below = tail.partition("/")
@@ -61,8 +72,11 @@ class Disk:
         except OSError as error:
             raise_if_system_error(error, top)
             raise SourceError(f'"{directory}": {error.strerror}', is_missing=True) from error
-        for entry in entries:
-            if not (entry.name.startswith(start) and entry.name.endswith(end)) or entry.path in self._own:
+        for position in range(bisect_left(entries, start, key=_name), len(entries)):
+            entry = entries[position]
+            if not entry.name.startswith(start):
+                break
+            if not entry.name.endswith(end) or entry.path in self._own:
                 continue
             path = f"{directory}{slash}{entry.name}{nested}{below}"
             if nested or entry.is_symlink():  # the directory does not change when these do
@@ -70,40 +84,53 @@ class Disk:
             if os.path.isfile(_absolute(base, path)) if nested else not entry.is_dir():
                 yield path
 
-    def table(self, path: str) -> Rows:
-        """Return the rows of a table. Raises SourceError."""
+    def table(self, path: str, columns: tuple[str, ...] = (), own: list[Json] | None = None) -> Table:
+        """Return a table, or that of rows of its `own` that stand in the spec. Raises SourceError.
+
+        A table without a header has these `columns`.
+        """
         places = [_absolute(base, path) for base in self._bases]
-        self.examined.add(full := next(filter(os.path.lexists, places), places[-1]))
+        full = next(filter(os.path.lexists, places), places[-1])
         try:
-            rows = (_json_rows if path.lower().endswith(".json") else _csv_rows)(path, read_source(full, "table"))
+            if own is not None:
+                return _json_table(path, own)
+            self.examined.add(full)
+            content = read_source(full, "table")
+            return _parsed(path, content) if is_json(path) else _csv_table(path, content, columns)
         except SpecError as error:
             fault, is_missing = error.faults[0], isinstance(error.__cause__, OSError)
             what = f"{fault.where.replace(full, path)}: {fault.what}"
             raise SourceError(what, fault.hint, at=("rows",), is_missing=is_missing) from error
-        if not rows:
-            raise SourceError(f"{path}: has no rows", at=("rows",), is_missing=True)
-        return rows
+
+
+def is_json(path: str) -> bool:
+    """Whether a table is JSON, by the ending of its path."""
+    return path.lower().endswith(".json")
 
 
 def _listed(directory: str) -> list[os.DirEntry[str]]:
+    """Return the entries of a directory, sorted by name, without hidden ones."""
     try:
         with os.scandir(directory) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=_name)
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
 
 
 def _absolute(base: str, path: str) -> str:
     return os.path.normpath(os.path.join(base, path))
 
 
-def _csv_rows(path: str, content: bytes) -> Rows:
+def _csv_table(path: str, content: bytes, columns: tuple[str, ...]) -> Table:
     import csv
-    from collections import Counter
     from io import StringIO
 
-    text = StringIO(decoded(path, content), newline="")
-    reader = csv.reader(text, delimiter="\t" if path.lower().endswith(".tsv") else ",", strict=True)
+    is_tabbed = path.lower().endswith(".tsv") or (columns and not path.lower().endswith(".csv"))
+    reader = csv.reader(StringIO(decoded(path, content), newline=""), delimiter="\t" if is_tabbed else ",", strict=True)
     lines: list[tuple[str, list[str]]] = []
     line = 1
     try:
@@ -112,21 +139,37 @@ def _csv_rows(path: str, content: bytes) -> Rows:
             line = reader.line_num + 1
     except csv.Error as error:  # a quote that was never closed may have taken in all that follows
         raise SpecError(Fault(f"{path}:{line}", str(error), _QUOTES)) from error
-    (at, header), *rows = [(place, cells) for place, cells in lines if cells] or [(path, [])]
-    if doubled := [name for name, count in Counter(header).items() if count > 1]:
-        raise SpecError(Fault(at, f"two columns are called {show(doubled[0])}"))
+    rows = [(place, cells) for place, cells in lines if cells]
+    names = columns
+    if not columns:
+        at, header = rows.pop(0) if rows else (path, [])
+        names = tuple(header)
+        if name := doubled(names):
+            raise SpecError(Fault(at, f"two columns are called {show(name)}"))
     for place, cells in rows:
-        if len(cells) != len(header):
-            raise SpecError(Fault(place, f"has {len(cells)} cells, and the header has {len(header)}"))
-    return [(place, dict(zip(header, cells, strict=True))) for place, cells in rows]
+        if len(cells) != len(names) and not (columns and len(cells) > len(names)):
+            wanted = f'"columns" has {len(names)} names' if columns else f"the header has {len(names)}"
+            raise SpecError(Fault(place, f"has {len(cells)} cells, and {wanted}"))
+    return Table(names, [(place, dict(zip(names, cells, strict=False))) for place, cells in rows])
 
 
-def _json_rows(path: str, content: bytes) -> Rows:
+def doubled(names: Sequence[str]) -> str | None:
+    """Return the first name that appears more than once, or None."""
+    if len({*names}) == len(names):
+        return None
+    return next(name for name in names if names.count(name) > 1)
+
+
+def _parsed(path: str, content: bytes) -> Table:
     value, findings = parse_source(path, content)
-    for at, what, hint in (*findings, *_ROWS.check(value)):
+    for at, what, hint in (*findings, *ROWS.check(value)):
         raise SpecError(Fault(pointer(path, at), what, hint))
     assert isinstance(value, list)
-    for number, row in enumerate(value):
-        if row.keys() != value[0].keys():
+    return _json_table(path, value)
+
+
+def _json_table(path: str, rows: list[Json]) -> Table:
+    for number, row in enumerate(rows):
+        if row.keys() != rows[0].keys():
             raise SpecError(Fault(pointer(path, (number,)), "has other names than the first row"))
-    return [(pointer(path, (number,)), row) for number, row in enumerate(value)]
+    return Table(tuple(rows[0]) if rows else (), [(pointer(path, (i,)), row) for i, row in enumerate(rows)])
