@@ -17,7 +17,7 @@ from syntax_rules import code_lines, fits, long_functions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
-CLOSURE_LINES = 10_300  # logical lines of all modules that a run may load
+CLOSURE_LINES = 10_600  # logical lines of all modules that a run may load
 RUN = ("engine.run", "sandbox.service", "sandbox.program", "sdk")  # the modules with which a run and its stages begin
 EXTRAS = ("extras",)  # need packages that a plain installation lacks
 CLOSED = (
@@ -38,7 +38,7 @@ PAGE_WORDS = {
     "export.md": 606,
     "from-dvc.md": 398,
     "from-make.md": 410,
-    "from-snakemake.md": 528,
+    "from-snakemake.md": 570,
     "internals/adding.md": 1273,
     "internals/crash-sweep.md": 333,
     "internals/guard.md": 255,
@@ -50,7 +50,7 @@ PAGE_WORDS = {
     "pytest-fixtures.md": 884,
     "pytest-specs.md": 562,
     "report.md": 441,
-    "spec.md": 2420,
+    "spec.md": 2960,
     "testing-your-stages.md": 672,
     "unattended.md": 947,
     "writing-stages.md": 1411,
