@@ -38,6 +38,8 @@ def lay_input(spec: Spec, stage: Stage, name: str, given: AnyGiven, scratch: Pat
     require_known([name], stage.inputs, spec.shown, f"stage {stage.name} has no input")
     where = f"{spec.shown}#/stages/{stage.index}/inputs/{name}"
     declared = stage.inputs[name]
+    if given == {} and name in stage.optional:
+        return {}
     if isinstance(declared, str):
         return _lay_path(spec, declared, cast("Given", given), scratch, where)
     if not isinstance(given, Mapping) or given.keys() != {*declared}:

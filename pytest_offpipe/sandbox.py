@@ -16,7 +16,7 @@ from runner.engine.session import without_orphans
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
-from runner.plan.inputs import InputFile, InputResolver
+from runner.plan.inputs import AbsentError, InputFile, InputResolver
 from runner.plan.orphans import find_orphans
 from runner.record.files import discard as remove
 from runner.record.markers import read_markers
@@ -75,7 +75,8 @@ class Source:
         """Return the files to copy for `stages`: their code, and their inputs that no stage makes.
 
         Raises InputError for missing files, and OfflineError for code that cannot be parsed. Unless `is_complete`, it
-        leaves these files out instead. Raises UsageError for more input than a test should copy.
+        leaves these files out instead. Raises InputError for an input without a path, and UsageError for more input
+        than a test should copy.
         """
         inputs: Files = {}
         code: Files = {}
@@ -83,6 +84,7 @@ class Source:
         errors: list[OffpipeError] = []
         for stage in stages:
             for name in stage.inputs:
+                self._require_paths(stage, name)
                 try:
                     inputs.update(self.input_files(stage, name))
                 except InputError as error:
@@ -127,7 +129,8 @@ class Source:
             try:
                 files = self._find(stage, at, pattern)
             except InputError as error:
-                faults.extend(() if is_made else error.faults)
+                is_allowed = isinstance(error, AbsentError) and self._resolver.may_be_absent(stage, name, pattern)
+                faults.extend(() if is_made or is_allowed else error.faults)
                 continue
             for file in files:
                 # A glob may also match outputs of earlier runs, which are not source files.
@@ -135,6 +138,39 @@ class Source:
                     yield self.spec.source_path(file.path), file.absolute.rstrip("/")
         if faults:
             raise InputError(*faults)
+        self._require_paths(stage, name)
+
+    def _require_paths(self, stage: Stage, name: str) -> None:
+        """Raise InputError for an input without a path, if it is not optional: no copy of the spec can hold it."""
+        if not stage.inputs[name] or any(join.label == name and not join.found for join in stage.joins):
+            self._resolver.resolve(stage, name, self.graph.outputs.producers)
+
+    def content(self, stages: Iterable[Stage]) -> dict[str, Any]:
+        """Return, as JSON, the spec of a copy with these stages.
+
+        It has no template without instances. So it lacks the paths that only those would make, if nothing is there.
+        """
+        copied = tuple(stage._replace(inputs=self.present(stage)) for stage in stages)
+        return effective_spec(self.spec._replace(stages=copied))
+
+    def present(self, stage: Stage) -> dict[str, str | tuple[str, ...]]:
+        """Return the inputs of a stage, without absent paths that only stages without instances would make."""
+        inputs = {**stage.inputs}
+        for name, given in stage.inputs.items() if self.spec.empty else ():
+            kept = tuple(path for _, at, path in stage.entries(name) if not self._may_lack(stage, name, at, path))
+            if len(kept) < len((given,) if isinstance(given, str) else given) and (kept or name in stage.optional):
+                inputs[name] = kept
+        return inputs
+
+    def _may_lack(self, stage: Stage, name: str, at: Place, pattern: str) -> bool:
+        """Whether a path of an input has no file, and need not have one."""
+        try:
+            self._find(stage, at, pattern)
+        except AbsentError:
+            return self._resolver.may_be_absent(stage, name, pattern)
+        except InputError:
+            pass  # which a run reports
+        return False
 
     def _find(self, stage: Stage, at: Place, pattern: str) -> list[InputFile]:
         if self._smaller:

@@ -31,11 +31,14 @@ from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.record.noop_record import record_path
 from runner.spec.graph import build_graph, name_finder, select, select_names
 from runner.spec.load import load_spec
-from runner.spec.model import Spec, Stage, effective_spec
 from runner.verbs.clean import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator
+
+    from runner.spec.graph import Graph
+    from runner.spec.kinds import Place
+    from runner.spec.model import Spec, Stage
 
 
 T = TypeVar("T")
@@ -114,8 +117,8 @@ class SharedRun:
     def _lay_out(self) -> Sandbox:
         discard(self.place)  # a worker that died may have left a part of it
         files = self.source.files(self.graph.order, is_complete=False)
-        limited = self.spec._replace(stages=tuple(map(_limited, self.spec.stages)))
-        return lay_out(self.spec, self.place, files, effective_spec(limited))
+        content = self.source.content(map(_limited, self.spec.stages))
+        return lay_out(self.spec, self.place, files, content)
 
     @cached_property
     def laid(self) -> Spec:
@@ -196,19 +199,45 @@ def chosen(spec: Spec, config: pytest.Config) -> Spec:
     """Return the spec with the instances of templates that are checked, and what these need.
 
     They are those that node ids name and that --offpipe-each means, else the first of each template. Of the instances
-    that an input matches, at least the first is among them. Raises UsageError if the option means nothing, and
-    SpecError for a cycle.
+    that an input matches or refers to, at least the first is among them, and a reference means only those. Raises
+    UsageError if the option means nothing, and SpecError for a cycle.
     """
     graph, find, named = build_graph(spec), name_finder(spec.names), _named(spec, config)
     first = {stage.template or stage.name: stage.name for stage in reversed(spec.stages)}
     wanted = named | {name for template, name in first.items() if named.isdisjoint(find(template))}
     for stage in reversed(graph.order):
         if stage.name in wanted:
-            makers = [[maker for maker, _ in graph.outputs.matches(path)] for _, _, path in stage.entries()]
-            for names in [*makers, *map(find, stage.needs)]:
+            for names in [*_makers(graph, stage), *map(find, stage.needs)]:
                 if wanted.isdisjoint(names):
                     wanted.update(names[:1])
-    return spec._replace(stages=tuple(stage for stage in spec.stages if stage.name in wanted))
+    return spec._replace(stages=tuple(_reduced(graph, stage, wanted) for stage in spec.stages if stage.name in wanted))
+
+
+def _makers(graph: Graph, stage: Stage) -> Iterator[list[str]]:
+    """Yield for each path of the inputs the stages that make it, and for each reference those that it means."""
+    joined: dict[Place, list[str]] = {join.at: [] for join in stage.joins}
+    for _, at, path in stage.entries():
+        makers = [maker for maker, _ in graph.outputs.matches(path)]
+        if at in joined:
+            joined[at] += makers
+        else:
+            yield makers
+    yield from joined.values()
+
+
+def _reduced(graph: Graph, stage: Stage, wanted: Collection[str]) -> Stage:
+    """Return a stage whose references mean only `wanted` instances."""
+    inputs, written, places = {**stage.inputs}, {**stage.written}, {join.at for join in stage.joins}
+    for name in {join.label for join in stage.joins}:
+        kept = [
+            (at, path)
+            for _, at, path in stage.entries(name)
+            if at not in places or any(maker in wanted for maker, _ in graph.outputs.matches(path))
+        ]
+        if not isinstance(inputs[name], str):
+            inputs[name] = tuple(path for _, path in kept)
+            written["inputs", name] = [("inputs", *at) for at, _ in kept]
+    return stage._replace(inputs=inputs, written=written)
 
 
 def _named(spec: Spec, config: pytest.Config) -> set[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from runner.audit.verification import Verification
     from runner.spec.graph import Graph
+    from runner.spec.model import Join
     from runner.verbs.query import Part, Status
     from runner.verbs.roles import Role
 
@@ -284,8 +285,12 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
     needs |= {box: {} for box in none}
     if language == "text":
         width = max((len(box) for box, needed in needs.items() if needed), default=0)
+        joins: dict[str, list[Join]] = {}
+        for stage in graph.order:
+            joins.setdefault(shown[stage.name], []).extend(stage.joins)
         for box, needed in needs.items():
             yield f"{box:<{width}}  <- {', '.join(needed)}\n" if needed else f"{box}\n"
+            yield from (f"  {text}\n" for text in _join_texts(joins.get(box, ())))
         return
     head, node, edge, end = _LANGUAGES[language]
     # Mermaid gets numbers, because names such as `end` are its keywords.
@@ -296,6 +301,17 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
     yield from (node.format(id_, box) for box, id_ in ids.items())
     yield from (edge.format(ids[needed], id_) for box, id_ in ids.items() for needed in needs[box])
     yield end
+
+
+def _join_texts(joins: Sequence[Join]) -> Iterator[str]:
+    """Yield what the references of one box mean, once for all of its instances: `reads: 1 to 4 of 96 of trim`."""
+    found: dict[Join, list[int]] = {}
+    for join in joins:
+        found.setdefault(join._replace(found=0), []).append(join.found)
+    for join, counts in found.items():
+        least, most = min(counts), max(counts)
+        text = str(join._replace(found=most))
+        yield text if least == most else text.replace(": ", f": {least:,} to ", 1)
 
 
 def who_lines(path: str, roles: Sequence[Role]) -> Iterator[str]:

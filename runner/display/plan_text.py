@@ -52,7 +52,10 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
                 why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
                 rows[name] = f"{_word(decision):<7}  {why}".rstrip()
     width = max(map(len, rows), default=0)
-    yield from (f"{name:<{width}}  {text}\n" for name, text in rows.items())
+    joins = {stage.name: stage.joins for stage in planned.planning.stages} if full else {}
+    for name, text in rows.items():
+        yield f"{name:<{width}}  {text}\n"
+        yield from (f"{'':<{width}}  {join}\n" for join in joins.get(name, ()))
     if not pending:
         yield from empty_lines(planned)
 

@@ -14,14 +14,15 @@ from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
 from runner.plan.orphans import NO_ORPHANS, Orphans, Places
 from runner.spec.globs import compile_glob, is_glob, literal_directory, may_meet, name_flaw
-from runner.spec.kinds import pointer
+from runner.spec.kinds import pointer, show
+from runner.spec.labels import NEVER_EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from runner.spec.graph import Graph
     from runner.spec.kinds import Place
-    from runner.spec.model import Spec, Stage
+    from runner.spec.model import Empty, Join, Spec, Stage
 
 
 class InputFile(NamedTuple):
@@ -30,6 +31,10 @@ class InputFile(NamedTuple):
     path: str
     absolute: str
     status: os.stat_result
+
+
+class AbsentError(InputError):
+    """No file has the path of an input, or matches it."""
 
 
 class InputResolver:
@@ -55,16 +60,42 @@ class InputResolver:
         """
         files: dict[str, InputFile] = {}
         faults: list[Fault] = []
+        absent: list[Fault] = []
+        is_filled = name in stage.optional
         for _, at, pattern in stage.entries(name):
             try:
                 files.update((file.path, file) for file in self.find(stage, at, pattern, unmade))
+                is_filled = True
+            except AbsentError as error:
+                (absent if self.may_be_absent(stage, name, pattern) else faults).extend(error.faults)
             except InputError as error:
                 faults.extend(error.faults)
+        if name not in stage.optional:
+            for join in stage.joins:
+                if join.label == name and not join.found:
+                    (faults if join.total else absent).append(self._fault_of_join(stage, join))
+        if not (is_filled or faults):
+            where = pointer(self._spec.shown, ("stages", stage.index, "inputs", name))
+            faults = absent or [Fault(where, "names no file", NEVER_EMPTY)]
         if len(files) > 1 and (fault := self._fault_of_several(stage, name, len(files))):
             faults.append(fault)
         if faults:
             raise InputError(*faults)
         return [*files.values()]
+
+    def _fault_of_join(self, stage: Stage, join: Join) -> Fault:
+        """Return the fault of a reference to a template of which no instance agrees with the stage."""
+        values = [f"{name} {show(stage.values[name])}" for name in join.by]
+        what = (
+            f'no instance of "{join.template}" has {" and ".join(values)}'
+            if values
+            else f'"{join.template}" has no instance'
+        )
+        return Fault(pointer(self._spec.shown, ("stages", stage.index, "inputs", *join.at)), what, NEVER_EMPTY)
+
+    def may_be_absent(self, stage: Stage, name: str, pattern: str) -> bool:
+        """Whether one path of an input may be without a file, if the input is optional or another path has one."""
+        return (name in stage.optional and is_glob(pattern)) or self._made_by_none(pattern) is not None
 
     def find(self, stage: Stage, at: Place, pattern: str, unmade: Collection[str] = ()) -> list[InputFile]:
         """Return the files of one path of an input, `at` this place below `inputs`. The rest is as for `resolve`."""
@@ -90,11 +121,11 @@ class InputResolver:
         try:
             return [_checked(pattern, plain, os.stat(plain), where)]
         except FileNotFoundError as error:
+            self.paths.add(plain)
             if not is_glob(pattern):
                 hint = f'make it, or declare the stage whose output is "{pattern}"'
-                hint = self._without_instances(pattern) or hint
-                raise InputError(Fault(where, f'"{pattern}": no such file', hint)) from error
-            self.paths.add(plain)
+                hint = self._hint_of_none(pattern) or hint
+                raise AbsentError(Fault(where, f'"{pattern}": no such file', hint)) from error
         except OSError as error:
             raise read_fault(where, pattern, error, plain) from error
         try:
@@ -105,16 +136,20 @@ class InputResolver:
             directory = literal_directory(pattern)
             is_there = any(os.path.isdir(os.path.join(base, directory)) for base in self.bases)
             hint = "hidden files and orphans are never matched" if is_there else f'there is no directory "{directory}"'
-            hint = self._without_instances(pattern) or hint
-            raise InputError(Fault(where, f'no file matches "{pattern}"', hint))
+            hint = self._hint_of_none(pattern) or hint
+            raise AbsentError(Fault(where, f'no file matches "{pattern}"', hint))
         return [files[path] for path in sorted(files)]
 
-    def _without_instances(self, pattern: str) -> str:
-        """Return the hint that a stage without instances would make what an input means; empty if none would."""
+    def _made_by_none(self, pattern: str) -> Empty | None:
+        """Return a stage without instances that would make what an input means, if no stage with instances does."""
         for empty in self._spec.empty:
             if any(may_meet(pattern, path) for path in empty.stage.outputs.values()):
-                return f'stage "{empty.stage.name}" makes it, and is {empty.text}'
-        return ""
+                return None if self._graph.outputs.matches(pattern) else empty
+        return None
+
+    def _hint_of_none(self, pattern: str) -> str:
+        empty = self._made_by_none(pattern)
+        return f'stage "{empty.stage.name}" makes it, and is {empty.text}' if empty else ""
 
     def _fault_of_several(self, stage: Stage, name: str, count: int) -> Fault | None:
         """Return the fault of an input of several files that is used where only one can be."""
@@ -128,7 +163,7 @@ class InputResolver:
                 if placeholder in word and word != placeholder:
                     what = f'"{word}" needs one file, but {placeholder} is {count} files'
                     hint = f"make {placeholder} a word of its own, or use {{list.{name}}}, a file that lists them"
-                    return Fault(f"{at}/{field}/{position}", what, hint)
+                    return Fault(pointer(self._spec.shown, stage.place(field, position)), what, hint)
         return None
 
     def _matches(self, pattern: str, where: str, awaited: Places) -> Iterator[InputFile]:

@@ -19,7 +19,6 @@ from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_direc
 from runner.spec.graph import OutputIndex, unknown_name, unknown_names
 from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.model import READY_MADE, Spec, Stage
-from runner.spec.placeholders import FIELDS, references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -36,11 +35,8 @@ _NOUNS = {"state": "the state directory", "locks": "the locks directory", "noop"
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-def check_names(spec: Spec, faulty: Mapping[int, Collection[str]]) -> Iterator[Finding]:
-    """Check the names of stages, and what names refer to: stages, inputs, outputs, params.
-
-    `faulty`: index of a stage -> the fields that an earlier check refused. Nothing is said about these again.
-    """
+def check_names(spec: Spec) -> Iterator[Finding]:
+    """Check the names of stages, and those in `needs`."""
     declared = spec.declared
     yield from _check_stage_names(declared)
     stages = {stage.index: stage for stage in declared}.values()  # one instance of each template is enough
@@ -50,8 +46,6 @@ def check_names(spec: Spec, faulty: Mapping[int, Collection[str]]) -> Iterator[F
             if needed in unknown:
                 others = [other for other in declared if other.index != stage.index]
                 yield Finding(("stages", stage.index, "needs", position), *unknown_name(needed, others))
-    for stage in declared:
-        yield from _check_program(stage, faulty.get(stage.index, ()))
 
 
 def _check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -92,41 +86,6 @@ def glob_flaw(written: str) -> Flaw:
         return '".." after a wildcard', "say where the files are without it"
     hidden = next((name for name in names if name.startswith(".") and name != "."), "")
     return (f"{show(hidden)} can match nothing", "a glob never matches hidden files") if hidden else None
-
-
-def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
-    at = ("stages", stage.index)
-    if not ("processor" in faulty or "command" in faulty):
-        if (stage.processor is None) == (stage.command is None):
-            what = 'neither "processor" nor "command"' if stage.command is None else 'both "processor" and "command"'
-            yield Finding(at, f"has {what}", "a stage runs exactly one of them")
-        if stage.args and stage.processor is None:
-            yield Finding((*at, "args"), '"args" are for a processor', 'add them to "command"')
-    for stream, name, field in (("stdin", stage.stdin, "inputs"), ("stdout", stage.stdout, "outputs")):
-        if name is not None and field not in faulty:
-            paths = getattr(stage, field).get(name)
-            directories = [path for path in ([paths] if isinstance(paths, str) else paths or ()) if path.endswith("/")]
-            if paths is None:
-                hint = did_you_mean(name, getattr(stage, field))
-                yield Finding((*at, stream), f"no {field[:-1]} named {show(name)}", hint)
-            elif directories:
-                yield Finding((*at, stream), f'"{directories[0]}" is a directory', f"{stream} is connected to one file")
-    for field, words in (("command", stage.command or ()), ("args", stage.args)):
-        for position, word in enumerate(words):
-            yield from _check_placeholders((*at, field, position), word, stage, faulty)
-    if stage.command and not stage.command[0]:
-        yield Finding((*at, "command", 0), "is empty", "the first word names the program")
-
-
-def _check_placeholders(at: Place, word: str, stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
-    for form, name in references(word):
-        field = FIELDS[form]
-        declared: Mapping[str, object] = getattr(stage, field)
-        if field not in faulty and name not in declared:
-            hint = did_you_mean(name, declared) or f'declare it in "{field}"'
-            yield Finding(at, f"{{{form}.{name}}}: no {field[:-1]} named {show(name)}", hint)
-        elif form == "params" and "\0" in str(declared.get(name)):
-            yield Finding(at, f"{{params.{name}}} holds a NUL, which is not allowed in an argument")
 
 
 def _finding(stage: Stage, at: Place, what: str, hint: str) -> Finding:

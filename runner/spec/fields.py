@@ -82,7 +82,7 @@ _SHELL = 'write one word per entry, or name a shell: ["sh", "-c", '
 _COMMAND = list_of(WORD, least=1)._replace(
     hint=lambda value: f"{_SHELL}{json.dumps(value)}]" if isinstance(value, str) else ""
 )
-_ENTRIES = one_of(PATH, list_of(PATH, least=1))._replace(hint=PATH.hint)
+_ENTRIES = one_of(PATH, list_of(PATH))._replace(hint=PATH.hint)
 VALUE = one_of(SCALAR, BOOLEAN)
 ROWS = list_of(map_of(PROSE, VALUE, least=1))  # a column that no stage uses may have any name
 _TABLE = record(
@@ -127,6 +127,7 @@ STAGE = record(
         "Name to path, glob or directory (ends in /), relative to root, or to a list of these; or a list of paths.",
         {},
     ),
+    optional=Field(list_of(LABEL), "Names of inputs that may be empty.", []),
     outputs=Field(
         one_of(map_of(LABEL, PATH, least=1), list_of(PATH, least=1)),
         "Name to path or directory (ends in /), below the workspace; or a list.",
@@ -150,7 +151,8 @@ OFFLINE = record(
     allowImports=Field(list_of(MODULE), "Modules of the built-in list that stages may import.", []),
     onAttempt=ON_ATTEMPT,
 )
-VARS = map_of(LABEL, VALUE)
+WORDS = list_of(SCALAR)
+VARS = map_of(LABEL, one_of(SCALAR, BOOLEAN, WORDS))
 SPEC = record(
     **{"$schema": Field(PROSE, "For editors.")},
     specVersion=Field(choice(SPEC_VERSION), "The version of this format.", required=True),

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec import checks
+from runner.spec.commands import check_commands
 from runner.spec.each.expansion import Expander, Instance, check_globs, check_sources
+from runner.spec.each.references import References
 from runner.spec.each.tables import Disk
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
-from runner.spec.globs import bare, from_root, is_below, is_glob, normal, stem
+from runner.spec.globs import bare, from_root, is_below, is_glob, normal
 from runner.spec.graph import OutputIndex, unknown_name, unknown_names, without_needs_of_empty
-from runner.spec.kinds import Finding, Place, pointer
+from runner.spec.kinds import Finding, pointer
+from runner.spec.labels import Labels
 from runner.spec.model import READY_MADE, Checkpoint, Empty, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
-from runner.spec.values import Inserter, chosen_vars
+from runner.spec.values import Inserter, chosen_vars, spliced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
@@ -62,7 +65,7 @@ def load_spec(
     builder = SpecBuilder(path, usable, workspace, variables)
     broken = [index for index, fields in faulty.items() if {"each", "where"} & {*fields}]
     spec = builder.build(params, broken, without, inputs)
-    checked = [*checks.check_names(spec, faulty), *checks.check_outputs(spec)]
+    checked = [*checks.check_names(spec), *check_commands(spec, faulty), *checks.check_outputs(spec)]
     outputs = OutputIndex(spec.stages)
     checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
     checked += [*check_globs(spec.stages, usable["stages"], outputs), *check_sources(spec, builder.sources, outputs)]
@@ -151,7 +154,7 @@ class SpecBuilder:
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self.sources: Sequence[Source] = ()  # of the values of templates
-        self._places: dict[Place, Place] = {}  # paths in lists: by name -> by index
+        self._labels = self._labels_of(References((), self.findings))
 
     def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
         """Return the spec, with `params` in place of those of stages, and instances in place of stages with `each`.
@@ -165,7 +168,9 @@ class SpecBuilder:
         expander = Expander(self._top["stages"], self._inserter, disk, broken, may_be_empty=may_be_empty)
         stages: list[Stage] = []
         empty: list[Empty] = []
-        for instance in expander.expand():
+        instances = expander.expand()
+        self._labels = self._labels_of(references := References(instances, self.findings))
+        for instance in instances:
             stage = self.build_stage(instance, params)
             if instance.why:
                 empty.append(Empty(stage, instance.why, instance.directories))
@@ -173,6 +178,8 @@ class SpecBuilder:
                 stages.append(stage)
         self.sources = expander.sources
         unused = [name for name in self._vars or () if name not in self._inserter.used]
+        warnings = [*expander.warnings, *references.warnings.values()]
+        warnings += (Finding(("vars", name), *_UNUSED) for name in unused)
         return Spec(
             path=os.path.abspath(self._path),
             shown=self._path,
@@ -187,10 +194,7 @@ class SpecBuilder:
             banned_imports=tuple(self._offline["bannedImports"]),
             allow_imports=tuple(self._offline["allowImports"]),
             vars=self._inserter.variables or None,
-            warnings=tuple(
-                Fault(pointer(self._path, at), what, hint)
-                for at, what, hint in (*expander.warnings, *(Finding(("vars", name), *_UNUSED) for name in unused))
-            ),
+            warnings=tuple(self._fault(finding) for finding in warnings),
             expanded_from=frozenset(disk.examined),
             each_globs=tuple(expander.globs()),
             matches=frozenset(os.path.normpath(os.path.join(self._root, path)) for path in expander.matches),
@@ -198,9 +202,12 @@ class SpecBuilder:
             extensions=_extensions(self._given),
         )
 
+    def _labels_of(self, references: References) -> Labels:
+        return Labels(self._root, references, self.findings)
+
     def placed(self, finding: Finding) -> Finding:
         """Return the finding with an index for an input or output that the spec has in a list."""
-        return finding._replace(at=self._places.get(finding.at, finding.at))
+        return finding._replace(at=self._labels.places.get(finding.at, finding.at))
 
     def build_stage(self, instance: Instance, params: Overrides) -> Stage:
         """Return the stage of an instance, with `params` in place of its own."""
@@ -209,12 +216,18 @@ class SpecBuilder:
         name = values["name"]
         for field in ("$schema", "each", "where", "if", "may_be_empty", "offline"):
             del values[field]
+        inputs = self._labels.inputs(instance)
+        for field in ("command", "args"):
+            if values[field] and tuple in map(type, values[field]):
+                words = spliced(values[field])
+                values[field] = tuple(word for _, word in words)
+                inputs.written[field,] = [(field, number) for number, _ in words]
         for section in _SECTIONS.keys() & given.keys():
             values[section] = _SECTIONS[section]({**self._defaults.get(section, {}), **given[section]})
         values |= {
             "index": index,
-            "outputs": self._paths(index, "outputs", given.get("outputs", {})),
-            "inputs": self._paths(index, "inputs", given.get("inputs", {})),
+            "outputs": self._labels.outputs(instance),
+            "inputs": inputs.paths,
             "processor": self._processor(given.get("processor")),
             "params": {**values["params"], **params.get(name.partition("@")[0], {}), **params.get(name, {})},
             "env": {**self._env, **given.get("env", {})},
@@ -223,39 +236,17 @@ class SpecBuilder:
             "extensions": _extensions(given),
             "values": instance.values,
             "named_by": instance.named_by,
-            "missing": missing and Fault(pointer(self._path, missing.at), missing.what, missing.hint),
+            "missing": missing and self._fault(missing),
+            "joins": tuple(inputs.joins),
+            "written": inputs.written,
         }
         return Stage(**values)
 
+    def _fault(self, finding: Finding) -> Fault:
+        return Fault(pointer(self._path, finding.at), finding.what, finding.hint)
+
     def _processor(self, written: str | None) -> str | None:
         return written if written is None or written.startswith(READY_MADE) else from_root(written, self._root)
-
-    def _paths(self, index: int, field: str, given: dict[str, Any] | Sequence[str]) -> dict[str, Any]:
-        """Return inputs or outputs by name, normalised. A path in a list gets its stem as its name."""
-        paths: dict[str, str | tuple[str, ...]] = {}
-        variables: dict[str, str] = {}
-        for step, written in given.items() if isinstance(given, dict) else enumerate(given):
-            at = ("stages", index, field, step)
-            name = step if isinstance(step, str) else stem(written)
-            if isinstance(step, int):
-                if flaw := checks.stem_flaw(name, field, written, paths):
-                    self.findings.append(Finding(at, *flaw))
-                    continue
-                self._places["stages", index, field, name] = at
-            if flaw := checks.variable_flaw(name, variables):
-                self.findings.append(Finding(at, *flaw))
-            if field == "outputs":
-                paths[name] = normal(written)
-            elif isinstance(written, list):
-                paths[name] = tuple(self._input((*at, number), entry) for number, entry in enumerate(written))
-            else:
-                paths[name] = self._input(at, written)
-        return paths
-
-    def _input(self, at: Place, written: str) -> str:
-        if flaw := checks.glob_flaw(written):
-            self.findings.append(Finding(at, *flaw))
-        return from_root(written, self._root)
 
     def _state_paths(self) -> StatePaths:
         """Return the directories of state and locks, which must be below the workspace."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from runner.spec.fields import SPEC, SPEC_VERSION, STAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.errors import Fault
     from runner.paths import StatePaths
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 READY_MADE = "offpipe:"
 OFF = "off"  # why a stage has no instances, if its `if` says so
-_NOTHING: dict[str, Any] = {}
+_NOTHING: dict[Any, Any] = {}
 
 
 class Retry(NamedTuple):
@@ -50,6 +50,25 @@ class Resources(NamedTuple):
     enforce: bool = False
 
 
+class Join(NamedTuple):
+    """What a reference to a template means for a stage: `found` of its `total` instances, which agree `by` these names.
+
+    `at` is the place below `inputs`. The stage may have several joins for the input called `label`.
+    """
+
+    label: str
+    at: Place
+    template: str
+    found: int
+    total: int
+    by: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return what `plan -v` says: `reads: 2 of 96 of trim, by sample`."""
+        by = f", by {', '.join(self.by)}" if self.by else ""
+        return f"{self.label}: {self.found:,} of {self.total:,} of {self.template}{by}"
+
+
 class Stage(NamedTuple):
     """A program with its declared inputs and outputs.
 
@@ -59,13 +78,15 @@ class Stage(NamedTuple):
 
     Paths are relative to root. A directory's ends in `/`; an input may begin with `../` or be a glob, or a list of such
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
-    files.
+    files. `joins` are those of references to templates. `written`: place of a list in this stage -> the place of each
+    member as written, if a list of a var or a reference gave another number of members.
     """
 
     index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls
     name: str
     outputs: dict[str, str]
     inputs: dict[str, str | tuple[str, ...]] = _NOTHING
+    optional: tuple[str, ...] = ()
     processor: str | None = None
     args: tuple[str, ...] = ()
     command: tuple[str, ...] | None = None
@@ -87,6 +108,8 @@ class Stage(NamedTuple):
     values: Mapping[str, object] = _NOTHING
     named_by: tuple[str, ...] = ()
     missing: Fault | None = None
+    joins: tuple[Join, ...] = ()
+    written: Mapping[Place, Sequence[Place]] = _NOTHING
 
     @property
     def template(self) -> str:
@@ -96,11 +119,19 @@ class Stage(NamedTuple):
     def entries(self, *names: str) -> Iterator[tuple[str, Place, str]]:
         """Yield each path of the inputs `names`, or of all: the input's name, the place below `inputs`, the path."""
         for name in names or self.inputs:
-            given = self.inputs[name]
-            if isinstance(given, str):
+            given, places = self.inputs[name], self.written.get(("inputs", name))
+            if places is not None:
+                paths = (given,) if isinstance(given, str) else given
+                yield from ((name, at[1:], path) for at, path in zip(places, paths, strict=True))
+            elif isinstance(given, str):
                 yield name, (name,), given
             else:
                 yield from ((name, (name, number), path) for number, path in enumerate(given))
+
+    def place(self, field: str, number: int) -> Place:
+        """Return the place in the spec, as written, of a word of `command` or `args`."""
+        places = self.written.get((field,))
+        return ("stages", self.index, *(places[number] if places else (field, number)))
 
 
 class Empty(NamedTuple):

@@ -13,6 +13,7 @@ from json import JSONEncoder
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Fault
+from runner.spec.kinds import pointer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ FIELDS = {"inputs": "inputs", "list": "inputs", "outputs": "outputs", "params": 
 # Sorted, because the order of keys is not part of the up-to-date key and so must not change a command.
 _COMPACT = JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _PLACEHOLDER = re.compile(rf"\{{(?:({'|'.join(FIELDS)})\.([A-Za-z][A-Za-z0-9_-]*)|python)\}}")
+REFERENCE = re.compile(r"\{outputs\.([^{}]+)\.([^{}.]+)\}")  # of an input, to an output of another stage
 _NEAR = re.compile(r"(?<!\$)\{(?:([A-Za-z]+)[.\[])?[\"']?([A-Za-z][A-Za-z0-9_-]*)[\"']?\]?\}")  # also {config["NAME"]}
 _ALIASES = {"": "each", "wildcards": "each", "config": "vars"}  # as in a Snakefile
 _GUARD = "{\0"  # a brace of an inserted value, which begins no placeholder
@@ -112,11 +114,11 @@ def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
     for stage in {stage.index: stage for stage in stages if not stage.missing}.values():  # one of each template
         yield from _literal_text(f"{spec.shown}#/stages/{stage.index}", stage)
         for field, words in (("command", stage.command or ()), ("args", stage.args)):
-            where = f"{spec.shown}#/stages/{stage.index}/{field}"
+            places = [pointer(spec.shown, stage.place(field, position)) for position in range(len(words))]
             if field == "command" and words and os.path.basename(words[0]) not in _TAKES_SHELL_WORDS:
-                yield from _shell_words(where, words)
-            for position, word in enumerate(words):
-                yield from _near_placeholders(f"{where}/{position}", word, spec, stage)
+                yield from _shell_words(places, words)
+            for where, word in zip(places, words, strict=True):
+                yield from _near_placeholders(where, word, spec, stage)
 
 
 def _literal_text(at: str, stage: Stage) -> Iterator[Fault]:
@@ -130,11 +132,11 @@ def _literal_text(at: str, stage: Stage) -> Iterator[Fault]:
             yield Fault(f"{at}/env/{name}", f"{{{form}.{reference}}} is passed on as it is", hint)
 
 
-def _shell_words(where: str, words: tuple[str, ...]) -> Iterator[Fault]:
-    for position, word in enumerate(words):
-        if position and word in _SHELL_WORDS:
+def _shell_words(places: Sequence[str], words: tuple[str, ...]) -> Iterator[Fault]:
+    for where, word in zip(places[1:], words[1:], strict=True):
+        if word in _SHELL_WORDS:
             hint = _HINTS.get(word, 'name the shell: ["sh", "-c", "..."]')
-            yield Fault(f"{where}/{position}", f'"{word}" is passed to {words[0]} as it is: no shell is involved', hint)
+            yield Fault(where, f'"{word}" is passed to {words[0]} as it is: no shell is involved', hint)
             return  # the other words have the same cause
 
 

@@ -2,7 +2,8 @@
 
 `{each.NAME}` and `{vars.NAME}` may stand in paths, commands, arguments, variables and strings of params. A value is
 inserted once and literally: its braces make no placeholder, and in the path of an input its `*`, `?` and `[` match only
-themselves.
+themselves. A list of a var becomes a tuple where it stands for words or paths: the builder of stages puts these in the
+place of the one. So does the path of an optional input whose values are all empty: it is no path.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
-from runner.spec.fields import PATH, PROSE, WORD
-from runner.spec.kinds import BOOLEAN, Finding, Place, did_you_mean, number, show
-from runner.spec.placeholders import guarded, joined
+from runner.spec.fields import PATH, PROSE, WORD, WORDS
+from runner.spec.kinds import BOOLEAN, Finding, Kind, Place, did_you_mean, number, show
+from runner.spec.placeholders import REFERENCE, guarded, joined
 from runner.spec.source import parse_source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     Json = Mapping[str, Any]  # the table has checked the types; a cast for each field would slow every load
     Values = Mapping[str, object]
@@ -36,6 +37,8 @@ FILLED = {  # of a stage: where values are inserted, and what the result must be
     "params": None,
 }
 UNKNOWN = "*"  # stands for a value that is not known
+_LISTED = {"args", "command", "inputs"}  # fields in which a list becomes words or paths
+_ALONE = 'it can be a whole word, a path of an input, a param, or the values of a name in "each"'
 
 
 def spelled(value: object) -> str:
@@ -51,6 +54,18 @@ def literal_glob(text: str) -> str:
 def references(value: object, form: str) -> list[str]:
     """Return the NAME of each placeholder `{FORM.NAME}` in the strings of a JSON value."""
     return [name for other, name in _PLACEHOLDER.findall(str(value)) if other == form]
+
+
+class Reference(NamedTuple):
+    """An output of another stage in the place of a path, and the rest of the path if it begins one."""
+
+    stage: str
+    label: str
+    rest: str
+
+    def __str__(self) -> str:
+        """Return the reference as written."""
+        return f"{{outputs.{self.stage}.{self.label}}}"
 
 
 class Var(NamedTuple):
@@ -71,6 +86,7 @@ class Inserter:
         self.findings: list[Finding] = []
         self.used: set[str] = set()
         self._origin = ""
+        self._optional: frozenset[Any] = frozenset()  # the inputs of the stage that may be empty
         self.variables = variables
 
     def fill(self, at: Place, stage: Json, each: Values | None, origin: str = "") -> Json:
@@ -78,19 +94,34 @@ class Inserter:
 
         Findings about values begin with their `origin`: the row and the instance.
         """
-        self._origin = origin
+        self._origin, self._optional = origin, frozenset(stage.get("optional", ()))
         filled = {field: self.insert((*at, field), stage[field], each, field) for field in FILLED if field in stage}
         return {**stage, **filled}
 
     def insert(self, at: Place, value: Any, each: Values | None, field: str) -> Any:  # noqa: ANN401 - JSON
         """Return a JSON value of a field with values in its strings, at any depth."""
         if isinstance(value, str):
-            return self._text(at, value, each, field) if "{" in value else value
+            if "{" not in value:
+                return value
+            return self._path(at, value, each) if field == "inputs" else self._text(at, value, each, field)
         if isinstance(value, list):
             return [self.insert((*at, index), member, each, field) for index, member in enumerate(value)]
         if isinstance(value, dict):
             return {name: self.insert((*at, name), member, each, field) for name, member in value.items()}
         return value
+
+    def _path(self, at: Place, text: str, each: Values | None) -> object:
+        """Return the path of an input, a Reference, or a tuple of paths."""
+        match = REFERENCE.match(text)
+        if match and match.end() == len(text):  # most often, and for each instance
+            return Reference(match[1], match[2], "")
+        result = self._text(at, text, each, "inputs")
+        if match and isinstance(result, str):
+            result = Reference(match[1], match[2], result[match.end() :])
+        if "{outputs." in text[match.end() if match else 0 :]:
+            hint = "write {outputs.STAGE.LABEL} as the whole path, or at its beginning"
+            self.findings.append(Finding(at, f"{show(text)} has no reference that can be resolved", hint))
+        return result
 
     def _text(self, at: Place, text: str, each: Values | None, field: str) -> object:
         parts = _PLACEHOLDER.split(text)  # a literal part, then a form, a name and a literal part for each placeholder
@@ -98,8 +129,20 @@ class Inserter:
         if not names:
             return text
         values = [self._value(at, form, name, each) for form, name in zip(forms, names, strict=True)]
-        if field == "params" and literals == ["", ""]:
-            return values[0]
+        if field == "inputs" and not any(map(spelled, values)) and self._optional.intersection(at[3:4]):
+            return ()
+        is_whole = literals == ["", ""]
+        if lists := [value for value in values if isinstance(value, list)]:
+            if is_whole and field in _LISTED:
+                return tuple(self._joined(at, text, literals, [value], field) for value in lists[0])
+            if not (is_whole and field == "params" and isinstance(at[-1], str)):
+                shown = next(name for name, value in zip(names, values, strict=True) if value is lists[0])
+                self.findings.append(Finding(at, f"{{vars.{shown}}} is a list", _ALONE))
+                return text
+        return values[0] if is_whole and field == "params" else self._joined(at, text, literals, values, field)
+
+    def _joined(self, at: Place, text: str, literals: list[str], values: Sequence[object], field: str) -> str:
+        """Return literal parts with values between them; the `text` as written if the field cannot hold that."""
         words = [literal_glob(spelled(value)) if field == "inputs" else spelled(value) for value in values]
         result = guarded(literals, words) if field in ("command", "args") else joined(literals, words)
         kind = FILLED[field]
@@ -123,6 +166,15 @@ class Inserter:
         return written
 
 
+def spliced(members: Sequence[Any]) -> list[tuple[int, Any]]:
+    """Return each member with its number. Those of a tuple, which stands for words or paths, have that of the tuple."""
+    return [
+        (number, each)
+        for number, member in enumerate(members)
+        for each in (member if type(member) is tuple else (member,))
+    ]
+
+
 def chosen_vars(declared: Values, given: Mapping[str, Var]) -> Values:
     """Return the vars of a spec with those that were `given`, which must be of the same type. Raises UsageError."""
     chosen, faults = dict(declared), []
@@ -132,13 +184,21 @@ def chosen_vars(declared: Values, given: Mapping[str, Var]) -> Values:
             hint = did_you_mean(name, declared) or 'declare it in "vars"'
             faults.append(Fault(where, "the spec declares no such var", hint))
             continue
-        kind = PROSE if isinstance(old, str) else BOOLEAN if isinstance(old, bool) else number(-inf, inf)
+        kind = _kind_of(old)
         chosen[name] = value
         if is_typed and kind is not PROSE:
             with suppress(SpecError):  # text that is not JSON is refused below
                 chosen[name], _ = parse_source("", str(value).encode("utf-8", "surrogateescape"))
         refused = kind.check(chosen[name])
-        faults += (Fault(where, what, hint or f"the spec has {spelled(old)}") for _, what, hint in refused)
+        shown = 'a list, such as ["-n", 2]' if kind is WORDS else spelled(old)
+        faults += (Fault(where, what, hint or f"the spec has {shown}") for _, what, hint in refused)
     if faults:
         raise UsageError(*faults)
     return chosen
+
+
+def _kind_of(value: object) -> Kind:
+    """Return what may stand in place of a var."""
+    if isinstance(value, str):
+        return PROSE
+    return WORDS if isinstance(value, list) else BOOLEAN if isinstance(value, bool) else number(-inf, inf)

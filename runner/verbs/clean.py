@@ -15,7 +15,7 @@ from runner.engine.session import Session
 from runner.errors import Fault, InputError
 from runner.paths import StatePaths, is_partial
 from runner.plan.digests import DigestCache
-from runner.plan.inputs import InputResolver
+from runner.plan.inputs import AbsentError, InputResolver
 from runner.plan.orphans import ADOPTED, CHANGED, COPY, aside_of, unknown_templates
 from runner.record import files
 from runner.record.checkpoints import find_partials
@@ -85,14 +85,15 @@ def _missing_sources(graph: Graph, sources: InputResolver) -> Iterator[Fault]:
     for stage in graph.spec.stages:
         if stage.missing:
             yield stage.missing
-        for _, at, pattern in stage.entries():
+        for name, at, pattern in stage.entries():
             if graph.outputs.matches(pattern):
                 continue
             where = pointer(graph.spec.shown, ("stages", stage.index, "inputs", *at))
             try:
                 files = sources.files_of(pattern, where)
             except InputError as error:
-                yield from error.faults
+                is_allowed = isinstance(error, AbsentError) and sources.may_be_absent(stage, name, pattern)
+                yield from () if is_allowed else error.faults
                 continue
             if files[0].path == pattern and pattern.endswith("/") and not entries_of(files[0].absolute):
                 yield Fault(where, f'"{pattern}" is empty')

@@ -535,7 +535,7 @@ def test_one_mistake_is_one_error_whatever_depends_on_it(bench, change, at):
         {**copy(), **change}, copy("two", "out/{each.s}.txt", "two/{each.s}.txt", each="copy"),
         copy("third", "two/{each.t}.txt", "third/{each.t}.txt", each={"t": "two/*.txt"}),
         gather("third/*.txt", needs=["copy@a", "two@*", "*@a"]),
-        vars={"bad": [], "good": 1} if at == "/vars/bad" else {"good": 1},
+        vars={"bad": {}, "good": 1} if at == "/vars/bad" else {"good": 1},
     )  # fmt: skip
     assert fault(bench)[0] == at
 

@@ -148,6 +148,151 @@ def test_an_unused_var_is_a_warning(bench):
     assert warned.startswith(f"warning: {bench.spec}#/vars/b: no stage uses it\nhint: ") and "vars/a" not in warned
 
 
+def test_a_list_becomes_words_paths_and_a_param(bench):
+    for name in "ab*":
+        bench.write(f"in/{name}.txt", f"{name}\n")
+    script = 'cat "$@" >>"$PIPELINE_OUTPUT_OUT"; printf "%s" "$PIPELINE_PARAMS" >>"$PIPELINE_OUTPUT_OUT"'
+    cat = {
+        "name": "cat",
+        "command": ["sh", "-c", script, "sh", "{inputs.one}", "{inputs.more}"],
+        "inputs": {"one": "{vars.files}", "more": ["in/b.txt", "{vars.files}", "{vars.none}"]},
+        "outputs": {"out": "out/cat.txt"},
+        "params": {"p": "{vars.extra}", "deep": {"q": "{vars.none}"}},
+    }
+    variables = {"extra": ["-n", 2, ""], "none": [], "brace": ["{python}"], "files": ["in/a.txt", "in/*.txt"]}
+    bench.define(say("{vars.extra}", "{vars.none}", "{vars.brace}", "end"), cat, vars=variables)
+    bench.succeed()
+    assert printed(bench) == ["-n", "2", "", "{python}", "end"]
+    assert bench.read("out/cat.txt") == b'a\n*\nb\na\n*\n{"deep":{"q":[]},"p":["-n",2,""]}', "a value is no glob"
+
+
+def test_each_path_of_a_list_among_paths_without_labels_has_its_own_label(bench):
+    bench.write("in/a.txt", "a\n")
+    bench.write("in/b.txt", "b\n")
+    bench.define(say("{inputs.b}", "{inputs.a}", inputs=["{vars.l}"]), vars={"l": ["in/a.txt", "in/b.txt"]})
+    bench.succeed()
+    assert printed(bench) == ["in/b.txt", "in/a.txt"]
+
+
+def test_a_list_and_the_same_words_and_paths_give_the_same_key(bench):
+    bench.write("in/a.txt", "a\n")
+    fields = {"inputs": {"x": ["in/a.txt"]}, "params": {"p": ["-n", 2]}}
+    bench.define(say("x", "-n", "2", "{inputs.x}", **fields))
+    bench.succeed()
+    fields = {"inputs": {"x": "{vars.files}"}, "params": {"p": "{vars.extra}"}}
+    vars_ = {"files": ["in/a.txt"], "extra": ["-n", 2]}
+    bench.define(say("x", "{vars.extra}", "{inputs.x}", **fields), vars=vars_)
+    assert bench.skips_everything()
+    bench.define(say("x", "{vars.extra}", "{inputs.x}", **fields), vars={**vars_, "extra": ["-n", 3]})
+    assert "say  run" in bench.succeed("plan", "--var", "extra=[]").stdout
+    assert "say  skip" in bench.succeed("plan", "--var", 'extra=["-n", 2]').stdout
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({"command": ["echo", "-q{vars.l}"]}, "/command/1"),
+        ({"command": ["echo", "{vars.l}{vars.l}"]}, "/command/1"),
+        ({"inputs": {"x": "in/{vars.l}"}}, "/inputs/x"),
+        ({"outputs": {"o": "{vars.l}"}}, "/outputs/o"),
+        ({"outputs": ["{vars.l}"]}, "/outputs/0"),
+        ({"env": {"A": "{vars.l}"}}, "/env/A"),
+        ({"params": {"p": ["x", "{vars.l}"]}}, "/params/p/1"),
+        ({"params": {"p": "x{vars.l}"}}, "/params/p"),
+        ({"processor": "{vars.l}", "command": None}, "/processor"),
+    ],
+)
+def test_a_list_anywhere_else_is_a_fault_at_its_place(bench, fields, at):
+    stage = {"name": "s", "command": ["true"], "outputs": {"o": "o.txt"}, **fields}
+    bench.define({name: value for name, value in stage.items() if value is not None}, vars={"l": ["a"]})
+    done = bench.run("validate")
+    assert done.returncode == 2
+    assert f"#/stages/0{at}: {{vars.l}} is a list\nhint: it can be a whole word" in done.stderr
+
+
+def test_a_list_gives_values_to_each_and_to_where_and_an_empty_one_is_off(bench):
+    write = {"command": ["sh", "-c", 'echo "$1" >"$2"', "sh", "{each.c}", "{outputs.o}"]}
+    both = [{"s": ["x", "y"]}, {"c": "{vars.chosen}"}]
+    stages = [
+        {"name": "call", "each": {"c": "{vars.all}"}, **write, "outputs": {"o": "call/{each.c}"}},
+        {"name": "some", "each": "call", "where": {"c": "{vars.chosen}"}, **write, "outputs": {"o": "some/{each.c}"}},
+        {"name": "rest", "each": "call", "where": {"c": {"not": "{vars.chosen}"}}, **write,
+         "outputs": {"o": "rest/{each.c}"}},
+        {"name": "both", "each": both, **write, "outputs": {"o": "both/{each.s}-{each.c}"}, "if": "{vars.chosen}"},
+    ]  # fmt: skip
+    bench.define(*stages, vars={"all": ["a", 2, 3.5], "chosen": ["2", "a"]})
+    names = [stage["stage"] for stage in bench.json("plan")["stages"]]
+    assert names == ["call@a", "call@2", "call@3.5", "some@a", "some@2", "rest@3.5"] + [
+        f"both@{s},{c}" for s in "xy" for c in "2a"
+    ]
+    bench.succeed()
+    assert bench.read("both/x-2") == b"2\n"
+    lines = bench.run("plan", "--var", "chosen=[]").stdout.splitlines()
+    assert "both: off" in lines
+
+
+@pytest.mark.parametrize("each", [{"c": "{vars.l}"}, [{"s": ["a"]}, {"c": "{vars.l}"}]])
+def test_an_empty_list_gives_no_instance(bench, each):
+    stage = {"name": "call", "command": ["true"], "outputs": {"o": "out/{each.c}"}, "each": each}
+    bench.define(stage, {**stage, "name": "own", "each": {"c": [1]}, "outputs": ["o"]}, vars={"l": []})
+    done = bench.run("validate")
+    at = "/0/each/c" if isinstance(each, dict) else "/0/each/1/c"
+    assert done.returncode == 5
+    assert f'{at}: {{vars.l}} is an empty list\nhint: "mayBeEmpty": true allows that' in done.stderr
+    bench.spec.write_text(bench.spec.read_text().replace('"name": "call"', '"name": "call", "mayBeEmpty": true', 1))
+    bench.succeed("validate")
+
+
+def test_values_of_a_list_that_are_equal_have_the_place_of_the_var(bench):
+    stage = {"name": "call", "command": ["true"], "outputs": {"o": "out/{each.c}"}, "each": {"c": "{vars.l}"}}
+    bench.define(stage, vars={"l": ["a", "A"]})
+    done = bench.run("validate")
+    assert done.returncode == 2 and '#/stages/0/each/c: "A" differs from "a" by case only' in done.stderr
+
+
+def test_faults_behind_a_list_name_their_place_in_the_spec_as_written(bench):
+    bench.write("in/a.txt", "a\n")
+    bench.define(
+        say("{vars.l}", "{inputs.y}", "{input.x}", inputs={"x": ["{vars.l}", "in/b.txt"]}),
+        vars={"l": ["in/a.txt", "in/c.txt"]},
+    )
+    assert "#/stages/0/command/5: {inputs.y}: no input named" in bench.run("validate").stderr
+    bench.spec.write_text(bench.spec.read_text().replace("{inputs.y}", "-{inputs.x}"))
+    done = bench.run("validate")
+    for fault in ("#/stages/0/command/6: {input.x} is not a pl", '/inputs/x/0: "in/c.txt": ', '/x/1: "in/b.txt": no'):
+        assert fault in done.stderr
+    bench.write("in/b.txt", "b\n")
+    bench.write("in/c.txt", "c\n")
+    assert '#/stages/0/command/5: "-{inputs.x}" needs one file' in bench.run("validate").stderr
+
+
+def test_a_command_of_an_empty_list_is_refused(bench):
+    bench.define({"name": "s", "command": ["{vars.l}"], "outputs": {"o": "o.txt"}}, vars={"l": []})
+    assert "#/stages/0/command/0: is empty\nhint: the first word names the program" in bench.run("validate").stderr
+
+
+def test_an_input_of_an_empty_list_is_missing(bench):
+    bench.define(say("x", inputs={"x": "{vars.l}"}), vars={"l": ["in/a.txt"]})
+    bench.write("in/a.txt", "a\n")
+    bench.succeed()
+    done = bench.run("--var", "l=[]")
+    assert done.returncode == 5
+    assert '#/stages/0/inputs/x: names no file\nhint: if it may be empty, list it in "optional"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("-n", 'must be an array, not "-n"\nhint: the spec has a list, such as ["-n", 2]'),
+        ("[true]", "must be a string or a number, not true\nhint: the spec has a list, such as"),
+    ],
+)
+def test_a_list_on_the_command_line_is_json(bench, value, message):
+    bench.define(say("{vars.l}"), vars={"l": []})
+    done = bench.run("plan", "--var", f"l={value}")
+    assert done.returncode == 2 and message in done.stderr
+
+
 def test_the_values_of_a_run_are_on_record(bench):
     bench.define(say("{vars.a}"), vars={"a": 1, "b": "x"})
     bench.succeed("--var", "a=2")

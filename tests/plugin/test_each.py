@@ -291,3 +291,48 @@ def test_the_example_passes_its_checks(pytester):
     result.assert_outcomes(passed=2 * 6 + 1)
     result.stdout.fnmatch_lines(["*samples.json::trim@s001,L1[[]run[]] PASSED*", "*sort@s001[[]run[]] PASSED*"])
     assert json.loads((project.path / "samples.json").read_text())["vars"]["title"] == "Samples"
+
+
+# ---- references and optional inputs ----
+
+
+def test_of_the_instances_that_a_reference_means_the_first_is_enough(project):
+    upper = {**UPPER, "inputs": {"text": "{outputs.copy.text}"}}
+    project.spec(COPY, upper, {**gathers("A"), "inputs": {"texts": "{outputs.upper.text}"}})
+    assert passed(project, "it.json") == checks("copy@a", "upper@a", "all")
+    project.spec(COPY, upper, {**gathers("C"), "inputs": {"texts": "{outputs.upper.text}"}})
+    assert passed(project, "it.json::upper@c[run]", "it.json::all[run]") == Counter(["upper@c[run]", "all[run]"])
+
+
+def test_an_empty_optional_input_is_empty_in_every_copy(project):
+    project.spec(COPY, {**ALL, "inputs": {"texts": "in/*.txt", "more": "{vars.none}", "glob": "none/*"},
+                        "optional": ["more", "glob"]}, vars={"none": []})  # fmt: skip
+    assert passed(project, "it.json") == checks("copy@a", "all")
+
+
+def test_a_path_that_only_a_template_without_instances_would_make_is_not_in_copies(project):
+    none = {**COPY, "name": "none", "each": {"letter": "in/*.none"}, "mayBeEmpty": True,
+            "outputs": {"text": "none/{each.letter}.txt"}}  # fmt: skip
+    texts = ["in/a.txt", "none/x.txt", "none/*.txt", "{outputs.none.text}"]
+    project.spec(none, {**ALL, "inputs": {"texts": texts, "one": "none/y.txt"}, "optional": ["one"]})
+    assert passed(project, "it.json") == checks("all")
+
+
+def test_a_reference_that_nothing_agrees_with_fails_the_check_of_its_stage(project):
+    project.spec(COPY, {**UPPER, "each": {"letter": ["a", "z"]}, "inputs": {"text": "{outputs.copy.text}"}})
+    result = project.pytest("-rf", "--offpipe-each", "upper@z", "it.json")
+    assert 'no instance of "copy" has letter "z"' in result.stdout.str()
+
+
+def test_a_test_may_give_an_optional_input_no_file(project):
+    project.spec({**ALL, "inputs": {"texts": "in/a.txt", "more": "in/*.txt"}, "optional": ["more"],
+                  "command": ["cat", "{inputs.texts}", "{inputs.more}"]})  # fmt: skip
+    project.write(
+        "test_it.py",
+        """
+        def test_it(offpipe):
+            assert offpipe.stage("it.json", "all").outputs["all"].text == "a\\na\\nb\\nc\\n"
+            assert offpipe.stage("it.json", "all", inputs={"more": {}}).outputs["all"].text == "a\\n"
+        """,
+    )
+    project.pytest("test_it.py", checks=False).assert_outcomes(passed=1)

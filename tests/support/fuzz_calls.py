@@ -106,7 +106,7 @@ FULL = {
     "processorIdentity": "mtime", "programIdentity": "content",
     "description": "all fields", "x-own": {"a": [1, None]},
     "offline": {"bannedImports": ["paramiko"], "allowImports": ["json"], "onAttempt": "fail"},
-    "vars": {"tag": "x", "number": 1.50},
+    "vars": {"tag": "x", "number": 1.50, "words": ["-n", 2], "files": ["in/*.txt", "in/deep/"]},
     "defaults": {"retry": {"attempts": 2}, "timeoutSeconds": 60, "mayBeEmpty": True},
     "stages": [
         {"name": "first", "processor": "work.py", "args": ["-x", "{params.n}", "{inputs.text}"], "params": {"n": 1,
@@ -133,6 +133,10 @@ FULL = {
          "outputs": {"out": "lists/{each.file}{each.n}{each.x}{each.y}{each.part}"}},
         {"name": "pipe", "command": ["tr", "a", "b"], "stdin": "b", "stdout": "gz", "inputs": ["out/b.txt"],
          "outputs": {"gz": "out/p.gz"}},
+        {"name": "joined", "each": "again", "command": ["cat", "{vars.words}", "{inputs.none}", "{inputs.own}"],
+         "inputs": {"own": "{outputs.again.out}", "none": ["none/*", "{outputs.lists.out}", "{outputs.first.tree}*"],
+                    "rows": ["{outputs.rows.out}", "{vars.files}"]},
+         "optional": ["none", "rows"], "outputs": {"out": "joined/{each.file}{each.n}"}},
     ],
 }  # fmt: skip
 SMALL = {

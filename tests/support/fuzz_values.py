@@ -25,6 +25,7 @@ WORDS = (
     "con", "copy", "1", "true", "null", "NaN", "0x10", "1e999", "__class__", "text", "out", "content", "mtime", "fail",
     "x-y", "{each.n}", "{each.file}", "{vars.tag}", "{each.{vars.tag}}", "in/*.txt", "in/*/three.txt", "many", "many@*",
     "sheet.csv", "rows", "key", "each", "vars", "columns", "where", "not", "mayBeEmpty", "if",
+    "optional", "{outputs.many.out}", "{outputs.first.tree}x", "{outputs.rows.out}", "{vars.words}", "{outputs.}",
 )  # fmt: skip
 NUMBERS = (
     0, -0.0, 1, -1, 2, 75, 255, 256, 1000, 1001, 2**31, 2**53, 2**63, 2**64, 10**30, 10**400, -(10**30), 0.5, 1e-9,

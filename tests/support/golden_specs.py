@@ -28,7 +28,8 @@ SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, 
           "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}, "mayBeEmpty": True}  # fmt: skip
 FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "where": {"n": 1},
          "if": "{vars.on}", "processor": "run.sh",
-         "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt"}, "outputs": {"text": "out/first.txt"},
+         "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt", "more": []}, "optional": ["more"],
+         "outputs": {"text": "out/first.txt"},
          "needs": [], "params": {"p": 1},
          "stdin": "text", "stdout": "text", "offline": {"onAttempt": "fail"},
          "programIdentity": "name", **SHARED}  # fmt: skip

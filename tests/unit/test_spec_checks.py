@@ -128,7 +128,7 @@ def test_the_names_that_are_known_come_in_the_order_of_the_spec():
     stages = [Stage(index, name, {"o": name}) for index, name in enumerate(names)]
     stages.append(Stage(8, "last", {"o": "last"}, needs=("xyzzy",)))
     spec = Spec("", "", "", "", "", StatePaths("", ""), tuple(stages), "")
-    (finding,) = (found for found in check_names(spec, {}) if "needs" in found.at)
+    (finding,) = (found for found in check_names(spec) if "needs" in found.at)
     assert finding.hint == "known: " + ", ".join(names)
 
 

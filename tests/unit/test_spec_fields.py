@@ -72,7 +72,8 @@ def test_table_and_schema_agree_about_the_forms_of_each(each, faults):
         ({}, ()),
         ({"a": "", "b-c": 1.5, "d": False}, ()),
         ({"a": None}, ("/a",)),
-        ({"a": [1]}, ("/a",)),
+        ({"a": [1, "x", 2.5], "b": []}, ()),
+        ({"a": [True], "b": [[1]]}, ("/a/0", "/b/0")),
         ({"1": 1}, ("/1",)),
     ],
 )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.spec.each.conditions import Where, is_off
-from runner.spec.each.forms import Form, Outputs, Reader, Row, Source, pattern_of
+from runner.spec.each.forms import UNSUPPORTED, Form, Outputs, Reader, Row, Source, listed_values, pattern_of
 from runner.spec.each.tables import Disk, SourceError
 from runner.spec.globs import is_glob, may_meet, normal
 from runner.spec.kinds import Finding, Place, did_you_mean, show
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from runner.spec.values import Inserter, Json
 
 LONGEST = 200  # bytes of an instance's name, which becomes a part of file names
-_UNSUPPORTED = "a number of instances that only a stage knows is not supported"
 
 
 class Instance(NamedTuple):
@@ -159,7 +158,7 @@ class Expander:
             for index in ready or pending:
                 with self._catching(index):
                     if not ready:
-                        raise SourceError("its values depend on its own instances", _UNSUPPORTED)
+                        raise SourceError("its values depend on its own instances", UNSUPPORTED)
                 yield index
             pending = {index: needed for index, needed in pending.items() if ready and index not in ready}
 
@@ -180,8 +179,8 @@ class Expander:
         for place, entry in self._entries(index):
             for name, text in entry.items() if isinstance(entry, dict) and "rows" not in entry else ():
                 with self._catching(index, *place):
-                    if isinstance(text, str):
-                        at = ("stages", index, "each", *place, name)
+                    at = ("stages", index, "each", *place, name)
+                    if isinstance(text, str) and listed_values(self._inserter, at, text) is None:
                         yield str(pattern_of(self._inserter, at, text, None, self._disk.root))
 
     def _output_patterns(self, index: int) -> Iterator[str]:
@@ -287,8 +286,11 @@ def check_globs(stages: Sequence[Stage], written: Sequence[Json], outputs: Outpu
     templates = [(i, given.get("inputs", {})) for i, given in enumerate(written) if "each" in given]
     globs = {index for index, inputs in templates if any(map(is_glob, _paths_in(inputs)))}
     for stage in (stage for stage in stages if stage.values and stage.index in globs):
-        texts = _paths_in(written[stage.index].get("inputs", {}))
-        for (_, at, path), text in zip(stage.entries(), texts, strict=False):
+        given = written[stage.index].get("inputs", {})
+        labelled = dict(zip(stage.inputs, given, strict=False)) if isinstance(given, list) else given
+        for _, (step, *number), path in stage.entries():
+            text = given[step] if isinstance(step, int) else labelled[step]
+            text = text[number[0]] if number else text
             if not is_glob(text):
                 continue
             used = {*references(text, "each")} & stage.values.keys()
@@ -297,7 +299,7 @@ def check_globs(stages: Sequence[Stage], written: Sequence[Json], outputs: Outpu
                 if any(spelled(other.get(name, own := stage.values[name])) != spelled(own) for name in used):
                     what = f'"{path}" of "{stage.name}" also matches "{output}" of "{producer}"'
                     hint = "put something between the value and the wildcard that no value holds"
-                    yield Finding(("stages", stage.index, "inputs", *at), what, hint)
+                    yield Finding(("stages", stage.index, "inputs", step, *number), what, hint)
 
 
 def check_sources(spec: Spec, sources: Iterable[Source], outputs: OutputIndex) -> Iterator[Finding]:
@@ -307,7 +309,7 @@ def check_sources(spec: Spec, sources: Iterable[Source], outputs: OutputIndex) -
         for producer, path in outputs.matches(glob):
             if at[-1] == "rows" or path.endswith("/") or positions[producer] == index:
                 what = f'"{source}" reads "{path}", an output of stage "{producer}"'
-                yield Finding(at, what, _UNSUPPORTED)
+                yield Finding(at, what, UNSUPPORTED)
                 break
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runner.spec.each.tables import Disk
     from runner.spec.values import Inserter, Json, Values
 
+UNSUPPORTED = "a number of instances that only a stage knows is not supported"
 _STAR = "\1"  # stands for the wildcard of a pattern while values are inserted; no path holds it
 _ENCODED = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -114,6 +115,7 @@ class Reader:
         if isinstance(rows, list):
             path, own = "rows", self._inserter.insert((*at, "rows"), rows, {}, "params")
         else:
+            _refuse_reference("rows", rows)
             path, own = from_root(self._inserter.insert((*at, "rows"), rows, {}, "processor"), self._disk.root), None
             self.sources.append(Source(self._index, (*at, "rows"), path, literal_glob(path)))
         table = self._disk.table(path, columns, own)
@@ -170,9 +172,12 @@ class Reader:
     def _cells(self, at: Place, source: str | list[object], earlier: Values) -> list[tuple[Place, object]]:
         """Return the values of one name, each with its place below the form."""
         name = at[-1]
-        if isinstance(source, list):
-            given = self._inserter.insert(at, source, {}, "params")
-            return [((name, number), value) for number, value in enumerate(given)]
+        if (listed := listed_values(self._inserter, at, source)) is not None:
+            if not listed:
+                self.reasons.append(Finding(at, f"{source} is an empty list", '"mayBeEmpty": true allows that'))
+            written = isinstance(source, list)
+            return [((name, number) if written else (name,), value) for number, value in enumerate(listed)]
+        assert isinstance(source, str)
         pattern = pattern_of(self._inserter, at, source, earlier, self._disk.root)
         self.sources.append(Source(self._index, at, str(pattern), pattern.glob))
         if not (values := self._matched(name, pattern)):
@@ -230,8 +235,15 @@ class Outputs:
         return any(self.starting_with(top)) or any(may_meet(top, pattern) for pattern in self.patterns)
 
 
+def listed_values(inserter: Inserter, at: Place, source: str | list[object]) -> list[object] | None:
+    """Return the values of a name that has a list, or a var that is one; None for a pattern."""
+    given = inserter.insert(at, source, None if isinstance(source, str) else {}, "params")
+    return given if isinstance(given, list) else None
+
+
 def pattern_of(inserter: Inserter, at: Place, text: str, each: Values | None, root: str) -> Pattern:
     """Return a pattern as written with the values in it; those of `each` may be unknown. Raises SourceError."""
+    _refuse_reference(at[-1], text)
     if text.count("*") != 1 or is_glob(text.replace("*", "", 1)) or text.endswith("/"):
         hint = "the value is the text that one * matches; several values are several names, or the rows of a table"
         raise SourceError(f"{show(text)} must have exactly one *, and no other wildcard", hint, at=at[-1:])
@@ -240,6 +252,11 @@ def pattern_of(inserter: Inserter, at: Place, text: str, each: Values | None, ro
     if not star:
         raise SourceError('".." after the *', "say where the files are without it", at=at[-1:])
     return Pattern(head, tail)
+
+
+def _refuse_reference(name: str | int, text: str) -> None:
+    if "{outputs." in text:
+        raise SourceError(f"{show(text)} refers to an output", UNSUPPORTED, at=(name,))
 
 
 def row_of(values: Values, key: Iterable[str], at: Place, source: str = "") -> Row:
