@@ -269,7 +269,9 @@ def _limited(stage: Stage) -> Stage:
     """Return a stage with time limits, so that it cannot hang the test session."""
     total = stage.retry.max_total_seconds
     retry = stage.retry._replace(max_total_seconds=LONGEST if total is None else min(total, LONGEST))
-    return stage._replace(timeout_seconds=min(stage.timeout_seconds or LONGEST, LONGEST), retry=retry)
+    own = stage.timeout_seconds
+    limits = tuple(min(limit, LONGEST) for limit in (own if isinstance(own, tuple) else (own or LONGEST,)))
+    return stage._replace(timeout_seconds=limits if len(limits) > 1 else limits[0], retry=retry)
 
 
 def _of_runner(spec: Spec) -> list[str]:

@@ -24,6 +24,7 @@ from pytest_offpipe.settings import SETTINGS, UNMADE, extension_of
 from runner.display.text import printable, printable_lines
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
+from runner.spec.fields import ANY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,7 +227,8 @@ class Bench:
         self.spec = case.shared.laid
         self.stage = next(stage for stage in self.spec.stages if stage.name == case.stage.name)
         limit = PATIENCE + FACTOR * self.undisturbed.seconds
-        limit = min(limit, self.stage.timeout_seconds or limit)
+        own = self.stage.timeout_seconds
+        limit = min(limit, max(own) if isinstance(own, tuple) else own or limit)
         retry = at_once(self.stage, self.stage.retry.attempts)
         self.overrides: dict[str, Any] = {"timeoutSeconds": limit, "retry": retry, **(overrides or {})}
         source = Source(self.spec)
@@ -335,7 +337,8 @@ class TrialInjector(Injector):
 
 def at_once(stage: Stage, attempts: int) -> dict[str, Any]:
     """Return the stage's own policy of retries with so many `attempts`, and no delay between them."""
-    return {"attempts": attempts, "delaySeconds": 0, "retryExitCodes": list(stage.retry.retry_exit_codes)}
+    codes = stage.retry.retry_exit_codes
+    return {"attempts": attempts, "delaySeconds": 0, "retryExitCodes": codes if codes == ANY else list(codes)}
 
 
 def ended(report: StageReport) -> str:

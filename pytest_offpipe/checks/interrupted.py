@@ -19,6 +19,7 @@ from pytest_offpipe.runs import UNSYNCED
 from pytest_offpipe.sandbox import copy
 from runner.errors import EXIT_RETRYABLE
 from runner.levels import RefusedError
+from runner.spec.fields import ANY
 from runner.spec.load import load_spec
 
 OTHER_DISK = os.strerror(errno.EXDEV)
@@ -44,8 +45,9 @@ def check_retry(case: Case) -> None:
     """Make the first of two attempts fail, once before its work and once after it."""
     code = min((code for code in case.stage.retry.retry_exit_codes if isinstance(code, int)), default=EXIT_RETRYABLE)
     policy = at_once(case.stage, case.stage.retry.attempts + 1)
-    codes = dict.fromkeys([code, *policy["retryExitCodes"]])
-    bench = Bench(case, {"retry": {**policy, "retryExitCodes": list(codes)}})
+    if policy["retryExitCodes"] != ANY:
+        policy["retryExitCodes"] = [*dict.fromkeys([code, *policy["retryExitCodes"]])]
+    bench = Bench(case, {"retry": policy})
     for when, what in (("before", "before it did anything"), ("after", "when its work was done")):
         fault = Fault("exit", case.stage.name, {"code": code, "when": when})
         trial = bench.trial(when)

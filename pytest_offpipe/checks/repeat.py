@@ -17,6 +17,7 @@ from pytest_offpipe.runs import UNSYNCED, Around
 from pytest_offpipe.sandbox import discard, one_stage
 from runner.levels import RefusedError
 from runner.sandbox.forkserver import INTERPRETER_VARIABLES
+from runner.spec.model import value_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -170,13 +171,17 @@ class _Repeats(Bench):
         processors = fewer_processors() if "processors" in different else None
         return trial._replace(
             around=Around(home, temporary, env=env, affinity=processors),
-            options=UNSYNCED._replace(run_id="another-run" if "run_id" in different else "the-run"),
+            options=UNSYNCED._replace(
+                run_id="another-run" if "run_id" in different else "the-run",
+                jobs=2 if "hint" in different else None,  # so that two processors are not cut to one
+            ),
         )
 
     def _other_hint(self) -> dict[str, Any]:
-        """Return the stage's resources with another number of processors."""
+        """Return the stage's resources with another number of processors than it got undisturbed."""
         own: dict[str, Any] = one_stage(self.spec, self.stage, {})["stages"][0]["resources"]
-        return {**own, "cpus": 2 if math.ceil(own.get("cpus", 2)) == 1 else 1}
+        asked, most = value_at(self.stage.resources.cpus, 0), len(os.sched_getaffinity(0))
+        return {**own, "cpus": 1 if asked is None or min(math.ceil(asked), most) > 1 else 2}
 
 
 def fewer_processors() -> list[int] | None:

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from glob import iglob
 from importlib import import_module
+from math import inf
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError
@@ -134,14 +135,17 @@ def make_executor(
     from runner.executor.job import RunContext
     from runner.executor.loop import Executor
 
+    is_remote = "cluster" in launcher.layers  # a stage then waits for a worker with the processors that it asks for
     context = RunContext(
         planning=planning,
         log=log,
         earlier=mine.attempts,
         tags=mine.tags,
+        positions=mine.positions,
+        most_cpus=options.jobs or (inf if is_remote else launcher.capacity(None)[0]),
         level=launcher.layers["level"],
         durable=options.is_durable,
-        is_remote="cluster" in launcher.layers,
+        is_remote=is_remote,
     )
     return Executor(
         context, launcher, hooks, interrupts, clock or Clock(), listener, options.jobs, keep_going=options.keep_going

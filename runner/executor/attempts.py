@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from runner.errors import InputError, OffpipeError, StateError
 from runner.executor.launches import lists_of, make_launch
-from runner.executor.schedule import enforced
+from runner.executor.schedule import Needs, enforced, needs_at
 from runner.executor.scratch import ScratchPool
 from runner.paths import is_partial, output_of, partial_path, partial_tag, stdout_path, tag_of
 from runner.plan.decisions import AGAIN, Reason
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from runner.executor.job import Job, RunContext
+    from runner.record.recovery import Place
     from runner.sandbox.launcher import Launch
 
 _LEAST_KEPT = 1 << 16  # bytes, from the end of a failed attempt's standard output
@@ -95,6 +96,22 @@ class Attempts:
         self._locked[job.stage.name] = job
         return True
 
+    def needs(self, job: Job) -> Needs:
+        """Return what the next attempt of a job may use.
+
+        The first one gets the values of the stage's last attempt. If that succeeded, the marker is another one now.
+        """
+        position = 0
+        if (longest := max(map(len, job.stage.by_attempt.values()), default=1)) > 1:
+            last = self._run.positions.get((job.stage.name, self._replaced(job)), 0)
+            position = min(last + job.tries, longest - 1)
+        return needs_at(job.stage, position, self._run.most_cpus)
+
+    def _replaced(self, job: Job) -> Place | None:
+        """Return the commit whose marker a commit of this job replaces."""
+        marker = self._run.planning.planner.marker_of(job.stage.name)
+        return (marker.run, marker.audit_seq) if marker else None
+
     def prepare(self, job: Job) -> Launch:
         """Prepare the files of the next attempt, and return its launch. Raises SpecError for a missing program."""
         stage, run, paths, before = job.stage, self._log.run, self._run.spec.paths, self._numbers.get(job.stage.name, 0)
@@ -113,7 +130,8 @@ class Attempts:
         files.create(job.log)
         job.partials = {name: partial_path(path, job.tag) for name, path in job.real.items()}
         self._launched += 1
-        job.limits = enforced(stage.resources, self._launched)
+        job.needs = self.needs(job)
+        job.limits = enforced(job.needs, self._launched)
         launch = make_launch(self._run, job, self._launched)
         job.program = launch.program or launch.argv[0]
         with suppress(OSError, InputError):  # a program may be executable and not readable
@@ -138,6 +156,9 @@ class Attempts:
             reasons=job.reasons_as_json(),
             enforced=job.limits.as_json(),
             resumed_from=checkpoint.progress.as_record() if checkpoint else None,
+            cpus=job.needs.cpus if job.needs.is_cut else None,
+            position=job.needs.position or None,
+            replaces=self._replaced(job) if job.needs.position else None,
         )
         self._log.append(events.ATTEMPT_STARTED, started)
         self._run.tags.setdefault(stage.name, {})[job.tag] = key

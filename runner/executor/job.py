@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, OffpipeError
-from runner.executor.schedule import Limits
+from runner.executor.schedule import Limits, Needs
 from runner.plan.digests import Signature
 from runner.plan.fingerprint import Fingerprint
 from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runner.plan.planner import Planning
     from runner.record.log import AuditLog
     from runner.record.markers import Marker
+    from runner.record.recovery import Place
     from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100  # in records and markers
@@ -28,14 +29,17 @@ class RunContext(NamedTuple):
     """What all parts of the executor share in one run: what the planning found, and the run that goes on record.
 
     `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those of all attempts of open
-    runs, stage -> tag -> key; grows. `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`:
-    the stages run on a cluster, where an attempt that was given up may go on.
+    runs, stage -> tag -> key; grows. `positions`: see OpenRun. `most_cpus`: for one stage. `level`: of the offline
+    guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where an attempt that was
+    given up may go on.
     """
 
     planning: Planning
     log: AuditLog
     earlier: Mapping[str, int]
     tags: dict[str, dict[str, str]]
+    positions: Mapping[tuple[str, Place | None], int]
+    most_cpus: float
     level: str
     durable: bool
     is_remote: bool
@@ -71,6 +75,7 @@ class Job:
         self.reports_to = self.progress  # the progress file that it writes
         self.partials: dict[str, str] = {}  # by output
         self.before: dict[str, Signature | None] = {}  # of the final paths, when the attempt was prepared
+        self.needs = Needs()
         self.limits = Limits()
         self.delay = 0.0
         self.started = 0.0
@@ -80,6 +85,11 @@ class Job:
         self.ended = 0.0
         self.written: dict[str, str] = {}  # outputs whose final path it wrote to, if it failed, and these paths
         self.commit: Marker | None = None  # if it succeeded and is on record
+
+    @property
+    def tries(self) -> int:
+        """How many attempts count since it was last decided anew."""
+        return len(self.attempts) - self.tries_before
 
     def has_checkpoint(self) -> bool:
         """Whether there is a progress file, valid or not."""

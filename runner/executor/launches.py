@@ -54,14 +54,14 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
         inputs[stage.stdin][0] if stage.stdin else None,
         job.partials[stage.stdout] if stage.stdout else None,
         job.log,
-        timeout=stage.timeout_seconds,
+        timeout=job.needs.timeout,
         program=program,
         affinity=job.limits.affinity,
         address_space=job.limits.address_space,
         script=processor if forks else None,
         preload=tuple(job.fingerprint.standard),
-        cpus=stage.resources.cpus,
-        memory_mib=stage.resources.memory_mib,
+        cpus=job.needs.cpus,
+        memory_mib=job.needs.memory_mib,
         ends_on_network=stage.on_attempt == "fail",
         reads=reads if run.is_remote else (),
         writes=writes if run.is_remote else (),
@@ -76,7 +76,7 @@ def lists_of(job: Job) -> list[str]:
 
 def _environment(run: RunContext, job: Job, inputs: Inputs) -> dict[str, str]:
     """Write the stage file, and return the whole environment of the attempt."""
-    stage, resources, checkpoint = job.stage, job.stage.resources, job.stage.checkpoint
+    stage, needs, checkpoint = job.stage, job.needs, job.stage.checkpoint
     stage_file = f"{job.scratch}.json"
     content = {
         "name": stage.name,
@@ -93,9 +93,9 @@ def _environment(run: RunContext, job: Job, inputs: Inputs) -> dict[str, str]:
         "progress": job.reports_to,
         "scratch": job.scratch,
         "resources": {
-            "cpus": resources.cpus,
-            "memoryMiB": resources.memory_mib,
-            "ioConcurrency": resources.io_concurrency,
+            "cpus": needs.cpus,
+            "memoryMiB": needs.memory_mib,
+            "ioConcurrency": stage.resources.io_concurrency,
         },
     }
     files.create(stage_file, canonical({"v": VERSION, **content}))
@@ -105,7 +105,7 @@ def _environment(run: RunContext, job: Job, inputs: Inputs) -> dict[str, str]:
         scratch=job.scratch,
         sdk_path=sdk_path(),
         spec_env=stage.env,
-        cpus=resources.cpus,
+        cpus=needs.cpus,
         contract=contract_variables(stage_file, content, run.level),
     )
 

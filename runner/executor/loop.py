@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from runner.listener import Clock, Listener
     from runner.sandbox.launcher import Launch, Launcher
-    from runner.spec.model import Stage
 
 REDECISIONS = 2
 LOOK_AGAIN = 0.1  # seconds, while stages run: a sleeping job that is due may not be admitted yet
@@ -117,7 +116,7 @@ class Executor:
     def _goes_on(self) -> bool:
         """Start all that can start now. Return whether there is something to wait for."""
         self._heed_interrupts()
-        while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2].stage):
+        while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2]):
             job = heapq.heappop(self._sleeping)[2]
             self._guarded(job, partial(self._start, job))
         self._start_ready()
@@ -155,7 +154,7 @@ class Executor:
         """Start all stages that are admitted, and prepare one more."""
         while not self._stopping.has_begun and self._commits.has_room:
             if self._ahead is not None:
-                if not self._admits(self._ahead[0].stage):
+                if not self._admits(self._ahead[0]):
                     return
                 ahead, self._ahead = self._ahead, None
                 self._submit(*ahead)
@@ -172,9 +171,9 @@ class Executor:
                 self._guarded(job, partial(self._begin, job))
             self._heed_interrupts()
 
-    def _admits(self, stage: Stage) -> bool:
-        running = [job.stage.resources for job in self._running.values()]
-        return admits(self._launcher.capacity(self._jobs), running, stage.resources)
+    def _admits(self, job: Job) -> bool:
+        running = [other.needs for other in self._running.values()]
+        return admits(self._launcher.capacity(self._jobs), running, self.attempts.needs(job))
 
     def _begin(self, job: Job) -> None:
         """Decide the stage, and prepare its first attempt if it must run. With `-k`, a missing input blocks it."""

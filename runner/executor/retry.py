@@ -13,6 +13,7 @@ from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_
 from runner.hashing import hasher
 from runner.paths import variable_name
 from runner.results import AttemptResult, network_text, signal_name
+from runner.spec.fields import ANY
 
 if TYPE_CHECKING:
     from pluggy import HookRelay
@@ -39,7 +40,7 @@ def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str,
     stage, retry = job.stage, job.stage.retry
     wanted = is_retryable(stage, attempt)
     answer = hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
-    tries = len(job.attempts) - job.tries_before
+    tries = job.tries
     if tries >= retry.attempts or not (wanted if answer is None else answer):
         return None
     delay = next_delay(stage, tries, run_id, job.number)
@@ -59,7 +60,8 @@ def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
         return fault, EXIT_STATE
     if given_up:
         fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
-    return fault, EXIT_RETRYABLE if is_retryable(job.stage, attempt) else EXIT_STAGE_FAILED
+    is_any = job.stage.retry.retry_exit_codes == ANY and not (attempt.lost or attempt.timed_out)
+    return fault, EXIT_RETRYABLE if is_retryable(job.stage, attempt) and not is_any else EXIT_STAGE_FAILED
 
 
 def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
@@ -89,7 +91,7 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
     refused = [calls for calls in attempt.network if not (calls.is_probe and _INNOCENT.fullmatch(calls.program))]
     offline = f"; a network was refused to {network_text(refused)}" if refused else ""
     if attempt.timed_out:
-        return Fault(where, f"ended at its time limit of {job.stage.timeout_seconds:g} s{tried}{offline}")
+        return Fault(where, f"ended at its time limit of {job.needs.timeout:g} s{tried}{offline}")
     hint = ""
     if attempt.local_sockets:
         hint = (
@@ -117,9 +119,8 @@ def is_retryable(stage: Stage, attempt: AttemptResult) -> bool:
         return stage.retry_on_timeout
     if attempt.sent or attempt.failed_to_start:
         return False
-    if attempt.signal is not None:
-        return signal_name(attempt.signal) in stage.retry.retry_exit_codes
-    return attempt.code in stage.retry.retry_exit_codes
+    ending = attempt.code if attempt.signal is None else signal_name(attempt.signal)
+    return stage.retry.retry_exit_codes == ANY or ending in stage.retry.retry_exit_codes
 
 
 def next_delay(stage: Stage, tries: int, run_id: str, attempt: int) -> float:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault
 from runner.plan.decisions import Plan, Skip
 from runner.results import BLOCKED, BLOCKED_BY, FAILED, GOOD, SKIPPED, StageResult
+from runner.spec.model import value_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runner.spec.graph import Graph
-    from runner.spec.model import Resources
+    from runner.spec.model import Stage
 
 TOLERANCE = 1e-9  # ten stages of 0.1 cpus are one cpu
 
@@ -55,8 +56,31 @@ def blocked(name: str, by: Sequence[str], why: str = "") -> StageResult:
 # ---- resources ----
 
 
-def admits(capacity: tuple[int, float], running: Sequence[Resources], candidate: Resources) -> bool:
-    """Whether `candidate` may start beside the running stages. A stage may always run alone.
+class Needs(NamedTuple):
+    """What one attempt may use: processors, MiB of memory, and seconds.
+
+    `position`, from 0, is that of its values in the lists of the spec. `is_cut`: the spec has more `cpus`.
+    """
+
+    cpus: float | None = None
+    memory_mib: int | None = None
+    timeout: float | None = None
+    enforce: bool = False
+    position: int = 0
+    is_cut: bool = False
+
+
+def needs_at(stage: Stage, position: int, most: float) -> Needs:
+    """Return what an attempt of a stage may use. It gets at most `most` processors, unless the kernel sees to it."""
+    cpus, memory_mib, _, enforce = stage.resources
+    asked = value_at(cpus, position)
+    is_cut = asked is not None and asked > most and not enforce
+    timeout = value_at(stage.timeout_seconds, position)
+    return Needs(int(most) if is_cut else asked, value_at(memory_mib, position), timeout, enforce, position, is_cut)
+
+
+def admits(capacity: tuple[int, float], running: Sequence[Needs], candidate: Needs) -> bool:
+    """Whether an attempt with these needs may start beside the running ones. A stage may always run alone.
 
     `capacity` is what they share: `-j`, which is both the number of stages and of cpus, and MiB of memory. A stage
     without `cpus` counts as 1. One without `memoryMiB` counts as 0, so that it blocks no others.
@@ -84,8 +108,8 @@ class Limits(NamedTuple):
         return {name: value for name, value in limits.items() if value is not None}
 
 
-def enforced(needs: Resources, turn: int) -> Limits:
-    """Return the limits of a stage, within those of this process; none unless the spec says `enforce`.
+def enforced(needs: Needs, turn: int) -> Limits:
+    """Return the limits of an attempt, within those of this process; none unless the spec says `enforce`.
 
     `turn` numbers the launches of a run, so that parallel stages get different processors.
     """

@@ -56,7 +56,11 @@ class RunWarning(NamedTuple):
 
 
 class AttemptStarted(NamedTuple):
-    """An attempt starts; `tag` is part of the names of its partials. `outputs`: name -> path."""
+    """An attempt starts; `tag` is part of the names of its partials. `outputs`: name -> path.
+
+    `cpus`: those that it got, if the spec has more. `position`: of its values in the lists of the spec, if that is not
+    0. Then `replaces` is the commit whose marker a commit would replace, as in StageCommit.
+    """
 
     stage: str
     attempt: int
@@ -68,6 +72,9 @@ class AttemptStarted(NamedTuple):
     reasons: list[list[object]]
     enforced: Mapping[str, object]
     resumed_from: Mapping[str, object] | None = None  # the checkpoint, if any (see `checkpoints.Progress`)
+    cpus: float | None = None
+    position: int | None = None
+    replaces: Sequence[Any] | None = None
 
 
 class AttemptFinished(NamedTuple):
@@ -291,6 +298,7 @@ def _is_output(value: Any) -> bool:  # noqa: ANN401 - JSON
     return False
 
 
+_is_commit = _if_any(_row_of(is_name, _is_number))  # run, record
 _INVOCATION: dict[str, Check] = {
     "began": _is_text,
     "exitCode": _is_number,
@@ -301,7 +309,13 @@ _INVOCATION: dict[str, Check] = {
 }
 _CHECKS: dict[type[Event], dict[str, Check]] = {
     RunOpened: {"stages": _if_any(_list_of(_is_text))},  # they may be patterns
-    AttemptStarted: {"stage": is_stage, "attempt": _is_number, "outputs": _object_of(is_relative)},
+    AttemptStarted: {
+        "stage": is_stage,
+        "attempt": _is_number,
+        "outputs": _object_of(is_relative),
+        "position": _if_any(_is_number),
+        "replaces": _is_commit,
+    },
     AttemptFinished: {"stage": is_stage},
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
@@ -312,7 +326,7 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
         "tag": is_tag,
         "outputs": _object_of(_is_output),
         "reasons": lambda value: isinstance(value, list),
-        "replaces": _if_any(_row_of(is_name, _is_number)),  # run, record
+        "replaces": _is_commit,
         "former": _if_any(_list_of(_is_output)),
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),

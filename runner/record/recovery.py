@@ -20,10 +20,12 @@ from runner.record.markers import Marker, OutputIdentity, read_marker, write_mar
 from runner.record.seal import PLAIN, Seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     Place = tuple[str, int]  # of a commit: its run, and its record in that log
     Tags = dict[str, dict[str, str]]  # of all attempts in the logs of open runs: stage -> tag -> key
+    Positions = dict[tuple[str, Place | None], int]
 
 
 class OpenRun:
@@ -31,14 +33,17 @@ class OpenRun:
 
     `attempts`: the number of the last attempt, by stage; `selected`: the stages named for the run (empty: all);
     `torn_bytes`: the length of the torn last line, which was cut off. `outputs` and `key_id` are those of its log.
+    `positions`: of each stage, and the commit whose marker its attempts would have replaced, the last position in the
+    lists of the spec, if that is not 0. It never falls before the stage succeeds. So it is the highest one.
     """
 
-    def __init__(self, run: str, tags: Tags | None = None) -> None:
+    def __init__(self, run: str, tags: Tags | None = None, positions: Positions | None = None) -> None:
         self.run = run
         self.last: Position | None = None
         self.attempts: dict[str, int] = {}
         self.selected: tuple[str, ...] = ()
         self.tags: Tags = {} if tags is None else tags  # shared with the other open runs
+        self.positions: Positions = {} if positions is None else positions  # shared, too
         self.torn_bytes = 0
         self.outputs = events.CommittedOutputs()
         self.key_id: str | None = None
@@ -68,13 +73,15 @@ class OpenRun:
             self.outputs.note(event)
             self.commits[event.stage] = (place.seq, event)
             self.unsynced.add(event.stage)
-            before = event.replaces
-            self.lineage[record["run"], place.seq] = (before[0], before[1]) if before else None
+            self.lineage[record["run"], place.seq] = _place(event.replaces)
         elif isinstance(event, events.AttemptStarted):
             self.attempts[event.stage] = event.attempt
             self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
             self.started.update(event.outputs.values())
             self.offline_failures.discard(event.stage)
+            if event.position:
+                key = event.stage, _place(event.replaces)
+                self.positions[key] = max(event.position, self.positions.get(key, 0))
         elif isinstance(event, events.NetworkAttempt) and event.action == "fail":
             self.offline_failures.add(event.stage)
         elif isinstance(event, events.RunOpened):
@@ -89,6 +96,10 @@ class OpenRun:
         if self.last is None:
             return named
         return tuple(dict.fromkeys((*self.selected, *named))) if self.selected and named else ()
+
+
+def _place(commit: Sequence[Any] | None) -> Place | None:
+    return (commit[0], commit[1]) if commit else None
 
 
 def recover(
@@ -109,7 +120,7 @@ def recover(
     in the way.
     """
     declared_paths = frozenset(path for outputs in declared.values() for path in outputs.values())
-    recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, {}, {})
+    recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, {}, {}, {})
     opened = [recovery.read(run, seal) for run in runs]
     for run in opened:
         recovery.redo(run)
@@ -130,9 +141,10 @@ class _Recovery(NamedTuple):
     durable: bool
     lineage: dict[Place, Place | None]
     tags: Tags
+    positions: Positions
 
     def read(self, name: str, seal: Seal) -> OpenRun:
-        log, run = self.paths.audit(name), OpenRun(name, self.tags)
+        log, run = self.paths.audit(name), OpenRun(name, self.tags, self.positions)
         run.read(log, seal)
         self.lineage.update(run.lineage)
         if run.attempts or run.commits:

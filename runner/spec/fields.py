@@ -6,10 +6,15 @@ The checks, the defaults, the effective spec, the hints for unknown names and th
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from runner.spec.kinds import ANYTHING, BOOLEAN, SCALAR, Field, choice, list_of, map_of, number, one_of, record, text
 
+if TYPE_CHECKING:
+    from runner.spec.kinds import Kind
+
 SPEC_VERSION = 1
+ANY = "any"  # in place of exit codes
 DAY = 86_400
 BILLION = 1_000_000_000
 
@@ -36,6 +41,12 @@ DELAY = number(0, DAY, unit=" seconds (a day)")
 SECONDS = number(0, 366 * DAY, above=True, unit=" seconds (a year)")
 ON_ATTEMPT = Field(choice("fail", "record"), "What an attempt to reach the network does to a stage.", "fail")
 
+
+def _by_attempt(kind: Kind) -> Kind:
+    """One value, or a list with a value for each attempt."""
+    return one_of(kind, list_of(kind, least=1))._replace(hint=kind.hint)
+
+
 PROGRAM_IDENTITY = Field(choice("name", "content"), "Whether a new version of a command's program re-runs a stage.")
 
 RETRY = record(
@@ -49,8 +60,8 @@ RETRY = record(
     maxDelaySeconds=Field(DELAY, "The longest delay; by default 60, or the longest delaySeconds if that is more."),
     jitter=Field(number(0, 1), "The delay is drawn from [(1 - jitter) * delay, delay].", 1.0),
     retryExitCodes=Field(
-        list_of(one_of(number(1, 255, whole=True), choice(*SIGNALS))),
-        "Exit codes, and names of signals, after which a stage is tried again.",
+        one_of(choice(ANY), list_of(one_of(number(1, 255, whole=True), choice(*SIGNALS)))),
+        "Exit codes, and names of signals, after which a stage is tried again, or any of them.",
         [75],
     ),
     retryOnTimeout=Field(BOOLEAN, "Whether a stage that took too long is tried again.", default=False),
@@ -61,8 +72,14 @@ CHECKPOINT = record(
     everySeconds=Field(number(0, DAY, above=True, unit=" seconds (a day)"), "The SDK commits after so many seconds."),
 )
 RESOURCES = record(
-    cpus=Field(number(0, 65_536, above=True), "Cores that the stage uses; without it, it counts as one."),
-    memoryMiB=Field(number(1, BILLION, whole=True), "Memory that the stage needs."),
+    cpus=Field(
+        _by_attempt(number(0, 65_536, above=True)),
+        "Cores that the stage uses, or a list with a value for each attempt; without it, it counts as one.",
+    ),
+    memoryMiB=Field(
+        _by_attempt(number(1, BILLION, whole=True)),
+        "Memory that the stage needs, or a list with a value for each attempt.",
+    ),
     ioConcurrency=Field(number(1, 65_536, whole=True), "A hint to the stage: parallel reads and writes."),
     enforce=Field(BOOLEAN, "Whether the kernel holds the stage to cpus and memoryMiB.", default=False),
 )
@@ -71,7 +88,9 @@ _SHARED = {
     "retry": Field(RETRY, "When a failed stage is tried again."),
     "checkpoint": Field(CHECKPOINT, "How often the SDK makes progress durable."),
     "resources": Field(RESOURCES, "What the stage needs of the machine."),
-    "timeoutSeconds": Field(SECONDS, "How long an attempt may take."),
+    "timeoutSeconds": Field(
+        _by_attempt(SECONDS), "How long an attempt may take, or a list with a value for each attempt."
+    ),
     "retryOnTimeout": Field(BOOLEAN, "The same as in retry, which it overrides.", None),
     "freshInterpreter": Field(BOOLEAN, "Whether a .py processor gets an interpreter of its own.", default=False),
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from runner.spec.fields import SPEC, SPEC_VERSION, STAGE
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 READY_MADE = "offpipe:"
 OFF = "off"  # why a stage has no instances, if its `if` says so
 _NOTHING: dict[Any, Any] = {}
+_Number = TypeVar("_Number", int, float)
 
 
 class Retry(NamedTuple):
-    """When a failed stage is tried again, after exit codes and signals, which are names.
+    """When a failed stage is tried again, after exit codes and signals, which are names, or after any of them.
 
     `delay_seconds` is the first delay, or a list whose last value repeats.
     """
@@ -30,7 +31,7 @@ class Retry(NamedTuple):
     multiplier: float = 2.0
     max_delay_seconds: float = 60.0
     jitter: float = 1.0
-    retry_exit_codes: tuple[int | str, ...] = (75,)
+    retry_exit_codes: tuple[int | str, ...] | Literal["any"] = (75,)
     max_total_seconds: float | None = None
 
 
@@ -42,10 +43,13 @@ class Checkpoint(NamedTuple):
 
 
 class Resources(NamedTuple):
-    """What a stage needs of the machine. With `enforce` the kernel limits it to `cpus` and `memory_mib`."""
+    """What a stage needs of the machine. With `enforce` the kernel limits it to `cpus` and `memory_mib`.
 
-    cpus: float | None = None
-    memory_mib: int | None = None
+    A list has a value for each attempt, see `value_at`.
+    """
+
+    cpus: float | tuple[float, ...] | None = None
+    memory_mib: int | tuple[int, ...] | None = None
     io_concurrency: int | None = None
     enforce: bool = False
 
@@ -79,7 +83,8 @@ class Stage(NamedTuple):
     Paths are relative to root. A directory's ends in `/`; an input may begin with `../` or be a glob, or a list of such
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
     files. `joins` are those of references to templates. `written`: place of a list in this stage -> the place of each
-    member as written, if a list of a var or a reference gave another number of members.
+    member as written, if a list of a var or a reference gave another number of members. `timeout_seconds` may be a
+    list, as in Resources.
     """
 
     index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls
@@ -98,7 +103,7 @@ class Stage(NamedTuple):
     checkpoint: Checkpoint = Checkpoint()
     retry: Retry = Retry()
     resources: Resources = Resources()
-    timeout_seconds: float | None = None
+    timeout_seconds: float | tuple[float, ...] | None = None
     retry_on_timeout: bool = False
     fresh_interpreter: bool = False
     on_attempt: Literal["fail", "record"] = "fail"
@@ -115,6 +120,13 @@ class Stage(NamedTuple):
     def template(self) -> str:
         """The name of the template of an instance, empty for other stages."""
         return self.name.partition("@")[0] if "@" in self.name or self.missing else ""
+
+    @property
+    def by_attempt(self) -> dict[str, tuple[float, ...]]:
+        """The lists that have a value for each attempt, by field."""
+        cpus, memory_mib, *_ = self.resources
+        fields = {"cpus": cpus, "memoryMiB": memory_mib, "timeoutSeconds": self.timeout_seconds}
+        return {name: value for name, value in fields.items() if isinstance(value, tuple)}
 
     def entries(self, *names: str) -> Iterator[tuple[str, Place, str]]:
         """Yield each path of the inputs `names`, or of all: the input's name, the place below `inputs`, the path."""
@@ -205,6 +217,11 @@ class Spec(NamedTuple):
         if stage.processor.startswith(READY_MADE):
             return os.path.join(self.ready_made, stage.processor.removeprefix(READY_MADE))
         return self.source_path(stage.processor)
+
+
+def value_at(value: _Number | tuple[_Number, ...] | None, position: int) -> _Number | None:
+    """Return a value for the attempt at a position, from 0: of a list, whose last value repeats, the one there."""
+    return value[min(position, len(value) - 1)] if isinstance(value, tuple) else value
 
 
 def effective_spec(spec: Spec) -> dict[str, object]:

@@ -113,6 +113,7 @@ def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
     yield from spec.warnings
     for stage in {stage.index: stage for stage in stages if not stage.missing}.values():  # one of each template
         yield from _literal_text(f"{spec.shown}#/stages/{stage.index}", stage)
+        yield from _vain_lists(f"{spec.shown}#/stages/{stage.index}", stage)
         for field, words in (("command", stage.command or ()), ("args", stage.args)):
             places = [pointer(spec.shown, stage.place(field, position)) for position in range(len(words))]
             if field == "command" and words and os.path.basename(words[0]) not in _TAKES_SHELL_WORDS:
@@ -130,6 +131,18 @@ def _literal_text(at: str, stage: Stage) -> Iterator[Fault]:
         for form, reference in references(value):
             hint = 'only "command" and "args" have placeholders; use $PIPELINE_INPUT_... and $PIPELINE_OUTPUT_...'
             yield Fault(f"{at}/env/{name}", f"{{{form}.{reference}}} is passed on as it is", hint)
+
+
+def _vain_lists(at: str, stage: Stage) -> Iterator[Fault]:
+    """Yield a warning of each list with a value for each attempt that the stage's retries do not reach."""
+    attempts, codes, lists = stage.retry.attempts, stage.retry.retry_exit_codes, stage.by_attempt
+    for field, values in lists.items():
+        if len(values) > attempts:
+            what = f'"{field}" has {len(values)} values, more than "retry" has attempts ({attempts})'
+            yield Fault(at, what, f'raise "attempts" in "retry" to {len(values)}')
+    if "memoryMiB" in lists and not stage.resources.enforce and codes != "any" and "SIGKILL" not in codes:
+        what = 'the next value of "memoryMiB" is for a stage that ran out of memory, but SIGKILL is not retried'
+        yield Fault(at, what, 'add "SIGKILL" to "retryExitCodes", or say "any"')
 
 
 def _shell_words(places: Sequence[str], words: tuple[str, ...]) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -64,6 +65,45 @@ def test_as_many_at_once_as_jobs_cpus_and_memory_allow(bench, jobs, resources, m
     )
     bench.succeed("-j", str(jobs))
     assert most_at_once(bench, 6) == most
+
+
+def test_an_attempt_is_admitted_by_its_own_value(bench):
+    """The second attempt needs more than the machine has, so it has to wait until `other` has ended."""
+    other = "touch now; until test -e failed; do sleep 0.01; done; sleep 0.5; rm now; touch $PIPELINE_OUTPUT_OUT"
+    script = (
+        "test $PIPELINE_ATTEMPT = 1 && { until test -e now; do sleep 0.01; done; touch failed; exit 9; }; test ! -e now"
+    )
+    resources, retry = {"memoryMiB": [1, 1_000_000_000]}, {"attempts": 2, "delaySeconds": 0, "retryExitCodes": [9]}
+    script += " && touch $PIPELINE_OUTPUT_OUT"
+    bench.define(shell("a", script, resources=resources, retry=retry), shell("other", other))
+    bench.succeed("-j", "2")
+
+
+def test_more_cpus_than_j_are_cut_to_it_and_that_is_on_record(bench):
+    bench.define(shell("a", "echo $PIPELINE_CPUS $OMP_NUM_THREADS > $PIPELINE_OUTPUT_OUT", resources={"cpus": 64}))
+    bench.succeed("-j", "3")
+    assert bench.read("out/a.txt") == b"3 3\n"
+    assert [record["data"]["cpus"] for record in bench.records("attempt.started")] == [3]
+
+
+def test_without_j_cpus_are_cut_to_those_of_the_machine(bench):
+    bench.define(shell("a", "echo $PIPELINE_CPUS > $PIPELINE_OUTPUT_OUT", resources={"cpus": 65_536}))
+    bench.succeed()
+    assert bench.read("out/a.txt").split() == [str(len(os.sched_getaffinity(0))).encode()]
+
+
+def test_cpus_that_are_there_are_not_on_record(bench):
+    bench.define(shell("a", "echo $PIPELINE_CPUS > $PIPELINE_OUTPUT_OUT", resources={"cpus": 0.5}))
+    bench.succeed()
+    assert bench.read("out/a.txt") == b"0.5\n"
+    assert "cpus" not in bench.records("attempt.started")[0]["data"]
+
+
+def test_enforced_cpus_are_not_cut(bench):
+    bench.define(shell("a", "echo $PIPELINE_CPUS > $PIPELINE_OUTPUT_OUT", resources={"cpus": 64, "enforce": True}))
+    bench.succeed("-j", "2")
+    assert bench.read("out/a.txt") == b"64\n"
+    assert "cpus" not in bench.records("attempt.started")[0]["data"]
 
 
 def failing(bench):

@@ -37,6 +37,42 @@ def test_retries_what_is_listed_and_nothing_else(bench, end, retry, tried, code)
     assert bench.leftovers() == []
 
 
+@pytest.mark.full_after(3)
+@pytest.mark.parametrize(
+    ("end", "tried"),
+    [("exit 3", 2), ("kill -SEGV $$", 2), ("exit 0", 1), ("exit 75", 2), ("kill -KILL $$", 2), ("exit 255", 2)],
+)
+def test_any_retries_after_each_code_but_0_and_each_signal_and_the_run_ends_with_1(bench, end, tried):
+    bench.define(shell("a", COUNT + end, retry={**QUICK, "attempts": 2, "retryExitCodes": "any"}))
+    assert bench.run().returncode == 1
+    assert tries(bench) == tried == len(bench.attempts("a"))
+
+
+@pytest.mark.parametrize(("again", "tried", "code"), [(True, 2, 75), (False, 1, 1)])
+def test_any_does_not_stand_for_a_time_limit(bench, again, tried, code):
+    retry = {**QUICK, "attempts": 2, "retryExitCodes": "any"}
+    bench.define(shell("a", COUNT + "exec sleep 60", retry=retry, timeoutSeconds=0.1, retryOnTimeout=again))
+    assert bench.run().returncode == code
+    assert tries(bench) == tried
+
+
+def test_any_does_not_stand_for_a_refused_network_call_or_a_program_that_cannot_start(bench):
+    retry = {**QUICK, "attempts": 2, "retryExitCodes": "any"}
+    call = COUNT + 'p=python3; $p -c "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"'
+    bench.define(shell("asks", call, retry=retry))
+    assert bench.run().returncode == 4
+    assert tries(bench) == 1
+    bench.write("odd", b"\x7fELF and no more", 0o755)
+    bench.define({"name": "odd", "command": ["./odd"], "outputs": ["odd.txt"], "retry": retry})
+    assert bench.run().returncode == 1
+    assert len(bench.attempts("odd")) == 1
+
+
+def test_a_run_ends_with_75_only_if_no_failure_was_retryable_by_any_alone(bench):
+    bench.define(shell("a", "exit 75"), shell("b", "exit 75", retry={"retryExitCodes": "any"}))
+    assert bench.run("-k").returncode == 1
+
+
 @pytest.mark.parametrize(("again", "tried", "code"), [(True, 2, 75), (False, 1, 1)])
 def test_retries_a_time_limit_only_when_told_to(bench, again, tried, code):
     retry = {**QUICK, "attempts": 2, "retryExitCodes": ["SIGTERM", "SIGKILL", 75]}

@@ -50,6 +50,16 @@ def test_a_stage_that_no_worker_can_take_is_named(bench, make_cluster):
     assert bench.read("out/fine.txt") == b"\n"
 
 
+def test_only_j_cuts_the_cpus_of_a_stage(bench, make_cluster):
+    cluster = make_cluster()
+    cluster.add("one", "--resources", "cpus=2")
+    cluster.await_workers(1)
+    bench.define(shell("a", "echo $PIPELINE_CPUS >$PIPELINE_OUTPUT_OUT", resources={"cpus": 64}))
+    bench.succeed("--cluster", str(cluster.file), "-j2")
+    assert bench.read("out/a.txt") == b"2\n"
+    assert [record["data"]["cpus"] for record in bench.records("attempt.started")] == [2]
+
+
 def test_a_stage_waits_for_a_worker_that_has_what_it_asks_for(bench, make_cluster):
     cluster = make_cluster()
     cluster.add("small", "--resources", "cpus=1")

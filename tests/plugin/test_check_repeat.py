@@ -82,6 +82,13 @@ def test_names_what_the_bytes_depend_on(stage, source):
     ).finds("repeat", f"{DEPENDS}{DEPENDENT[source]}")
 
 
+@pytest.mark.parametrize("cpus", [1, [1, 9], 64], ids=str)
+def test_varies_the_number_of_processors_of_a_stage_that_says_how_many(stage, cpus):
+    source = 'import os\nopen(os.environ["PIPELINE_OUTPUT_TEXT"], "w").write(os.environ.get("PIPELINE_CPUS"))'
+    cause = DEPENDENT["print(os.environ.get('PIPELINE_CPUS'))"]
+    stage.python(source, resources={"cpus": cpus}).finds("repeat", f"{DEPENDS}{cause}")
+
+
 @pytest.mark.full
 def test_varies_no_interpreter_of_a_stage_that_always_has_a_fresh_one(stage):
     source = 'import os, time\nopen(os.environ["PIPELINE_OUTPUT_TEXT"], "w").write(str(time.time()))'

@@ -79,6 +79,22 @@ def test_exits_with_a_code_that_the_stage_retries(stage):
     ).finds("retry", "  done:     made an attempt exit with 99 when its work was done, and let it be retried")
 
 
+def test_exits_with_75_where_any_code_is_retried(stage):
+    stage.shell(
+        """
+        cat "$i" >> "$HOME/seen"
+        cat "$HOME/seen" > "$o"
+        """,
+        retry={"attempts": 2, "retryExitCodes": "any"},
+    ).finds("retry", "  done:     made an attempt exit with 75 when its work was done, and let it be retried")
+
+
+def test_a_stage_with_values_for_each_attempt_is_checked_like_any_other(stage):
+    fields = {"timeoutSeconds": [30, 60], "resources": {"cpus": [1, 2], "memoryMiB": [100, 200]}}
+    stage.shell('cat "$i" > "$o"', **fields).passes("retry")
+    stage.passes("run")
+
+
 def test_is_not_made_where_nothing_tells_that_an_attempt_was_made_to_exit(stage):
     stage.shell('rm -f "$HOME"/../faults/*.fired; cat "$i" > "$o"')
     result = stage.check("retry")

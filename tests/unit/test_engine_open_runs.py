@@ -38,9 +38,9 @@ def test_resumes_the_run_of_the_given_id():
     assert run_to_resume(PATHS, [WHOLE, SOME, ONE], Options(run_id="some")) is SOME
 
 
-def test_a_new_run_knows_the_partials_of_open_runs():
-    tags = {"a": {"abcdef": "key"}}
-    old = OpenRun("old", tags)
+def test_a_new_run_knows_the_partials_and_positions_of_open_runs():
+    tags, positions = {"a": {"abcdef": "key"}}, {("a", None): 1}
+    old = OpenRun("old", tags, positions)
     made = run_to_resume(PATHS, [old], Options(stages=("a",)))
-    assert (made.tags, made.last, made.attempts) == (tags, None, {})
+    assert (made.tags, made.positions, made.last, made.attempts) == (tags, positions, None, {})
     assert made.run != "old" and run_to_resume(PATHS, [], Options()).tags == {}

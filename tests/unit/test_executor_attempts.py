@@ -42,6 +42,7 @@ class Place:
             level="scan",
             durable=False,
             is_remote=False,
+            most_cpus=2,
         )
         self.attempts = Attempts(run)
 

@@ -9,16 +9,23 @@ from runner.results import AttemptResult
 from runner.spec.model import Retry, Stage
 
 POLICY = Retry(retry_exit_codes=(75, "SIGKILL"))
+ANY = Retry(retry_exit_codes="any")
 
 
-def retryable(*, code=None, signal=None, timed_out=False, sent=False, retry_on_timeout=False):
-    stage = Stage(0, "s", {}, retry=POLICY, retry_on_timeout=retry_on_timeout)
-    return is_retryable(stage, AttemptResult(1, code, signal, timed_out, 1.0, 1.0, 1, 0.0, None, sent=sent))
+def retryable(*, retry_on_timeout=False, policy=POLICY, **ending):
+    stage = Stage(0, "s", {}, retry=policy, retry_on_timeout=retry_on_timeout)
+    return is_retryable(stage, AttemptResult(1, **ending))
 
 
 def test_listed_codes_and_signals_are_retried_and_no_others():
     assert retryable(code=75) and retryable(signal=9)
     assert not retryable(code=1) and not retryable(signal=11) and not retryable(code=9)
+
+
+def test_any_stands_for_each_code_and_signal_and_for_nothing_else():
+    assert retryable(code=1, policy=ANY) and retryable(code=255, policy=ANY) and retryable(signal=11, policy=ANY)
+    assert not retryable(code=1, timed_out=True, policy=ANY) and not retryable(code=1, sent=True, policy=ANY)
+    assert not retryable(failed_to_start="ENOENT", policy=ANY)
 
 
 def test_failing_to_start_is_not_retried():

@@ -98,6 +98,14 @@ def test_a_commit_keeps_former_outputs_and_gives_them_to_its_marker():
     assert commit.marker("r", 4).former == (former,) and EVERY["stage.commit"].marker("r", 4).former == ()
 
 
+def test_an_attempt_keeps_the_position_of_its_values_and_what_it_would_replace():
+    started = EVERY["attempt.started"]._replace(cpus=2, position=1, replaces=["r", 3])
+    assert decode("attempt.started", encode(started)) == started
+    assert not encode(EVERY["attempt.started"]).keys() & {"cpus", "position", "replaces"}
+    for wrong in ({"position": -1}, {"position": "1"}, {"replaces": ["../x", 1]}, {"replaces": [[], 1]}):
+        assert not fits("attempt.started", {**ATTEMPT, **wrong})
+
+
 def test_fields_are_spelled_as_the_other_state_files_spell_theirs():
     assert list(encode(EVERY["stage.commit"])) == [
         "stage", "key", "keyVersion", "components", "tag", "program", "outputs", "reasons", "replaces",

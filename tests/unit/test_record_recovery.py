@@ -31,9 +31,9 @@ class DeadRun:
     def real(self, path):
         return os.path.join(self.root, path.rstrip("/"))
 
-    def start(self, stage="a", outputs=OUTPUTS, attempt=1):
+    def start(self, stage="a", outputs=OUTPUTS, attempt=1, **more):
         tag = partial_tag("r", "k", attempt)
-        started = {"stage": stage, "attempt": attempt, "outputs": outputs, "tag": tag, "key": "k"}
+        started = {"stage": stage, "attempt": attempt, "outputs": outputs, "tag": tag, "key": "k", **more}
         self.log.append("attempt.started", started)
 
     def write(self, path, content, tag=TAG):
@@ -333,3 +333,10 @@ def test_open_runs_know_the_attempts_of_each_other(dead):
     dead.start()
     old, new = dead.recover(runs=("r", "new"))
     assert old.tags == new.tags == {"a": {TAG: "k"}}
+
+
+def test_open_runs_know_the_last_position_of_each_stage_and_of_each_commit_that_it_would_replace(dead):
+    for attempt, (position, replaces) in enumerate([(0, None), (1, None), (2, None), (1, ["s", 3]), (1, None)], 1):
+        dead.start(attempt=attempt, **({"position": position, "replaces": replaces} if position else {}))
+    old, new = dead.recover(runs=("r", "new"))
+    assert old.positions == new.positions == {("a", None): 2, ("a", ("s", 3)): 1}

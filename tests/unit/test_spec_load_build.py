@@ -68,6 +68,7 @@ def test_defaults_are_merged_field_by_field():
 
 
 def test_exit_codes_and_signals_stay_as_written():
+    assert build({"retry": {"retryExitCodes": "any"}})[0].retry.retry_exit_codes == "any"
     retry = build({"retry": {"retryExitCodes": [1, "SIGKILL", 75]}})[0].retry
     assert retry.retry_exit_codes == (1, "SIGKILL", 75)
 
@@ -114,3 +115,11 @@ def test_paths_are_normalised_relative_to_root():
 
 def test_keys_of_the_users_own_are_kept():
     assert build({"x-offpipe": {"a": 1}})[0].extensions == {"x-offpipe": {"a": 1}}
+
+
+def test_values_for_each_attempt_are_merged_as_wholes_like_single_ones():
+    defaults = {"resources": {"memoryMiB": [1, 2], "cpus": [0.5, 1]}, "timeoutSeconds": [5, 6]}
+    stage, _ = build({"resources": {"memoryMiB": 9}}, defaults)
+    assert stage.resources == Resources(cpus=(0.5, 1), memory_mib=9) and stage.timeout_seconds == (5, 6)
+    assert stage.by_attempt == {"cpus": (0.5, 1), "timeoutSeconds": (5, 6)}
+    assert build({"timeoutSeconds": 1}, defaults)[0].timeout_seconds == 1
