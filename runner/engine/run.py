@@ -81,7 +81,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, planning.spec, recovered.mine, launcher.layers, invocation)
         executor = make_executor(
-            options, planning, journal.log, recovered.mine, launcher, hooks, interrupts, listener, clock
+            options, planning, journal.log, recovered.mine, launcher, hooks, interrupts, listener, clock, session.warn
         )
         hooks.offpipe_run_started(
             spec=planning.spec,

@@ -130,6 +130,7 @@ def make_executor(
     interrupts: Interrupts,
     listener: Listener,
     clock: Clock | None,
+    warn: Callable[[Fault], None],
 ) -> Executor:
     """Return the executor of the open run `mine`, which is recorded in `log`."""
     from runner.executor.job import RunContext
@@ -146,6 +147,7 @@ def make_executor(
         level=launcher.layers["level"],
         durable=options.is_durable,
         is_remote=is_remote,
+        warn=warn,
     )
     return Executor(
         context, launcher, hooks, interrupts, clock or Clock(), listener, options.jobs, keep_going=options.keep_going

@@ -13,7 +13,7 @@ from runner.plan.fingerprint import Fingerprint
 from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runner.plan.decisions import Reason
     from runner.plan.planner import Planning
@@ -31,7 +31,7 @@ class RunContext(NamedTuple):
     `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those of all attempts of open
     runs, stage -> tag -> key; grows. `positions`: see OpenRun. `most_cpus`: for one stage. `level`: of the offline
     guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where an attempt that was
-    given up may go on.
+    given up may go on. `warn` shows a warning, and puts it on record.
     """
 
     planning: Planning
@@ -43,6 +43,7 @@ class RunContext(NamedTuple):
     level: str
     durable: bool
     is_remote: bool
+    warn: Callable[[Fault], None]
 
     @property
     def spec(self) -> Spec:
@@ -65,6 +66,7 @@ class Job:
         self.redecided = 0  # how often, because an input changed while the stage ran
         self.tries_before = 0  # attempts before it was last decided anew
         self.changed: str | None = None  # the input that changed during the previous attempt
+        self.program_version: str | None = None  # see `Versions`
         # The present attempt.
         self.number = 0
         self.tag = ""

@@ -16,14 +16,17 @@ from runner.sandbox.programs import find_program, missing_program
 from runner.spec.placeholders import expand, list_inputs, references, relative_path
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runner.executor.job import Job, RunContext
-    from runner.spec.model import Spec
+    from runner.spec.model import Spec, Stage
 
     Inputs = dict[str, list[str]]  # absolute paths, by name
 
 # Python stages leave no bytecode. Python checks a .pyc by its source's size and mtime in whole seconds, so one beside
 # the user's modules could hold older code than the key says.
 PYTHON = (sys.executable, "-B")
+VERSION_LIMIT = 10.0  # seconds for a `programVersion`
 
 
 def make_launch(run: RunContext, job: Job, number: int) -> Launch:
@@ -35,11 +38,7 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
     inputs = {name: [file.absolute for file in listed] for name, listed in job.fingerprint.inputs.items()}
     environment = _environment(run, job, inputs)
     argv = _command(spec, job, inputs)
-    path = environment.get("PATH", DEFAULT_PATH)
-    program = find_program(argv[0], path, spec.root)
-    if program is None:
-        where = f"{spec.shown}#/stages/{stage.index}"
-        raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), spec.root, where))
+    program = _program(spec, argv, environment, f"{spec.shown}#/stages/{stage.index}")
     processor = spec.processor_path(stage)
     forks = processor is not None and processor.endswith(".py") and not stage.fresh_interpreter
     watched = dict(job.fingerprint.watched)
@@ -66,6 +65,33 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
         reads=reads if run.is_remote else (),
         writes=writes if run.is_remote else (),
         program_sha256=keyed.sha256 if keyed else None,
+    )
+
+
+def version_launch(run: RunContext, stage: Stage, words: tuple[str, ...], number: int) -> Launch:
+    """Return the launch that asks a program for its version, as the stage starts it. It prints to the log.
+
+    Raises SpecError for a missing program.
+    """
+    argv, scratch = expand(words, {}), f"{run.spec.paths.run_temporary(run.log.run)}/version{number}"
+    if words[0] == "{python}":
+        argv[:1] = PYTHON
+    environment = _environment_of(stage, scratch)
+    program = _program(run.spec, argv, environment, f"stage {stage.name}, programVersion")
+    files.make_directories(scratch)
+    files.create(log := f"{scratch}.log")
+    return Launch(
+        number,
+        argv,
+        environment,
+        run.spec.root,
+        stdin=None,
+        stdout=None,
+        log=log,
+        timeout=VERSION_LIMIT,
+        grace=0.0,
+        program=program,
+        writes=(log,) if run.is_remote else (),
     )
 
 
@@ -99,14 +125,21 @@ def _environment(run: RunContext, job: Job, inputs: Inputs) -> dict[str, str]:
         },
     }
     files.create(stage_file, canonical({"v": VERSION, **content}))
+    return _environment_of(stage, job.scratch, needs.cpus, contract_variables(stage_file, content, run.level))
+
+
+def _environment_of(
+    stage: Stage, scratch: str, cpus: float | None = None, contract: Mapping[str, str] = {}
+) -> dict[str, str]:
+    """Return the environment of a program that is started for a stage, see `stage_environment`."""
     return stage_environment(
         interpreter=sys.executable,
         outer_home=os.environ.get("HOME"),
-        scratch=job.scratch,
+        scratch=scratch,
         sdk_path=sdk_path(),
         spec_env=stage.env,
-        cpus=needs.cpus,
-        contract=contract_variables(stage_file, content, run.level),
+        cpus=cpus,
+        contract=contract,
     )
 
 
@@ -125,7 +158,16 @@ def _command(spec: Spec, job: Job, inputs: Inputs) -> list[str]:
     if processor is not None:
         return [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]
     if words[0] == "{python}":
-        return [*PYTHON, *argv[1:]]
-    if "/" not in argv[0] and any(form == "inputs" for form, _ in references(words[0])):
+        argv[:1] = PYTHON
+    elif "/" not in argv[0] and any(form == "inputs" for form, _ in references(words[0])):
         argv[0] = f"./{argv[0]}"  # else it would be looked for on the PATH
     return argv
+
+
+def _program(spec: Spec, argv: list[str], environment: dict[str, str], where: str) -> str:
+    """Return the absolute path of the program. Raises SpecError, with a fault that begins with `where`, without one."""
+    path = environment.get("PATH", DEFAULT_PATH)
+    program = find_program(argv[0], path, spec.root)
+    if program is None:
+        raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), spec.root, where))
+    return program

@@ -29,6 +29,7 @@ from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.retry import delay_after, failure
 from runner.executor.room import shortage
 from runner.executor.schedule import admits, blocked, blocking, unstarted
+from runner.executor.versions import Versions
 from runner.interrupts import Interrupts, Stopping
 from runner.plan.decisions import Skip
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
@@ -65,6 +66,7 @@ class Executor:
         self._stages = {stage.name: stage for stage in run.planning.stages}
         self.attempts = Attempts(run)
         self.publisher = Publisher(run)
+        self._versions = Versions(run, launcher)
         self._launcher = launcher
         self._hooks = hooks
         self._interrupts = interrupts
@@ -120,7 +122,7 @@ class Executor:
             job = heapq.heappop(self._sleeping)[2]
             self._guarded(job, partial(self._start, job))
         self._start_ready()
-        return bool(self._running or self._sleeping or not self._commits.is_idle)
+        return bool(self._running or self._sleeping or self._versions.is_asking or not self._commits.is_idle)
 
     def _wait(self) -> None:
         timeout = self._listener.interval
@@ -137,15 +139,18 @@ class Executor:
         """Record and announce the network calls of running stages, and return the attempts that ended."""
         ended = []
         for report in self._launcher.receive():
-            if isinstance(report, AttemptResult):
+            if report.launch not in self._running:
+                for stage in self._versions.take(report):
+                    self._ready.put_back(stage)
+            elif isinstance(report, AttemptResult):
                 job = self._running.pop(report.launch)
                 self._note_shortages(job)
                 ended.append((job, report))
-                continue
-            job, calls = self._running[report.launch], report.calls
-            self.attempts.record_network(job, calls)
-            fails = any(map(job.fails_on, calls))
-            self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=calls, fails=fails)
+            else:
+                job, calls = self._running[report.launch], report.calls
+                self.attempts.record_network(job, calls)
+                fails = any(map(job.fails_on, calls))
+                self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=calls, fails=fails)
         return ended
 
     # ---- starting ----
@@ -167,7 +172,7 @@ class Executor:
             elif isinstance(decision, Skip):
                 job.fingerprint.key = decision.key
                 self._skip(job)
-            else:
+            elif not self._versions.holds(stage):
                 self._guarded(job, partial(self._begin, job))
             self._heed_interrupts()
 
@@ -186,7 +191,10 @@ class Executor:
             return
         if not job.reasons:
             self._skip(job)
+        elif self._versions.holds(job.stage, asks=True):
+            return
         elif self.attempts.lock(job):
+            job.program_version = self._versions.of(job.stage)
             self._ahead = job, self.attempts.prepare(job)
         else:
             fault = Fault(f"stage {job.stage.name}", "another process holds its lock", "end it, or wait for it")

@@ -124,6 +124,7 @@ class Publisher:
             former or None,
             adopts,
             job.program_sha256,
+            before.program_version if before and adopts else job.program_version,
         )
         position = self.log.append(ADOPTED if adopts else COMMIT, data)
         return data.marker(self.log.run, position.seq)

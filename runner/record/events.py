@@ -100,6 +100,7 @@ class StageCommit(NamedTuple):
     `components` is JSON as text, because it may hold floats. `replaces`: the commit of the old marker, [run, record].
     `former`: see `Marker`; None for none. In `stage.adopted`, `adopts` is the commit that the stage took over from a
     stage that is gone: [stage, run, record]. `program_sha256`: of the program that was started; None if unreadable.
+    `program_version`: what the program said.
     """
 
     stage: str
@@ -114,11 +115,13 @@ class StageCommit(NamedTuple):
     former: Sequence[OutputIdentity] | None = None
     adopts: Sequence[Any] | None = None
     program_sha256: str | None = None
+    program_version: str | None = None
 
     def marker(self, run: str, seq: int) -> Marker:
         """Return the marker that this commit stands for, as record `seq` of `run`."""
         components, outputs, former = parsed(self.components.encode()), dict(self.outputs), tuple(self.former or ())
-        return Marker(self.stage, self.key, self.key_version, components, outputs, run, seq, self.reasons, former)
+        own = self.stage, self.key, self.key_version, components, outputs, run, seq, self.reasons
+        return Marker(*own, former, self.program_version)
 
 
 class StageSkipped(NamedTuple):
@@ -328,6 +331,7 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
         "reasons": lambda value: isinstance(value, list),
         "replaces": _is_commit,
         "former": _if_any(_list_of(_is_output)),
+        "programVersion": _if_any(_is_text),
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
     LedgerEntry: {

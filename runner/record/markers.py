@@ -108,6 +108,7 @@ class Marker(NamedTuple):
     """A complete stage: its key and components, its outputs, its commit, and why it ran.
 
     `former`: outputs of the markers before it that were still on disk, and that no stage declared any more.
+    `program_version`: what its program said, if the spec says how to ask it.
     """
 
     stage: str
@@ -119,6 +120,7 @@ class Marker(NamedTuple):
     audit_seq: int
     reasons: list[list[object]]
     former: tuple[OutputIdentity, ...] = ()
+    program_version: str | None = None
 
     def all_outputs(self) -> Iterator[OutputIdentity]:
         """Yield the outputs, then the former ones, each with the run that made it."""
@@ -139,6 +141,8 @@ class Marker(NamedTuple):
         body: dict[str, object] = {"v": VERSION, **dict(zip(_FIELDS, self, strict=False)), "outputs": outputs}
         if self.former:
             body["former"] = [identity.as_json() for identity in self.former]
+        if self.program_version is not None:
+            body["programVersion"] = self.program_version
         if ctimes := {name: output.ctime_ns for name, output in self.outputs.items() if output.ctime_ns is not None}:
             body[CTIMES] = ctimes
         text = canonical(body)
@@ -158,7 +162,7 @@ class Marker(NamedTuple):
             for name, ctime_ns in body.get(CTIMES, {}).items():
                 outputs[name] = outputs[name]._replace(ctime_ns=int(ctime_ns))
             former = tuple(map(OutputIdentity.from_json, body.get("former", ())))
-            marker = cls._make((*map(body.get, _FIELDS), former))
+            marker = cls._make((*map(body.get, _FIELDS), former, body.get("programVersion")))
             return marker._replace(outputs=outputs) if _is_sound(body) else None
         return None
 
@@ -224,6 +228,7 @@ def _is_sound(body: dict[str, Any]) -> bool:
     return (
         all(type(body[name]) is kind for name, kind in _FIELDS.items())
         and isinstance(body.get("former", []), list)
+        and isinstance(body.get("programVersion", ""), str)
         and all(isinstance(reason, list) and len(reason) == _REASON_LENGTH for reason in body["reasons"])
         and all(isinstance(pairs, list) for pairs in inputs.values())
         and all(_is_texts(pair) and len(pair) == len(("path", "digest")) for pairs in inputs.values() for pair in pairs)

@@ -8,9 +8,10 @@ from runner.paths import variable_name
 from runner.spec.graph import unknown_names
 from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.placeholders import FIELDS, REFERENCE, references
+from runner.spec.values import references as value_references
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.model import Spec, Stage
 
@@ -64,6 +65,14 @@ def _check_optional(stage: Stage) -> Iterator[Finding]:
                     what = f"{show(word)} needs {text}, which is optional"
                     hint = f"make {text} a word of its own, or use $PIPELINE_INPUT_{variable_name(texts[text])}"
                     yield Finding(stage.place(field, position), what, hint)
+
+
+def check_version(at: Place, words: Sequence[str]) -> Iterator[Finding]:
+    """Check the words of `programVersion`, which starts once for many stages, before any of their attempts."""
+    for position, word in enumerate(words):
+        for form, name in (*references(word), *(("each", name) for name in value_references(word, "each"))):
+            what = f"{{{form}.{name}}} has no value when a program is asked for its version"
+            yield Finding((*at, position), what, "only {vars.NAME} and {python} have one")
 
 
 def _check_placeholders(at: Place, word: str, stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:

@@ -83,6 +83,10 @@ RESOURCES = record(
     ioConcurrency=Field(number(1, 65_536, whole=True), "A hint to the stage: parallel reads and writes."),
     enforce=Field(BOOLEAN, "Whether the kernel holds the stage to cpus and memoryMiB.", default=False),
 )
+_SHELL = 'write one word per entry, or name a shell: ["sh", "-c", '
+_COMMAND = list_of(WORD, least=1)._replace(
+    hint=lambda value: f"{_SHELL}{json.dumps(value)}]" if isinstance(value, str) else ""
+)
 # Fields of a stage that `defaults` may set for all stages.
 _SHARED = {
     "retry": Field(RETRY, "When a failed stage is tried again."),
@@ -95,12 +99,9 @@ _SHARED = {
     "freshInterpreter": Field(BOOLEAN, "Whether a .py processor gets an interpreter of its own.", default=False),
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
     "mayBeEmpty": Field(BOOLEAN, "Whether a stage with each may have no instance.", default=False),
+    "programVersion": Field(_COMMAND, "A program and its arguments that print a version, which goes on record."),
 }
 DEFAULTS = record(**_SHARED)
-_SHELL = 'write one word per entry, or name a shell: ["sh", "-c", '
-_COMMAND = list_of(WORD, least=1)._replace(
-    hint=lambda value: f"{_SHELL}{json.dumps(value)}]" if isinstance(value, str) else ""
-)
 _ENTRIES = one_of(PATH, list_of(PATH))._replace(hint=PATH.hint)
 VALUE = one_of(SCALAR, BOOLEAN)
 ROWS = list_of(map_of(PROSE, VALUE, least=1))  # a column that no stage uses may have any name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec import checks
-from runner.spec.commands import check_commands
+from runner.spec.commands import check_commands, check_version
 from runner.spec.each.expansion import Expander, Instance, check_globs, check_sources
 from runner.spec.each.references import References
 from runner.spec.each.tables import Disk
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from runner.spec.each.forms import Source
+    from runner.spec.kinds import Place
     from runner.spec.values import Json, Var
 
     Overrides = Mapping[str, Mapping[str, object]]
@@ -153,6 +154,12 @@ class SpecBuilder:
         self._env = self._inserter.insert(("defaults", "env"), self._defaults.get("env", {}), {}, "env")
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
+        self._version = self._filled_version(("defaults",), self._defaults)
+        self._versions = {  # of stages with their own
+            index: self._filled_version(("stages", index), stage)
+            for index, stage in enumerate(given.get("stages", ()))
+            if "programVersion" in stage
+        }
         self.sources: Sequence[Source] = ()  # of the values of templates
         self._labels = self._labels_of(References((), self.findings))
 
@@ -232,6 +239,7 @@ class SpecBuilder:
             "params": {**values["params"], **params.get(name.partition("@")[0], {}), **params.get(name, {})},
             "env": {**self._env, **given.get("env", {})},
             "retry_on_timeout": _retry_on_timeout(given, self._defaults),
+            "program_version": self._versions.get(index, self._version),
             "on_attempt": given.get("offline", {}).get("onAttempt", self._offline["onAttempt"]),
             "extensions": _extensions(given),
             "values": instance.values,
@@ -241,6 +249,12 @@ class SpecBuilder:
             "written": inputs.written,
         }
         return Stage(**values)
+
+    def _filled_version(self, at: Place, given: Json) -> tuple[str, ...] | None:
+        """Return the command in `programVersion` with the values of vars; None if there is none."""
+        at, words = (*at, "programVersion"), given.get("programVersion", ())
+        self.findings += check_version(at, words)
+        return tuple(self._inserter.insert(at, words, None, "programVersion")) or None
 
     def _fault(self, finding: Finding) -> Fault:
         return Fault(pointer(self._path, finding.at), finding.what, finding.hint)

@@ -84,7 +84,7 @@ class Stage(NamedTuple):
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
     files. `joins` are those of references to templates. `written`: place of a list in this stage -> the place of each
     member as written, if a list of a var or a reference gave another number of members. `timeout_seconds` may be a
-    list, as in Resources.
+    list, as in Resources. `program_version` is a command that prints a version.
     """
 
     index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls
@@ -108,6 +108,7 @@ class Stage(NamedTuple):
     fresh_interpreter: bool = False
     on_attempt: Literal["fail", "record"] = "fail"
     program_identity: Literal["name", "content"] = "name"
+    program_version: tuple[str, ...] | None = None
     description: str = ""
     extensions: dict[str, object] = _NOTHING
     values: Mapping[str, object] = _NOTHING

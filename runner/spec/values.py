@@ -37,6 +37,7 @@ FILLED = {  # of a stage: where values are inserted, and what the result must be
     "params": None,
 }
 UNKNOWN = "*"  # stands for a value that is not known
+_COMMANDS = {"args", "command", "programVersion"}  # fields of words with placeholders of their own
 _LISTED = {"args", "command", "inputs"}  # fields in which a list becomes words or paths
 _ALONE = 'it can be a whole word, a path of an input, a param, or the values of a name in "each"'
 
@@ -144,8 +145,8 @@ class Inserter:
     def _joined(self, at: Place, text: str, literals: list[str], values: Sequence[object], field: str) -> str:
         """Return literal parts with values between them; the `text` as written if the field cannot hold that."""
         words = [literal_glob(spelled(value)) if field == "inputs" else spelled(value) for value in values]
-        result = guarded(literals, words) if field in ("command", "args") else joined(literals, words)
-        kind = FILLED[field]
+        result = guarded(literals, words) if field in _COMMANDS else joined(literals, words)
+        kind = FILLED.get(field, WORD)
         if kind and (faults := kind.check(result.replace("{\0", "{"))):
             self.findings += [fault._replace(at=at, what=f"{self._origin}{fault.what}") for fault in faults]
             return text

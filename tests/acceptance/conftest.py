@@ -6,7 +6,7 @@ from launchers import bench, on_both, workers
 __all__ = ["bench", "workers"]
 ON_BOTH = (  # files about what a run does
     "damaged_checkpoints keep_going launching names_like_partials promises"
-    " retries status_of_a_run_at_work status_of_a_waiting_retry output_warnings values_by_attempt"
+    " program_version retries status_of_a_run_at_work status_of_a_waiting_retry output_warnings values_by_attempt"
 ).split()
 SWEPT = (  # added by OFFPIPE_SWEEP=all: mostly about what is decided or done on this machine
     "adoption each edited_outputs edits kept_stdout odd_uses outdated_checkpoints publishing self_healing vars"

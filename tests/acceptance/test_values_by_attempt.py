@@ -14,6 +14,7 @@ WRITE = "cat in.txt > $PIPELINE_OUTPUT_OUT"
 
 NOT_IN_THE_KEY = [
     {"resources": {"cpus": [1, 2], "memoryMiB": [1, 2]}},
+    {"programVersion": ["true"]},
     {"timeoutSeconds": [5, 6]},
     {"retry": {"retryExitCodes": "any"}},
     {"resources": {"cpus": 64}},

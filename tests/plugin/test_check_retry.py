@@ -95,6 +95,12 @@ def test_a_stage_with_values_for_each_attempt_is_checked_like_any_other(stage):
     stage.passes("run")
 
 
+def test_copies_ask_no_program_for_its_version(stage):
+    asked = stage.pytester.path / "asked"
+    stage.shell('cat "$i" > "$o"', programVersion=["touch", str(asked)]).passes("retry")
+    assert not asked.exists()
+
+
 def test_is_not_made_where_nothing_tells_that_an_attempt_was_made_to_exit(stage):
     stage.shell('rm -f "$HOME"/../faults/*.fired; cat "$i" > "$o"')
     result = stage.check("retry")

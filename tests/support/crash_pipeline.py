@@ -64,7 +64,7 @@ class CrashPipeline:
             {"name": "tree", "command": shell("mkdir $1 && split -l 7 $0 $1/part-", "{inputs.odd}", "{outputs.tree}"),
              "inputs": {"odd": "w/odd"}, "outputs": {"tree": "out/tree/"}},
             {"name": "pipe", "command": ["tr", "A-Z", "a-z"], "stdin": "up", "stdout": "low",
-             "inputs": {"up": "w/up"}, "outputs": {"low": "out/low"}},
+             "inputs": {"up": "w/up"}, "outputs": {"low": "out/low"}, "programVersion": ["tr", "--version"]},
             {"name": "flaky", "inputs": {"tree": "out/tree/", "parts": ["out/row-*", "p/*"]},
              "command": shell(f"cat $1/* $(cat $2) >$0; {FLAKY}", "{outputs.all}", "{inputs.tree}", "{list.parts}"),
              "outputs": {"all": "out/all"}, "retry": RETRY},

@@ -107,7 +107,8 @@ FULL = {
     "description": "all fields", "x-own": {"a": [1, None]},
     "offline": {"bannedImports": ["paramiko"], "allowImports": ["json"], "onAttempt": "fail"},
     "vars": {"tag": "x", "number": 1.50, "words": ["-n", 2], "files": ["in/*.txt", "in/deep/"]},
-    "defaults": {"retry": {"attempts": 2}, "timeoutSeconds": [60, 90], "mayBeEmpty": True},
+    "defaults": {"retry": {"attempts": 2}, "timeoutSeconds": [60, 90], "mayBeEmpty": True,
+                 "programVersion": ["{python}", "--version"]},
     "stages": [
         {"name": "first", "processor": "work.py", "args": ["-x", "{params.n}", "{inputs.text}"], "params": {"n": 1,
         "t": "x"},

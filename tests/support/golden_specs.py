@@ -25,7 +25,8 @@ RETRY = {"attempts": 2, "delaySeconds": 0, "multiplier": 2, "maxDelaySeconds": 9
          "retryExitCodes": [75, "SIGKILL"], "retryOnTimeout": True, "maxTotalSeconds": 60}  # fmt: skip
 SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, "timeoutSeconds": 60,
           "resources": {"cpus": 1, "memoryMiB": 64, "ioConcurrency": 2, "enforce": False},
-          "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}, "mayBeEmpty": True}  # fmt: skip
+          "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}, "mayBeEmpty": True,
+          "programVersion": ["sh", "-c", ":"]}  # fmt: skip
 FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "where": {"n": 1},
          "if": "{vars.on}", "processor": "run.sh",
          "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt", "more": []}, "optional": ["more"],

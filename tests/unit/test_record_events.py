@@ -98,6 +98,13 @@ def test_a_commit_keeps_former_outputs_and_gives_them_to_its_marker():
     assert commit.marker("r", 4).former == (former,) and EVERY["stage.commit"].marker("r", 4).former == ()
 
 
+def test_a_commit_keeps_the_version_of_the_program_and_gives_it_to_its_marker():
+    commit = EVERY["stage.commit"]._replace(program_version="tool 1.2")
+    assert decode("stage.commit", encode(commit)) == commit
+    assert commit.marker("r", 4).program_version == "tool 1.2"
+    assert not fits("stage.commit", {**COMMIT, "programVersion": 5})
+
+
 def test_an_attempt_keeps_the_position_of_its_values_and_what_it_would_replace():
     started = EVERY["attempt.started"]._replace(cpus=2, position=1, replaces=["r", 3])
     assert decode("attempt.started", encode(started)) == started

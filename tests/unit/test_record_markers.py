@@ -32,6 +32,11 @@ def test_a_marker_keeps_former_outputs_with_the_run_that_made_each():
     assert [output.run for output in marker.all_outputs()] == ["run", "first", "second"]
 
 
+def test_a_marker_keeps_the_version_of_the_program():
+    marker = MARKER._replace(program_version="tool 1.2")
+    assert Marker.decode(marker.encode()) == marker
+
+
 def test_a_marker_without_former_outputs_has_the_fields_of_earlier_releases():
     assert set(json.loads(MARKER.encode())) == {
         "auditSeq", "checksum", "components", "key", "keyVersion", "outputs", "reasons", "run", "stage", "v",
@@ -95,6 +100,7 @@ def test_a_number_that_has_no_spelling_is_damage(number):
                {"components": [[]]}, {"components": {"inputs": []}}, {"components": {"inputs": {"in": [["x"]]}}},
                {"components": {"code": 5}}, {"components": {"code": {"files": [1]}}},
                {"components": {"code": {"absent": [[]]}}},
+               {"programVersion": 5}, {"programVersion": None},
                {"visibleNs": []}, {"visibleNs": {"none": 1}}, {"visibleNs": {"out": "x"}}],
 )  # fmt: skip
 def test_a_sound_checksum_over_something_else_is_not_enough(change):

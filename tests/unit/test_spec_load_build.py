@@ -123,3 +123,17 @@ def test_values_for_each_attempt_are_merged_as_wholes_like_single_ones():
     assert stage.resources == Resources(cpus=(0.5, 1), memory_mib=9) and stage.timeout_seconds == (5, 6)
     assert stage.by_attempt == {"cpus": (0.5, 1), "timeoutSeconds": (5, 6)}
     assert build({"timeoutSeconds": 1}, defaults)[0].timeout_seconds == 1
+
+
+def test_a_stage_has_the_program_version_of_the_defaults_unless_it_has_its_own():
+    builder = SpecBuilder(
+        "/pipeline/spec.json",
+        {
+            "vars": {"tool": "{python}"},
+            "defaults": {"programVersion": ["x", "{python}"]},
+            "stages": [OUTPUT, {**OUTPUT, "programVersion": ["{vars.tool}", "-v"]}],
+        },
+    )
+    versions = [builder.build_stage(Instance(index, OUTPUT), {}).program_version for index in (0, 1)]
+    assert versions == [("x", "{python}"), ("{\0python}", "-v")]  # a value makes no placeholder
+    assert build({})[0].program_version is None and builder.findings == []

@@ -114,7 +114,7 @@ def files_of(record: RunRecord, group: Group, paths: StatePaths, *, is_newest: b
     A stage without a commit in this log may have a marker, which counts if it has the key in the log. A run with
     nothing to do logs no keys: if it `is_newest`, all markers count.
     """
-    known: dict[str, dict[str, tuple[str, int | None, str]]] = {"input": {}, "code": {}, "output": {}}
+    known: dict[str, dict[str, tuple[str, int | None, str]]] = {"version": {}, "input": {}, "code": {}, "output": {}}
     for stage in group.stages:
         commit, key = record.commits.get(stage), record.keys.get(stage)
         marker = commit.marker(record.run, 0) if commit else read_marker(paths, stage)
@@ -124,6 +124,8 @@ def files_of(record: RunRecord, group: Group, paths: StatePaths, *, is_newest: b
         code = parts.get("code", {}).get("files", {}) | parts.get("code", {}).get("packages", {})
         for kind, files in (("input", chain.from_iterable(parts.get("inputs", {}).values())), ("code", code.items())):
             known[kind].update((path, (sha256, None, record.run)) for path, sha256 in files)
+        if marker.program_version is not None:
+            known["version"][marker.program_version] = "", None, record.run
         for made in marker.outputs.values():
             known["output"][made.path] = made.sha256, made.size, made.run or marker.run
     rows: list[FileRow] = []
