@@ -40,6 +40,9 @@ def test_notes_unknown_names_and_texts_that_no_value_has():
     assert [(finding.at, finding.what) for finding in conditions.unmet()] == [
         ((*AT, "sample"), 'no sample is "s9"'), ((*AT, "lane"), 'no lane is "1"')
     ]  # fmt: skip
+    full = where({"mate": ["", "none"]})
+    full.keeps({"mate": "x"})
+    assert [finding.what for finding in full.unmet()] == ['no mate is "none"'], "all cells may be filled"
     assert not [*conditions.unknown(None)] and not [*where({"a": 1}).unmet()], "nothing is known of them"
 
 

@@ -46,11 +46,11 @@ class Where:
                 yield Finding((*self._at, name), f"no value named {show(name)}", hint)
 
     def unmet(self) -> Iterator[Finding]:
-        """Yield a warning for each text that no value has."""
+        """Yield a warning for each text that no value has; not for the empty one, since cells may all be filled."""
         for name, (texts, _) in self._conditions.items():
             met = self._met[name]
             for text in texts if met else ():
-                if text not in met:
+                if text and text not in met:
                     yield Finding((*self._at, name), f"no {name} is {show(text)}", did_you_mean(text, sorted(met)))
 
 
