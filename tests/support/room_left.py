@@ -17,7 +17,7 @@ from syntax_rules import code_lines, fits, long_functions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
-CLOSURE_LINES = 10_720  # logical lines of all modules that a run may load
+CLOSURE_LINES = 11_140  # logical lines of all modules that a run may load
 RUN = ("engine.run", "sandbox.service", "sandbox.program", "sdk")  # the modules with which a run and its stages begin
 EXTRAS = ("extras",)  # need packages that a plain installation lacks
 CLOSED = (
@@ -31,7 +31,7 @@ PAGE_WORDS = {
     "benchmark-results.md": 600,
     "benchmarks.md": 358,
     "checks.md": 624,
-    "cli.md": 2600,
+    "cli.md": 2660,
     "cluster.md": 1378,
     "durability.md": 479,
     "editors.md": 249,
@@ -45,12 +45,12 @@ PAGE_WORDS = {
     "internals/non-goals.md": 470,
     "known-limits.md": 970,
     "offline-guard.md": 1356,
-    "on-disk.md": 1135,
+    "on-disk.md": 1190,
     "plugins.md": 348,
     "pytest-fixtures.md": 884,
     "pytest-specs.md": 562,
     "report.md": 441,
-    "spec.md": 3210,
+    "spec.md": 3510,
     "testing-your-stages.md": 672,
     "unattended.md": 947,
     "writing-stages.md": 1411,
