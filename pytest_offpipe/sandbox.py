@@ -229,9 +229,9 @@ def lay_out(
         if path not in unchanged:
             copy(source, place(path), place)
     filled = {name: value for name, value in content.items() if name != "vars"}  # their values are in the stages
+    left_out = ("programVersion", "temporary")  # asked anew in each run of the copy; a check compares all outputs
     filled["stages"] = [
-        {name: value for name, value in stage.items() if name != "programVersion"}  # asked anew in each run of the copy
-        for stage in filled["stages"]
+        {name: value for name, value in stage.items() if name not in left_out} for stage in filled["stages"]
     ]
     Path(sandbox.spec).write_text(json.dumps(filled, indent=1), encoding="utf-8")
     return sandbox

@@ -96,6 +96,13 @@ class AttemptResult(NamedTuple):
         return record
 
 
+class Removed(NamedTuple):
+    """The number of temporary outputs that a run removed, and their size in bytes."""
+
+    outputs: int = 0
+    size: int = 0
+
+
 class StageResult(NamedTuple):
     """How a stage ended in this run. `log` is the path of the newest log.
 
@@ -134,6 +141,7 @@ class RunResult(NamedTuple):
     isolation: dict[str, str]
     signal: int | None = None
     fault: Fault | None = None
+    removed: Removed = Removed()
 
     def count(self, status: str) -> int:
         """Return how many stages ended with `status`."""

@@ -109,7 +109,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
     "record.noop_record": ("plan.fingerprint", "spec.model"),  # what the plan depended on
     "results": ("record.markers",),  # what a stage has made
     **dict.fromkeys(
-        ("plan.digests", "plan.fingerprint", "plan.orphans"), ("record.markers",)
+        ("plan.digests", "plan.fingerprint", "plan.inputs", "plan.orphans", "plan.temporary"), ("record.markers",)
     ),  # what they compare with
     "plan.planner": ("record.checkpoints", "record.markers"),  # what earlier runs left
 }

@@ -17,7 +17,7 @@ from runner.record.markers import Marker, OutputIdentity, is_written_here, marke
 from runner.record.state import MOST_MARKER, refuse_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable, Sequence
 
     from runner.record.events import StageCommit
 
@@ -128,6 +128,7 @@ class Markers:
 
     def __init__(self, directory: str, findings: Findings, run: str | None) -> None:
         """Read all markers; with `run`, keep only those of that run."""
+        self.removed: dict[str, str] = {}  # temporary outputs of these markers, by path: the run that removed them
         self._paths = StatePaths(directory, directory)
         self._findings = findings
         self._markers: dict[str, _OnDisk] = {}
@@ -165,6 +166,20 @@ class Markers:
             marker.latest = (place, run, closed)
         if (run, seq) == marker.commit:
             marker.fits, marker.place = digest == marker.committed, place
+
+    def note_removed(self, stage: str, commit: Sequence[Any], paths: Iterable[str], run: str) -> None:
+        """Note the removal of temporary outputs of a `commit`: [run, record]."""
+        marker = self._markers.get(stage)
+        if marker and marker.commit == tuple(commit):
+            self.removed.update(dict.fromkeys(paths, run))
+
+    def removals_by(self, runs: Container[str]) -> dict[str, list[object]]:
+        """Return the removals in the logs of `runs`, as the ledger keeps them: path -> stage, run, record, remover."""
+        return {
+            path: [marker.stage, marker.run, marker.audit_seq, self.removed[path]]
+            for path, (marker, _) in self.outputs().items()
+            if self.removed.get(path) in runs
+        }
 
     def commits_of(self, runs: Container[str]) -> dict[str, list[object]]:
         """Return the commits in `runs` that markers refer to: stage -> run, record, digest of the marker."""

@@ -25,7 +25,7 @@ LEDGER = "audit_ledger.jsonl"
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
 _IDLE = frozenset((*events.OPENINGS, events.RECOVERED, events.WARNING, END))  # the only events of a run without work
 _COMMITS = frozenset((events.COMMIT, events.ADOPTED))
-_CHECKED = frozenset((*_COMMITS, *events.OPENINGS, *events.ENDINGS))
+_CHECKED = frozenset((*_COMMITS, events.REMOVED, *events.OPENINGS, *events.ENDINGS))
 _PARSED = 16 << 20  # bytes; no run writes longer lines, so they are not parsed
 
 
@@ -245,6 +245,8 @@ class RunLog(Chain):
         elif isinstance(event, events.StageCommit):
             self._outputs.note(event)
             self._markers.note(self.run, record["seq"], event, self._order, closed=self._end is not None)
+        elif isinstance(event, events.OutputsRemoved):
+            self._markers.note_removed(event.stage, event.commit, event.outputs.values(), self.run)
 
     def _check_opening(self, event: events.RunOpened, *, is_first: bool) -> None:
         head, has_spec = str(event.ledger_head), isinstance(event.spec, str)

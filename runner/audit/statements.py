@@ -69,9 +69,12 @@ def export(
     statements = []
     for name in chosen:
         openings, made = _made_by(archive, name, standing.get(name, []), is_named=run is not None)
+        removed = {(each.path, each.inode): verified.markers.removed.get(each.path) for each, _ in standing[name]}
         try:
             if made:
-                statements.append(canonical(_statement(verified.pipeline, made, openings, past[name], builder)))
+                statements.append(
+                    canonical(_statement(verified.pipeline, made, removed, openings, past[name], builder))
+                )
         except _MALFORMED as error:  # `verify` checks no field that no other reader needs
             what = f"has a record that cannot be understood ({error!r}); nothing was exported"
             raise DamagedRecordError(Fault(archive.paths.audit(name), what)) from error
@@ -118,15 +121,30 @@ def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> t
 
 
 def _statement(
-    pipeline: str, made: Made, openings: Sequence[Mapping[str, Any]], past: Sequence[Past], builder: str
+    pipeline: str,
+    made: Made,
+    removed: Mapping[tuple[str, int], str | None],
+    openings: Sequence[Mapping[str, Any]],
+    past: Sequence[Past],
+    builder: str,
 ) -> dict[str, object]:
-    """Return the Statement of the run with these invocations, the newest first."""
+    """Return the Statement of the run with these invocations, the newest first.
+
+    `removed`: path and inode of a temporary output -> the run that removed it, or None.
+    """
     commits = [*{(commit.stage, commit.record): commit for _, commit in made}.values()]
     dependencies = {canonical(each): each for each in _dependencies(openings, commits)}
     times = {"startedOn": past[-1].began, "finishedOn": past[0].ended}
     return {
         "_type": STATEMENT,
-        "subject": [{**_resource(output.path, output.sha256), "annotations": _cite(commit)} for output, commit in made],
+        "subject": [
+            {
+                **_resource(output.path, output.sha256),
+                "annotations": {**_cite(commit), **({"removedBy": run} if run else {})},
+            }
+            for output, commit in made
+            for run in [removed.get((output.path, output.inode))]
+        ],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {

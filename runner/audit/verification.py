@@ -18,7 +18,7 @@ from runner.canonical import GENESIS, KEY_VARIABLE, SIGNED
 from runner.errors import EXIT_OK, DamagedRecordError, Fault, PendingError, StateError, UsageError
 from runner.paths import is_name
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED
-from runner.record.ledger import open_after, pruned_commits
+from runner.record.ledger import open_after, pruned_commits, pruned_removals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,6 +129,8 @@ class Verification(Chain):
         with suppress(StateError):  # below, `open` reports what is wrong with the file
             self._pruned = pruned_commits(f"{self._directory}/{LEDGER}")
             self.pruned = len(self._pruned)
+            for stage, run, seq, path, remover in pruned_removals(f"{self._directory}/{LEDGER}"):
+                self.markers.note_removed(stage, (run, seq), (path,), remover)
         lines = self.open()
         with lines or nullcontext():
             self._read_ledger(lines)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from runner.engine import Options
     from runner.spec.model import Spec
 
+_MISSING = "is missing"
+
 
 def verify(
     target: str,
@@ -47,7 +49,7 @@ def verify(
         raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
     verified = verify_archive(archive, run, expect_head=expect_head, public_keys=public_keys)
     if archive.spec is not None and outputs and os.path.lexists(archive.paths.state_dir):
-        _check_outputs(options, archive.spec, verified)
+        _check_outputs(options, archive.spec, verified, is_partial=run is not None or bool(verified.incomplete))
     return verified
 
 
@@ -78,22 +80,33 @@ def verify_archive(
     return verified
 
 
-def _check_outputs(options: Options, spec: Spec, verified: Verification) -> None:
-    """Read every output that has a marker, and compare it with its commit. Remark on those that no stage declares."""
+def _check_outputs(options: Options, spec: Spec, verified: Verification, *, is_partial: bool) -> None:
+    """Read every output that has a marker, and compare it with its commit. Remark on those that no stage declares.
+
+    A temporary output is intact if it is absent, and a log says that a run removed it. `is_partial`: not all logs were
+    read to their end.
+    """
     made, verified.outputs = verified.markers.outputs(), 0
     spec, orphans = without_orphans(options, spec, [*read_markers(spec.paths)], DigestCache(trust=False))
     for former in orphans.former:
         verified.findings.notes.append(Remark(os.path.relpath(spec.output_path(former.path)), former.remark()))
     for stage in spec.stages:
-        for declared in stage.outputs.values():
+        for label, declared in stage.outputs.items():
             marker, identity = made.get(declared, (None, None))
             path = spec.output_path(declared)
             if marker is None or identity is None or (marker.stage != stage.name and not os.path.lexists(path)):
                 continue  # the stage that took it over has not run yet
-            verified.outputs += 1
-            damage = _damage_of(path, identity)
-            if damage is not None and verified.markers.still_stands(marker.stage):
+            damage, remover = _damage_of(path, identity), verified.markers.removed.get(declared)
+            verified.outputs += not (damage and remover)
+            if damage is None or not verified.markers.still_stands(marker.stage):
+                continue
+            if remover is None and not (label in stage.temporary and damage.what == _MISSING and is_partial):
                 verified.findings.damage.append(damage)
+            elif remover is None:
+                verified.findings.notes.append(Remark(damage.file, "is temporary: another log may say what removed it"))
+            elif damage.what != _MISSING:
+                what = f"is not what stage {marker.stage} made, which run {remover} removed"
+                verified.findings.notes.append(Remark(damage.file, what))
 
 
 def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
@@ -111,7 +124,7 @@ def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
         else:
             size, sha256 = status.st_size, cache.file(path, status).sha256
     except (FileNotFoundError, NotADirectoryError):
-        return damage("", "is missing")
+        return damage("", _MISSING)
     except InputError as error:
         return damage("", error.faults[0].what)
     except OSError as error:

@@ -49,6 +49,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--cluster-wait", "S", "run", "wait at most S seconds for a scheduler or worker; default: 60"),
     ("--cluster-latency", "S", "run", "wait at most S seconds until all machines see the same files; default: 60"),
     ("-k --keep-going", "", "run", "after a failure, run what does not depend on it"),
+    ("--keep-temporary", "", "run plan", "remove no temporary outputs"),
     ("--wait", _SECONDS, "run", "wait for another run's lock (at most S seconds)"),
     ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
     ("--var", "NAME=VALUE", _WITH_VARS, "set a var of the spec (repeatable)"),

@@ -60,7 +60,8 @@ def status_lines(status: Status, *, full: bool) -> Iterator[str]:
     elif status.open_runs and status.holder is None:
         state = "every stage is up to date, but a run is open; the next run only has to end it"
     else:
-        state = "everything is up to date"
+        rest = ", but temporary outputs are still there" if planned.planning.plan.removes else ""
+        state = f"everything is up to date{rest}"
     yield f"{printable(status.pipeline)}: {state}\n"
     yield from _run_lines(status)
     width = max(map(len, status.incomplete), default=0)
@@ -68,7 +69,7 @@ def status_lines(status: Status, *, full: bool) -> Iterator[str]:
         incomplete = f"incomplete, {extent_text(progress) or 'at a checkpoint'}"
         is_outgrown = planned is not None and planned.fits.get(stage) is False
         yield f"{stage:<{width}}  {outgrown_text(progress) if is_outgrown else incomplete}\n"
-    if planned and pending:
+    if planned and not planned.planning.plan.is_noop:
         yield "pending:\n"
         shown = planned._replace(fits={})  # without checkpoints, which are listed above
         yield from (f"  {line}" for line in plan_lines(shown, full=full, pending=True))
@@ -149,7 +150,8 @@ def _ending(status: Status) -> str:
 def status_json(status: Status) -> dict[str, object]:
     """Return the status as a JSON value."""
     part, success = status.part, status.last_success
-    plan = plan_json(status.planned) if status.planned else {"stages": [], "empty": [], "faults": []}
+    nothing: dict[str, object] = {"stages": [], "removes": [], "empty": [], "faults": []}
+    plan = plan_json(status.planned) if status.planned else nothing
     fits = status.planned.fits if status.planned else {}
     last = {
         "run": status.last.get("run"),
@@ -174,6 +176,7 @@ def status_json(status: Status) -> dict[str, object]:
             for stage, progress in status.incomplete.items()
         ],
         "stages": plan["stages"],
+        "removes": plan["removes"],
         "empty": plan["empty"],
         "undeclared": status.undeclared,
         "faults": plan["faults"],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.display.summary import fault_json
 from runner.display.text import counted, printable
 from runner.errors import StateError
-from runner.plan.decisions import AGAIN, MODIFIED, Adopt, Blocked, Decision, Depends, Run, Skip
+from runner.plan.decisions import AGAIN, MODIFIED, NEEDED, Adopt, Blocked, Decision, Depends, Run, Skip
 from runner.record.checkpoints import Progress, read_progress
 from runner.results import listed
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Reason = Sequence[object]  # component, what, old, new; from a plan or a marker
 
 _REASONS_SHOWN = 3
+_PATHS_SHOWN = 3
 _COUNTED = {Adopt: "to adopt", Run: "to run", Depends: "may run", Blocked: "blocked"}  # instances of a template
 _LONGEST_VALUE = 60
 _DIGEST = 64
@@ -56,6 +57,9 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
     for name, text in rows.items():
         yield f"{name:<{width}}  {text}\n"
         yield from (f"{'':<{width}}  {join}\n" for join in joins.get(name, ()))
+    if removes := planned.planning.plan.removes:
+        paths = printable(listed(removes, len(removes) if full else _PATHS_SHOWN))
+        yield f"removes {counted(len(removes), 'temporary output')}: {paths}\n"
     if not pending:
         yield from empty_lines(planned)
 
@@ -76,13 +80,21 @@ def plan_json(planned: Planned) -> dict[str, object]:
     plan = planned.planning.plan
     for name, decision in plan.decisions.items():
         stages.append({"stage": name, "decision": _word(decision), **decision._asdict()})
+        if isinstance(decision, Depends) and not decision.needed:
+            del stages[-1]["needed"]
         if isinstance(decision, Run):
             stages[-1]["reasons"] = [reason._asdict() for reason in decision.reasons]
         if name in planned.failures:
             stages[-1]["lastFailure"] = planned.failures[name]._asdict()
     faults = [fault_json(fault) for fault in plan.faults]
     empty = [{"stage": empty.stage.name, "why": empty.why} for empty in planned.empty]
-    return {"pipeline": planned.planning.spec.name, "stages": stages, "empty": empty, "faults": faults}
+    return {
+        "pipeline": planned.planning.spec.name,
+        "stages": stages,
+        "removes": plan.removes,
+        "empty": empty,
+        "faults": faults,
+    }
 
 
 def explain_lines(planned: Planned, stage: str) -> Iterator[str]:
@@ -97,7 +109,7 @@ def explain_lines(planned: Planned, stage: str) -> Iterator[str]:
     else:
         yield f"{stage}: {_word(decision)}, {_why(decision, decisions, full=True)}\n"
     yield from (f"  {text}\n" for text in _history(planned, stage))
-    if marker := planned.planning.planner.marker_of(stage):
+    if marker := planned.planning.planner.markers.of(stage):
         yield from marker_lines(marker)
 
 
@@ -153,7 +165,7 @@ def reason_text(reason: Reason, *, full: bool) -> str:
     """Return a reason as text: `params.mode: fast -> slow`, `code stages/helper.py: 3f2a91bc.. -> 88bc01d2..`."""
     component, what, old, new = (*reason, None, None)[:4]
     where = printable(str(what))
-    if component in {"marker", "forced", "adopted", AGAIN}:
+    if component in {"marker", "forced", "adopted", AGAIN, NEEDED}:
         return where
     if component == "outputs" and _is_digest(old):
         if new is None:
@@ -184,6 +196,8 @@ def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -
             return reasons_line(reasons, full=full)
         case Adopt(origin=name):
             return f"what {name} made, with the same key"
+        case Depends(needed=needed) if needed:
+            return printable("; ".join(needed))
         case Depends(upstream=names) | Blocked(by=names) if all(name in decisions for name in names):
             makers = ", ".join(dict.fromkeys(_shown(name, full=full) for name in names))
             return f"by {makers}" if isinstance(decision, Blocked) else f"on what {makers} will make"

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.display.offline import offline_text
-from runner.display.text import fault_text, near_path, printable, seconds
+from runner.display.text import counted, fault_text, near_path, printable, seconds, size
 from runner.errors import EXIT_RETRYABLE, Fault, StateError
 from runner.paths import stdout_path
 from runner.reading import open_regular
@@ -36,10 +36,12 @@ def outcome_text(result: RunResult) -> str:
     counts = {status: result.count(status) for status in _STATUSES}
     counts[_NOT_STARTED] = len(result.unstarted()[1])
     counts[BLOCKED] -= counts[_NOT_STARTED]
-    if counts[SKIPPED] == len(result.stages):
+    if counts[SKIPPED] == len(result.stages) and not result.removed.outputs:
         text = f"nothing to do, {counts[SKIPPED]} up to date"
     else:
         text = f"{counts_text(counts)} in {seconds(result.seconds)}"
+    if result.removed.outputs:
+        text += f", removed {counted(result.removed.outputs, 'temporary output')} ({size(result.removed.size)})"
     return f"{result.pipeline}: {text} (run {result.run_id})"
 
 
@@ -111,6 +113,7 @@ def run_json(result: RunResult) -> dict[str, object]:
         **fields_json(result, "status", "exit_code", "pipeline", "seconds"),
         "ledgerHead": result.head,
         "isolation": result.isolation["level"],
+        "removed": result.removed._asdict(),
         "stages": {
             name: {
                 **fields_json(stage, "status", "key", "seconds"),

@@ -46,6 +46,7 @@ class Options(NamedTuple):
     final: bool = False
     var_sources: tuple[str | bytes, ...] = ()
     inputs: str | None = None
+    keep_temporary: bool = False
 
     def load(self, spec_path: str, without: Collection[str] = ()) -> Spec:
         """Return the spec; no `each` matches the files `without`. Raises SpecError if it is not valid."""

@@ -23,6 +23,7 @@ from runner.record.state import read_metrics
 from runner.results import listed
 from runner.spec.kinds import did_you_mean
 from runner.spec.placeholders import remarks
+from runner.spec.temporary import unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -112,7 +113,7 @@ def refuse_newer(session: Session) -> None:
 def remark(session: Session, spec: Spec, stages: Sequence[Stage], markers: Iterable[Marker]) -> None:
     """Warn of likely mistakes in the spec, and of files that a run of `stages` would replace."""
     unknown = replaced(session, spec, stages, markers, "a run replaces")
-    for fault in (*remarks(spec, stages), *_useless_allowances(session), *unknown):
+    for fault in (*remarks(spec, stages), *unread(spec, stages), *_useless_allowances(session), *unknown):
         session.warn(fault)
 
 

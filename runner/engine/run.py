@@ -95,6 +95,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
             stages = executor.execute()
             executor.publisher.sync()
             result = _seal(session, journal, recovered.others, stages, interrupts.first, began)
+            result = result._replace(removed=executor.removals.removed)
         launcher.close()  # of a cluster, it may take seconds
         hooks.offpipe_run_finished(result=result)
         return result

@@ -16,6 +16,7 @@ from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
 from runner.plan.orphans import Orphans, find_orphans
 from runner.plan.planner import Planner, Planning
+from runner.plan.temporary import Temporary
 from runner.record import files
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
@@ -155,16 +156,23 @@ class Session:
         for fault in orphans.warnings(self.spec.shown):
             self.warn(fault)
         forced = frozenset(select_names(spec.names, self.options.stages) if self.options.force else ())
-        planner = Planner(graph, self.cache, markers.of, forced, self._absence, _gone(every, graph))
+        temporary = Temporary(graph, self.cache, markers.of)
+        for fault in temporary.warnings():
+            self.warn(fault)
+        planner = Planner(graph, self.cache, markers, temporary, forced, self._absence, _gone(every, graph))
         declared = declared_paths(spec)
 
         def new_examiner() -> Examiner:
             code = CodeReader(spec, self.cache, declared, self.bans, self.warn)
-            return Examiner(graph, self.cache, code, orphans, find_command)
+            return Examiner(graph, self.cache, code, orphans, find_command, temporary)
 
         examiner = new_examiner()
         examiner.reads_all = reads_all
         plan = planner.plan(stages, examiner, self.check)
+        if not self.options.keep_temporary:
+            outside = new_examiner()
+            removes = temporary.removable(plan.decisions, lambda name, known: planner.is_current(name, outside, known))
+            plan = plan._replace(removes=tuple(removes))
         return Planning(graph, stages, plan, planner, examiner, new_examiner, every, orphans, checkpoints)
 
     def _find_checkpoints(self, spec: Spec, selected: Collection[str]) -> dict[str, Progress]:

@@ -148,6 +148,7 @@ def make_executor(
         durable=options.is_durable,
         is_remote=is_remote,
         warn=warn,
+        keeps_temporary=options.keep_temporary,
     )
     return Executor(
         context, launcher, hooks, interrupts, clock or Clock(), listener, options.jobs, keep_going=options.keep_going

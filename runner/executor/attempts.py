@@ -109,7 +109,7 @@ class Attempts:
 
     def _replaced(self, job: Job) -> Place | None:
         """Return the commit whose marker a commit of this job replaces."""
-        marker = self._run.planning.planner.marker_of(job.stage.name)
+        marker = self._run.planning.planner.markers.of(job.stage.name)
         return (marker.run, marker.audit_seq) if marker else None
 
     def prepare(self, job: Job) -> Launch:

@@ -31,7 +31,8 @@ class RunContext(NamedTuple):
     `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those of all attempts of open
     runs, stage -> tag -> key; grows. `positions`: see OpenRun. `most_cpus`: for one stage. `level`: of the offline
     guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where an attempt that was
-    given up may go on. `warn` shows a warning, and puts it on record.
+    given up may go on. `warn` shows a warning, and puts it on record. `keeps_temporary`: no
+    temporary output is removed.
     """
 
     planning: Planning
@@ -44,6 +45,7 @@ class RunContext(NamedTuple):
     durable: bool
     is_remote: bool
     warn: Callable[[Fault], None]
+    keeps_temporary: bool = False
 
     @property
     def spec(self) -> Spec:

@@ -23,9 +23,11 @@ from runner.errors import (
     InterruptedRunError,
     OffpipeError,
 )
+from runner.executor.again import Again
 from runner.executor.attempts import Attempts
 from runner.executor.job import Job, RunContext, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
+from runner.executor.removals import Removals
 from runner.executor.retry import delay_after, failure
 from runner.executor.room import shortage
 from runner.executor.schedule import admits, blocked, blocking, unstarted
@@ -75,7 +77,7 @@ class Executor:
         self._jobs = jobs
         self._keep_going = keep_going
         self.results: dict[str, StageResult] = {}
-        self._ready = ReadyQueue(run.planning.graph, run.planning.stages)
+        self._ready = ReadyQueue(run.planning.graph, run.planning.stages, run.planning.planner.temporary.all_readers())
         self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as it is admitted
         self._sleeping: list[tuple[float, str, Job]] = []  # by the time of their next attempt
         self._running: dict[int, Job] = {}
@@ -84,6 +86,8 @@ class Executor:
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
         self._commits = CommitQueue(self.publisher, self._put_in_place, self._poll)
+        self.removals = Removals(run, self.results, self._commits.after_sync)
+        self._again = Again(run.planning, self.results, self._ready, self.removals)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until there is nothing left to start or to wait for. Return a result for every stage."""
@@ -106,6 +110,7 @@ class Executor:
             raise
         finally:
             self._commits.close()
+        self.removals.stop()
         if self._ahead is not None:
             self.attempts.abandon(self._ahead[0])
         self.attempts.remove_leftovers()
@@ -169,7 +174,7 @@ class Executor:
             decision, job = self._run.planning.plan.decisions[stage.name], Job(self._run.spec, stage)
             if by := blocking(self._run.planning.graph, stage.name, self.results):
                 self._finish(blocked(stage.name, by))
-            elif isinstance(decision, Skip):
+            elif isinstance(decision, Skip) and not self._again.concerns(stage.name):
                 job.fingerprint.key = decision.key
                 self._skip(job)
             elif not self._versions.holds(stage):
@@ -177,13 +182,16 @@ class Executor:
             self._heed_interrupts()
 
     def _admits(self, job: Job) -> bool:
-        running = [other.needs for other in self._running.values()]
-        return admits(self._launcher.capacity(self._jobs), running, self.attempts.needs(job))
+        running, capacity = [other.needs for other in self._running.values()], self._launcher.capacity(self._jobs)
+        if job.stage.temporary and self._commits.waiting > capacity[0]:
+            return False  # else its outputs would pile up while the stages that read the earlier ones wait for the disk
+        return admits(capacity, running, self.attempts.needs(job))
 
     def _begin(self, job: Job) -> None:
         """Decide the stage, and prepare its first attempt if it must run. With `-k`, a missing input blocks it."""
         try:
             self.attempts.decide(job)
+            must_wait = self._again.decided(job)
         except InputError as error:
             if not self._keep_going:
                 raise
@@ -191,7 +199,7 @@ class Executor:
             return
         if not job.reasons:
             self._skip(job)
-        elif self._versions.holds(job.stage, asks=True):
+        elif must_wait or self._versions.holds(job.stage, asks=True):
             return
         elif self.attempts.lock(job):
             job.program_version = self._versions.of(job.stage)
@@ -275,6 +283,7 @@ class Executor:
             self._interrupt(job)
         elif job.redecided < REDECISIONS and not self._stopping.has_begun:
             self.attempts.redecide(job, changed)
+            self._again.decided(job, has_run=True)
             if job.reasons:
                 self._start(job)
             else:
@@ -296,6 +305,7 @@ class Executor:
         self._note_shortages(job)  # the old outputs go
         self.publisher.put_in_place(job)
         self.attempts.release(job)
+        self._again.committed(job)
         self._finish(job.result(SUCCEEDED))
 
     def _heed_interrupts(self) -> None:
@@ -347,4 +357,4 @@ class Executor:
         self.results[result.name] = result
         self.attempts.record_end(result)
         self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
-        self._ready.passed(result.name)
+        self._again.ended(result)

@@ -96,7 +96,7 @@ class Publisher:
         for name, path in self._finished(job):
             with _blaming_stage():
                 outputs[name] = self._identity(job.stage.outputs[name], path)
-        before = self._run.planning.planner.marker_of(job.stage.name)
+        before = self._run.planning.planner.markers.of(job.stage.name)
         replaces = [before.run, before.audit_seq] if before else None
         job.commit = self._record(job, outputs, before, job.reasons_as_json(), replaces)
 
@@ -149,8 +149,15 @@ class Publisher:
     def _write_marker(self, commit: Marker) -> Marker:
         marker, paths = commit.in_place(self._run.spec.workspace), self._run.spec.paths
         write_marker(paths, marker)
+        self._note(marker)
         self._unsynced[paths.marker(marker.stage)] = None
         return marker
+
+    def _note(self, marker: Marker) -> None:
+        """Let the planner know a new marker, if it may need it: of temporary outputs, only markers tell the digests."""
+        planner = self._run.planning.planner
+        if planner.temporary.makers:
+            planner.markers.note(marker)
 
     def adopt(self, job: Job, marker: Marker) -> None:
         """Record that a stage adopts the commit, `marker`, of a stage that is gone. `sync` writes the new marker."""
@@ -158,7 +165,8 @@ class Publisher:
         outputs = {name: output._replace(run=output.run or marker.run) for name, output in marker.outputs.items()}
         reasons: list[list[object]] = [["adopted", f'from stage "{marker.stage}", run {marker.run}', None, None]]
         adopts = [marker.stage, marker.run, marker.audit_seq]
-        self._adopted[marker.stage] = self._record(job, outputs, marker, reasons, None, adopts)
+        self._adopted[marker.stage] = adopted = self._record(job, outputs, marker, reasons, None, adopts)
+        self._note(adopted)
 
     def sync(self) -> None:
         """Write the markers of adopted commits, and make every rename and marker durable.
@@ -204,7 +212,7 @@ class Publisher:
 class CommitQueue:
     """Takes successful jobs, and calls `put_in_place` for each when its outputs and their record are durable.
 
-    `poll` is where the loop waits. It wakes when there are `steps` to take.
+    `poll` is where the loop waits. It wakes when there are `steps` to take. `waiting`: how many wait for the disk.
     """
 
     def __init__(self, publisher: Publisher, put_in_place: Callable[[Job], None], poll: select.poll) -> None:
@@ -214,9 +222,9 @@ class CommitQueue:
         self._poll = poll
         descriptors = os.sysconf("SC_OPEN_MAX")  # -1: no limit. Running stages need some, too.
         self._most = MOST if descriptors < 0 else max(1, min(MOST, descriptors // 4))
-        self._waiting = 0
-        self._committed: list[Job] = []  # on record, for the next sync of the log
-        self._covered: list[Job] = []  # on record, in the present sync of the log
+        self.waiting = 0
+        self._recorded: list[Job | Callable[[], None]] = []  # commits, and actions, wait for the next sync of the log
+        self._covered: list[Job | Callable[[], None]] = []  # and these for the present one
         self._size = 0  # of the log, when that sync began
         self._threads: dict[str, tuple[Thread, Calls]] = {}
         self._ended: deque[tuple[Job | None, Exception | None]] = deque()  # None: a sync of the log
@@ -227,20 +235,29 @@ class CommitQueue:
 
     @property
     def is_idle(self) -> bool:
-        return self._waiting == 0
+        return self.waiting == 0
 
     @property
     def has_room(self) -> bool:
-        return self._waiting < self._most
+        return self.waiting < self._most
 
     def take(self, job: Job) -> None:
         """Publish a job: in later `steps` if the run is durable, else at once."""
         if self._publisher.durable:
             self._submit(OUTPUTS, job, partial(self._publisher.make_durable, job))
-            self._waiting += 1
+            self.waiting += 1
         else:
             self._publisher.commit(job)
             self._put_in_place(job)
+
+    def after_sync(self, action: Callable[[], None]) -> None:
+        """Call `action` when all records so far are durable: during later `steps`, or at once if the run is not."""
+        if self._publisher.durable:
+            self.waiting += 1
+            self._recorded.append(action)
+            self._sync_log()
+        else:
+            action()
 
     def steps(self) -> Iterator[tuple[Job, Callable[[], None]]]:
         """Yield the steps that need no waiting, each with its job. A step may raise what fails the job.
@@ -256,12 +273,19 @@ class CommitQueue:
             else:
                 self._log.flushed(self._size, error)
                 covered, self._covered = self._covered, []
-                for committed in covered:
-                    self._waiting -= 1
-                    yield committed, partial(self._put_in_place, committed)
-            if self._committed and not self._covered:
-                self._covered, self._committed, self._size = self._committed, [], self._log.size
-                self._submit(LOG, None, self._log.flush)
+                self.waiting -= len(covered)
+                for each in covered:
+                    if callable(each):
+                        each()
+                    else:
+                        yield each, partial(self._put_in_place, each)
+            self._sync_log()
+
+    def _sync_log(self) -> None:
+        """Begin a sync of the log if steps wait for it, and none is at work."""
+        if self._recorded and not self._covered:
+            self._covered, self._recorded, self._size = self._recorded, [], self._log.size
+            self._submit(LOG, None, self._log.flush)
 
     def hurry(self, interrupts: Interrupts) -> None:
         """After a second signal, interrupt the jobs whose sync has not begun."""
@@ -279,12 +303,12 @@ class CommitQueue:
         os.close(self._write_end)
 
     def _commit(self, job: Job, error: Exception | None) -> None:
-        self._waiting -= 1
+        self.waiting -= 1
         if error is not None:
             raise error
         self._publisher.commit(job)
-        self._waiting += 1
-        self._committed.append(job)
+        self.waiting += 1
+        self._recorded.append(job)
 
     def _submit(self, name: str, job: Job | None, sync: Callable[[], None]) -> None:
         """Call `sync` in the thread of this name, after its earlier calls. `steps` takes its end."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 NO_RUN = "no completed run"
 MODIFIED = "modification time"  # the part of `code` under "processorIdentity": "mtime"; nanoseconds since 1970
+NEEDED = "needed"  # the component of the reason of a stage that is up to date, and makes absent outputs again
 AGAIN = "again"  # the component of the reason of a stage that runs again because an input changed while it ran
 
 
@@ -55,21 +56,29 @@ class Blocked(NamedTuple):
 
 
 class Depends(NamedTuple):
-    """The stage is up to date so far. These upstream stages will run, and their new outputs decide."""
+    """The stage is up to date so far. These upstream stages will run, and their new outputs decide.
+
+    `needed`: which stages may need its absent outputs again, as text; see `plan.temporary`.
+    """
 
     upstream: tuple[str, ...]
+    needed: tuple[str, ...] = ()
 
 
 Decision = Run | Skip | Adopt | Blocked | Depends
 
 
 class Plan(NamedTuple):
-    """A decision for each stage, in order, and the faults of inputs that block some of them."""
+    """A decision for each stage, in order, and the faults of inputs that block some of them.
+
+    `removes`: the temporary outputs that a run removes if all of its stages succeed.
+    """
 
     decisions: dict[str, Decision]
     faults: tuple[Fault, ...]
+    removes: tuple[str, ...] = ()
 
     @property
     def is_noop(self) -> bool:
-        """Whether every stage is up to date."""
-        return all(isinstance(decision, Skip) for decision in self.decisions.values())
+        """Whether every stage is up to date, and nothing is to be removed."""
+        return not self.removes and all(isinstance(decision, Skip) for decision in self.decisions.values())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from runner.plan.code.component import CodeReader
     from runner.plan.orphans import Orphans
+    from runner.plan.temporary import Temporary
     from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
@@ -61,13 +62,14 @@ class Examiner:
         code: CodeReader,
         orphans: Orphans,
         find_command: Callable[[Spec, Stage], tuple[str | None, list[str]]],
+        temporary: Temporary | None = None,
     ) -> None:
         """`find_command` returns the program of a stage's command, and all places where it may be."""
         self._spec = graph.spec
         self._outputs = graph.outputs
         self._cache = cache
         self._code = code
-        self._resolver = InputResolver(graph, orphans)
+        self._resolver = InputResolver(graph, orphans, temporary)
         self._find_command = find_command
         self.read = Fingerprint()  # its `watched` and `trees` are those of all examined stages
         self._places: set[str] = set()  # where programs may be
@@ -181,6 +183,10 @@ class Examiner:
 
     def _digest(self, file: InputFile, where: str, fingerprint: Fingerprint, *, reads: bool) -> str:
         """Return the SHA-256 of an input, and add it to the fingerprint. Without `reads`, only open the input."""
+        if file.status is None:
+            assert file.absent is not None
+            fingerprint.input_bytes += file.absent.size
+            return file.absent.sha256
         try:
             if file.path.endswith("/"):
                 tree = digest_tree(file.absolute, self._cache, self._is_of_output, reads=reads)

@@ -20,17 +20,23 @@ from runner.spec.labels import NEVER_EMPTY
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from runner.plan.temporary import Temporary
+    from runner.record.markers import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.kinds import Place
     from runner.spec.model import Empty, Join, Spec, Stage
 
 
 class InputFile(NamedTuple):
-    """One file or directory of an input: its path as declared (a directory's ends in `/`) and its absolute path."""
+    """One file or directory of an input: its path as declared (a directory's ends in `/`) and its absolute path.
+
+    `absent`: the temporary output that it is, if it is absent. Then it has no status.
+    """
 
     path: str
     absolute: str
-    status: os.stat_result
+    status: os.stat_result | None
+    absent: OutputIdentity | None = None
 
 
 class AbsentError(InputError):
@@ -40,9 +46,10 @@ class AbsentError(InputError):
 class InputResolver:
     """Finds the files of inputs. It keeps listings, so that stages which share a directory read it once."""
 
-    def __init__(self, graph: Graph, orphans: Orphans = NO_ORPHANS) -> None:
+    def __init__(self, graph: Graph, orphans: Orphans = NO_ORPHANS, temporary: Temporary | None = None) -> None:
         self._graph = graph
         self._orphans = orphans
+        self._temporary = temporary if temporary and temporary.makers else None
         self._spec = graph.spec
         self.bases = tuple(dict.fromkeys((self._spec.root, self._spec.workspace)))
         self._entries = cache(self._listed)
@@ -117,6 +124,9 @@ class InputResolver:
         awaited = [path for _, path in self._graph.outputs.matches(pattern) if path in unmade]
         if awaited and (not is_glob(pattern) or pattern in Places(awaited)):
             return []
+        absent = dict(self._absent(pattern, unmade)) if self._temporary else {}
+        if pattern in absent:
+            return [absent[pattern]]
         plain = self.plain(pattern)
         try:
             return [_checked(pattern, plain, os.stat(plain), where)]
@@ -132,6 +142,7 @@ class InputResolver:
             files = {file.path: file for file in self._matches(pattern, where, Places(awaited))}
         except OSError as error:
             raise read_fault(where, error.filename or pattern, error, error.filename) from error
+        files |= absent
         if not (files or awaited):
             directory = literal_directory(pattern)
             is_there = any(os.path.isdir(os.path.join(base, directory)) for base in self.bases)
@@ -150,6 +161,12 @@ class InputResolver:
     def _hint_of_none(self, pattern: str) -> str:
         empty = self._made_by_none(pattern)
         return f'stage "{empty.stage.name}" makes it, and is {empty.text}' if empty else ""
+
+    def _absent(self, pattern: str, unmade: Collection[str]) -> Iterator[tuple[str, InputFile]]:
+        """Yield the absent temporary outputs that a path of an input means, by their paths."""
+        for _, path in self._graph.outputs.matches(pattern):
+            if self._temporary and path not in unmade and (identity := self._temporary.absent(path)):
+                yield path, InputFile(path, self._spec.output_path(path), None, identity)
 
     def _fault_of_several(self, stage: Stage, name: str, count: int) -> Fault | None:
         """Return the fault of an input of several files that is used where only one can be."""

@@ -19,21 +19,23 @@ from runner.plan.orphans import Orphans, Places
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from runner.plan.temporary import Temporary
     from runner.record.checkpoints import Progress
-    from runner.record.markers import Marker
+    from runner.record.markers import Marker, Markers
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
 
 class Planner(NamedTuple):
-    """Decides stages. `marker_of` reads a completion marker; `forced` names stages that run in any case.
+    """Decides stages by their `markers`; `forced` names stages that run in any case.
 
     `absence` says why a stage has no marker. `gone` are the markers of stages that are gone, by the paths of outputs.
     """
 
     graph: Graph
     cache: DigestCache
-    marker_of: Callable[[str], Marker | None]
+    markers: Markers
+    temporary: Temporary
     forced: Collection[str]
     absence: Callable[[str], str]
     gone: Mapping[frozenset[str], Sequence[Marker]]
@@ -58,6 +60,7 @@ class Planner(NamedTuple):
                 refused.extend(examiner.code_faults(stage))
         if refused:
             raise OfflineError(*merged([*refused, *faults]))
+        self.temporary.run_again(decisions)
         return Plan(decisions, tuple(dict.fromkeys(faults)))  # each once: stages share files and places
 
     def _plan_stage(self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner) -> Decision:
@@ -83,7 +86,7 @@ class Planner(NamedTuple):
         self, stage: Stage, examiner: Examiner, unmade: Collection[str] = ()
     ) -> tuple[Fingerprint, tuple[Reason, ...]]:
         """Return the fingerprint of a stage, without its `unmade` inputs, and why it must run; see `reasons`."""
-        marker = self.marker_of(stage.name)
+        marker = self.markers.of(stage.name)
         is_forced = stage.name in self.forced
         gone = () if marker or unmade or is_forced else self.gone.get(frozenset(stage.outputs.values()), ())
         fingerprint = examiner.examine(stage, unmade, is_decided=is_forced or not (marker or gone))
@@ -94,6 +97,28 @@ class Planner(NamedTuple):
         if marker is not None and not reasons:
             self.cache.published.update((output.path, output) for output in marker.outputs.values())
         return fingerprint, reasons
+
+    def is_current(self, name: str, examiner: Examiner, selected: Callable[[str], bool | None]) -> bool:
+        """Whether a stage that is not selected is up to date, with everything that it needs.
+
+        `selected` says of a selected stage whether it is up to date; None if it is not selected.
+        """
+        pending, seen = [name], {name}
+        while pending:
+            each = pending.pop()
+            if not (self._is_alone_current(each, examiner) if selected(each) is None else selected(each)):
+                return False
+            needed = {*self.graph.upstream[each]} if selected(each) is None else set()
+            pending += needed - seen
+            seen |= needed
+        return True
+
+    def _is_alone_current(self, name: str, examiner: Examiner) -> bool:
+        try:
+            fingerprint, reasons = self.decide(self.temporary.stages[name], examiner)
+        except (InputError, OfflineError):
+            return False
+        return not reasons and fingerprint.adopts is None
 
     def reasons(
         self, stage: Stage, fingerprint: Fingerprint, marker: Marker | None, unmade: Collection[str] = ()
@@ -124,6 +149,8 @@ class Planner(NamedTuple):
             identity = marker.outputs.get(name)
             if identity is None or identity.path != declared:
                 continue  # the `outputs` component differs, too
+            if name in stage.temporary and marker.stage == stage.name:
+                continue  # it may be absent; but nothing that is absent is adopted
             present = present_digest(self.graph.spec.output_path(identity.path), identity, self.cache)
             if present != identity.sha256:
                 yield Reason("outputs", declared, identity.sha256, present)

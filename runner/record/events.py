@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RESUMED, STOPPED, RECOVERED, WARNING = "run.resumed", "run.stopped", "recovered", "run.warning"
 COMMIT, ADOPTED, SKIPPED, FINISHED = "stage.commit", "stage.adopted", "stage.skipped", "stage.finished"
+REMOVED = "outputs.removed"
 ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
 OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # these begin and end a part of a run
 OPENED, CLOSED, NOOP, ENDED = "opened", "closed", "noop", "ended"  # of the ledger
@@ -124,6 +125,15 @@ class StageCommit(NamedTuple):
         return Marker(*own, former, self.program_version)
 
 
+class OutputsRemoved(NamedTuple):
+    """Temporary outputs are about to be removed. `commit`: theirs, [run, record]. `outputs`: name -> path."""
+
+    stage: str
+    commit: Sequence[Any]
+    outputs: Mapping[str, str]
+    size: int
+
+
 class StageSkipped(NamedTuple):
     """A stage is up to date."""
 
@@ -145,6 +155,7 @@ class LedgerEntry(NamedTuple):
     `part` counts the invocations that worked on the run, up to this one. `invocation` is in the line that ends one (see
     `runner.record.invocation`). `by`: the run that did the work of a superseded run. `runs` were pruned, and
     `commits` has the commits in their logs that markers refer to: stage -> [run, record, digest of the marker].
+    `removed` has the temporary outputs of such markers that they removed: path -> [stage, run, record, remover].
     `Seal.entry` adds the id of the key that signs the line.
     """
 
@@ -158,6 +169,7 @@ class LedgerEntry(NamedTuple):
     by: str | None = None
     runs: Sequence[str] | None = None
     commits: Mapping[str, Sequence[Any]] | None = None
+    removed: Mapping[str, Sequence[Any]] | None = None
 
 
 Event = (
@@ -168,6 +180,7 @@ Event = (
     | AttemptFinished
     | NetworkAttempt
     | StageCommit
+    | OutputsRemoved
     | StageSkipped
     | StageFinished
     | LedgerEntry
@@ -183,6 +196,7 @@ _TYPES: dict[str, type[Event]] = {
     NETWORK: NetworkAttempt,
     COMMIT: StageCommit,
     ADOPTED: StageCommit,
+    REMOVED: OutputsRemoved,
     SKIPPED: StageSkipped,
     FINISHED: StageFinished,
     **dict.fromkeys((OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED, SIGNED), LedgerEntry),
@@ -333,6 +347,12 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
         "former": _if_any(_list_of(_is_output)),
         "programVersion": _if_any(_is_text),
     },
+    OutputsRemoved: {
+        "stage": is_stage,
+        "commit": _row_of(is_name, _is_number),
+        "outputs": _object_of(is_relative),
+        "size": _is_number,
+    },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
     LedgerEntry: {
         "pipeline": _is_text,
@@ -342,6 +362,7 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
         "by": _if_any(is_name),
         "runs": _if_any(_list_of(is_name)),
         "commits": _if_any(_object_of(_row_of(is_name, _is_number, _is_text))),  # run, record, digest of the marker
+        "removed": _if_any(_object_of(_row_of(is_stage, is_name, _is_number, is_name))),  # the last: the remover
         "signer": _if_any(_is_text),
     },
 }

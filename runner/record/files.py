@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from runner.errors import Fault, StateError
-from runner.paths import aside_path
+from runner.paths import aside_path, is_partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,6 +221,15 @@ def discard(path: str) -> None:
                 from runner.record.removal import remove_tree  # here, because stages rarely need it
 
                 remove_tree(path)
+
+
+def discard_at_once(path: str, aside: str) -> None:
+    """Remove a file or tree so that no part of a tree is ever found at `path`: it is renamed to `aside` first."""
+    if os.path.isdir(path) and not os.path.islink(path) and not is_partial(os.path.basename(path)):
+        discard(aside)
+        set_aside(path, aside)
+        path = aside
+    discard(path)
 
 
 def _replace_by_steps(partial: str, real: str) -> None:

@@ -143,6 +143,13 @@ def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
     return pruned
 
 
+def pruned_removals(path: str) -> Iterator[tuple[str, str, int, str, str]]:
+    """Yield what the ledger kept of removals in pruned logs: stage, run and record of the commit, path, remover."""
+    for record in newest_first(path):
+        for removed, (stage, run, seq, remover) in (record["data"].get("removed") or {}).items():
+            yield stage, run, seq, removed, remover
+
+
 def newest_first(path: str, most: int | None = None) -> Iterator[Record]:
     """Yield the lines of a ledger, the newest first; with `most`, only those in its last `most` bytes.
 

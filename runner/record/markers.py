@@ -209,7 +209,16 @@ class Markers:
     def __init__(self, paths: StatePaths, note: Note = no_note) -> None:
         """`note` gets each marker of a stage of the spec that cannot be used, and why."""
         self._paths = paths
-        self.of = cache(partial(read_marker, paths, note=note))  # by stage of the spec; None for no usable one
+        self._read = cache(partial(read_marker, paths, note=note))
+        self._written: dict[str, Marker] = {}
+
+    def of(self, stage: str) -> Marker | None:
+        """Return the marker of a stage of the spec; None if it has no usable one."""
+        return self._written.get(stage) or self._read(stage)
+
+    def note(self, marker: Marker) -> None:
+        """Note a marker that this process has written since."""
+        self._written[marker.stage] = marker
 
     def all(self, declared: Container[str]) -> Iterator[Marker]:
         """Yield every marker, including those of stages that are gone, that is, not `declared`."""

@@ -52,6 +52,7 @@ class OpenRun:
         self.offline_failures: set[str] = set()  # stages whose last attempt failed by a call for a network
         self.commits: dict[str, tuple[int, events.StageCommit]] = {}  # the last of each stage
         self.unsynced: set[str] = set()  # stages whose outputs may not be on disk
+        self.removed: set[tuple[str, int, str]] = set()  # temporary outputs: the run and record of the commit, the path
         self.lineage: dict[Place, Place | None] = {}  # commit -> the commit whose marker it replaced
 
     def read(self, log: str, seal: Seal) -> None:
@@ -74,6 +75,8 @@ class OpenRun:
             self.commits[event.stage] = (place.seq, event)
             self.unsynced.add(event.stage)
             self.lineage[record["run"], place.seq] = _place(event.replaces)
+        elif isinstance(event, events.OutputsRemoved):
+            self.removed.update((event.commit[0], event.commit[1], path) for path in event.outputs.values())
         elif isinstance(event, events.AttemptStarted):
             self.attempts[event.stage] = event.attempt
             self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
@@ -120,7 +123,7 @@ def recover(
     in the way.
     """
     declared_paths = frozenset(path for outputs in declared.values() for path in outputs.values())
-    recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, {}, {}, {})
+    recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, {}, {}, {}, set())
     opened = [recovery.read(run, seal) for run in runs]
     for run in opened:
         recovery.redo(run)
@@ -131,7 +134,10 @@ def recover(
 
 
 class _Recovery(NamedTuple):
-    """The recovery of open runs. `lineage`: commit -> the commit whose marker it replaced, from all of their logs."""
+    """The recovery of open runs.
+
+    From all of their logs are `lineage`: commit -> the commit whose marker it replaced, and `removed`, as in OpenRun.
+    """
 
     paths: StatePaths
     workspace: str
@@ -142,11 +148,13 @@ class _Recovery(NamedTuple):
     lineage: dict[Place, Place | None]
     tags: Tags
     positions: Positions
+    removed: set[tuple[str, int, str]]
 
     def read(self, name: str, seal: Seal) -> OpenRun:
         log, run = self.paths.audit(name), OpenRun(name, self.tags, self.positions)
         run.read(log, seal)
         self.lineage.update(run.lineage)
+        self.removed.update(run.removed)
         if run.attempts or run.commits:
             refuse_replaced_log(self.paths.ledger, name, run.beginnings, log, seal)
         if run.last is None:
@@ -162,7 +170,7 @@ class _Recovery(NamedTuple):
             unsynced = self.durable and stage in run.unsynced
             if self._finish((run.run, seq), commit, unsynced=unsynced) and unsynced:
                 renamed[self.paths.marker(stage)] = None
-                for path in map(self._real, commit.outputs.values()):
+                for path in filter(os.path.lexists, map(self._real, commit.outputs.values())):
                     files.sync_or_discard(path)  # a run that was not durable did not
                     renamed.update(dict.fromkeys(upward(os.path.dirname(path), self.workspace)))
         if renamed:
@@ -182,10 +190,12 @@ class _Recovery(NamedTuple):
         waiting: list[tuple[str, str]] = []
         for identity in commit.outputs.values():
             real = self._real(identity)
-            if identity.at(real):
+            if identity.at(real) or (*place, identity.path) in self.removed:
                 continue
             partial = partial_path(real, commit.tag)
             if not identity.at(partial):
+                if marker and marker.key == commit.key:
+                    files.discard(self.paths.marker(stage))  # else the stage might count as up to date
                 return False
             if not self._may_replace(real, identity.path, marker):
                 what = f"is left as it is; run {place[0]} made another output for this path"

@@ -159,6 +159,9 @@ STAGE = record(
     params=Field(map_of(PROSE, ANYTHING), "Any values for the stage.", {}),
     stdin=Field(LABEL, "Name of the input, one file, that is connected to standard input."),
     stdout=Field(LABEL, "Name of the output, no directory, that standard output goes to."),
+    temporary=Field(
+        list_of(LABEL), "Names of outputs that a run removes as soon as every stage that reads them is up to date.", []
+    ),
     offline=Field(record(onAttempt=ON_ATTEMPT), "The spec's onAttempt, for this stage."),
     programIdentity=PROGRAM_IDENTITY,
     **_SHARED,

@@ -16,7 +16,7 @@ from runner.spec import globs
 from runner.spec.kinds import did_you_mean, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.model import Empty, Spec, Stage
 
@@ -99,13 +99,15 @@ class Graph(NamedTuple):
 
 
 class ReadyQueue:
-    """Stages whose upstream stages have all ended, in the order of the spec."""
+    """Stages whose upstream stages have all ended, in the order of the spec, but some of them `first`."""
 
-    def __init__(self, graph: Graph, stages: Sequence[Stage]) -> None:
+    def __init__(self, graph: Graph, stages: Sequence[Stage], first: Container[str] = ()) -> None:
         self._graph = graph
         self._stages = {stage.name: stage for stage in stages}
         self._waiting = {name: sum(needed in self._stages for needed in graph.upstream[name]) for name in self._stages}
-        self._position = {stage.name: number for number, stage in enumerate(graph.spec.stages)}
+        self._position = {
+            stage.name: (stage.name not in first, number) for number, stage in enumerate(graph.spec.stages)
+        }
         self._ready = [(self._position[name], name) for name in self._stages if not self._waiting[name]]
         heapify(self._ready)
 
@@ -120,10 +122,22 @@ class ReadyQueue:
     def passed(self, name: str) -> None:
         """Note that a stage has ended, with whatever status. Stages that waited only for it become ready."""
         for waiting in self._graph.downstream[name]:
-            if waiting in self._waiting:
+            if self._waiting.get(waiting):
                 self._waiting[waiting] -= 1
                 if not self._waiting[waiting]:
                     heappush(self._ready, (self._position[waiting], waiting))
+
+    def wait_again(self, name: str, unended: int) -> None:
+        """Let a stage that was taken wait again: for so many upstream stages that will pass."""
+        self._waiting[name] = unended
+        if not unended:
+            heappush(self._ready, (self._position[name], name))
+
+    def reopened(self, name: str) -> None:
+        """Note that a stage that has passed will pass once more. Stages that were not taken yet wait for it again."""
+        for waiting in self._graph.downstream[name]:
+            if self._waiting.get(waiting):
+                self._waiting[waiting] += 1
 
 
 def build_graph(spec: Spec) -> Graph:

@@ -23,6 +23,7 @@ from runner.spec.kinds import Finding, pointer
 from runner.spec.labels import Labels
 from runner.spec.model import READY_MADE, Checkpoint, Empty, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
+from runner.spec.temporary import check_temporary
 from runner.spec.values import Inserter, chosen_vars, spliced
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def load_spec(
     outputs = OutputIndex(spec.stages)
     checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
     checked += [*check_globs(spec.stages, usable["stages"], outputs), *check_sources(spec, builder.sources, outputs)]
+    checked += check_temporary(spec, outputs, faulty)
     findings += [*builder.findings, *map(builder.placed, checked)]
     findings += _elsewhere(map(builder.placed, checks.check_disk(spec)), findings)
     if findings:

@@ -100,6 +100,7 @@ class Stage(NamedTuple):
     env: dict[str, str] = _NOTHING
     stdin: str | None = None
     stdout: str | None = None
+    temporary: tuple[str, ...] = ()
     checkpoint: Checkpoint = Checkpoint()
     retry: Retry = Retry()
     resources: Resources = Resources()

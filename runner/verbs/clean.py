@@ -13,7 +13,6 @@ from runner.engine.open_runs import held_lock
 from runner.engine.preflight import replaced
 from runner.engine.session import Session
 from runner.errors import Fault, InputError
-from runner.paths import StatePaths, is_partial
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import AbsentError, InputResolver
 from runner.plan.orphans import ADOPTED, CHANGED, COPY, aside_of, unknown_templates
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from runner.engine import Options
+    from runner.paths import StatePaths
     from runner.spec.graph import Graph
     from runner.spec.model import Spec
 
@@ -64,7 +64,7 @@ def clean(
             others = [] if orphans else [*dict.fromkeys((*gone, *_made(spec, known), *state_files))]
             if not dry_run:  # orphans first: after a kill or a power cut, only their markers still name them
                 for place in first:
-                    _discard_orphan(place)
+                    files.discard_at_once(place, aside_of(place))
                 files.sync_files([*filter(os.path.isdir, dict.fromkeys(map(os.path.dirname, first)))])
                 for path in dict.fromkeys((*gone, *others)):
                     files.discard(path)
@@ -97,15 +97,6 @@ def _missing_sources(graph: Graph, sources: InputResolver) -> Iterator[Fault]:
                 continue
             if files[0].path == pattern and pattern.endswith("/") and not entries_of(files[0].absolute):
                 yield Fault(where, f'"{pattern}" is empty')
-
-
-def _discard_orphan(place: str) -> None:
-    """Remove an orphan. Rename a directory first, because globs would match what is left of it after a kill."""
-    if os.path.isdir(place) and not is_partial(os.path.basename(place)):
-        files.discard(aside_of(place))
-        files.set_aside(place, aside_of(place))
-        place = aside_of(place)
-    files.discard(place)
 
 
 def _state(paths: StatePaths) -> Iterator[str]:

@@ -50,7 +50,7 @@ def prune(
             runs, left = _removable(session, keep, before)
             if invocation.is_recorded:
                 return runs, session.head.position.hash
-            commits = verified.markers.commits_of(set(runs))
+            commits, removed = verified.markers.commits_of(set(runs)), verified.markers.removals_by(set(runs))
             head = session.ledger.append(
                 PRUNED if runs else ENDED,
                 new_run_id(paths),
@@ -59,6 +59,7 @@ def prune(
                 invocation=invocation.ended(),
                 runs=runs or None,
                 commits=commits or None,
+                removed=removed or None,
             )
             for run in _without_holders(session, {*runs, *left}):  # checked again: runs without work take no lock
                 for path in (paths.audit(run), paths.metrics(run), paths.logs(run)):

@@ -35,11 +35,12 @@ class Machine(RuleBasedStateMachine):
     """A pipeline in its own directory, run by real processes of the checkout, and its model."""
 
     checkout = ROOT
+    temporary = ()
 
     def __init__(self):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="offpipe-model-"))
-        self.pipeline = ModelPipeline(self.root)
+        self.pipeline = ModelPipeline(self.root, self.temporary)
         self.model = Model(self.pipeline)
         self.bench = PipelineBench(self.root)
 
@@ -85,7 +86,8 @@ class Machine(RuleBasedStateMachine):
                 path.unlink()
             else:
                 path.write_text(path.read_text() + "edited\n")
-            self.model.spoilt.add(stage)
+            if OUTPUTS[stage][which % len(OUTPUTS[stage])] not in self.temporary:
+                self.model.spoilt.add(stage)
 
     @rule(stage=stages, how=st.sampled_from(["delete", "damage"]))
     def spoil_marker(self, stage, how):
@@ -139,10 +141,12 @@ class Machine(RuleBasedStateMachine):
         else:
             plan = json.loads(self.bench.run("plan", "--json", cwd=self.checkout).stdout)
         assert {entry["stage"]: entry["decision"] for entry in plan["stages"]} == self.model.decisions(ORDER)
+        assert plan["removes"] == self.model.removes()
 
     def finish(self, chosen, *words):
         """Run to the end, and compare what was started and made with the model."""
         self.forget_notes()
+        self.model.note_absent()
         done = self.bench.run("run", "-j1", *words, cwd=self.checkout)
         assert done.returncode == 0, done.stdout + done.stderr
         self.judge(chosen)
@@ -150,6 +154,7 @@ class Machine(RuleBasedStateMachine):
     def kill(self, chosen, *words, position, **how):
         """Run and kill at a call; the model takes what was committed before as complete."""
         self.forget_notes()
+        self.model.note_absent()
         before = self.commits()
         argv = [sys.executable, "-m", "runner", "run", str(self.pipeline.spec), "-j1", *words]
         log = self.root / "trace.log"
@@ -172,6 +177,9 @@ class Machine(RuleBasedStateMachine):
         assert len(started) == len(set(started)), f"started twice: {started}"
         assert must <= set(started) <= may, f"started {started}, and was to start {sorted(must)} of {sorted(may)}"
         assert all(self.is_as_made(stage) for stage in chosen)
+        assert not (
+            chosen == ORDER and any((self.root / path).exists() for path in self.temporary if not self.is_foreign(path))
+        )
         left = [path for path in self.bench.leftovers() if "side" in chosen or "side" not in path]
         assert left == []  # a checkpoint of a stage that was not chosen stays
         assert look(self.pipeline.spec, ("verify",)).code in {0, 3}
@@ -189,8 +197,11 @@ class Machine(RuleBasedStateMachine):
         if not json.loads(look(self.pipeline.spec, ("status", "--json")).stdout)["openRuns"]:
             model.open.clear()
 
+    def is_foreign(self, path):
+        return (self.root / path).exists() and self.model.is_absent(path)
+
     def is_as_made(self, stage):
-        made = {path: self.root / path for path in self.model.made[stage]}
+        made = {path: self.root / path for path in self.model.made[stage] if path not in self.temporary}
         return all(path.exists() and path.read_text() == self.model.made[stage][name] for name, path in made.items())
 
     def commits(self):
@@ -214,8 +225,15 @@ class Machine(RuleBasedStateMachine):
         return path.read_text().split() if path.exists() else []
 
 
-def test_what_is_up_to_date_is_what_the_model_says():
-    run_state_machine_as_test(Machine, settings=settings(max_examples=examples(4), stateful_step_count=10))
+class TemporaryMachine(Machine):
+    """The same pipeline, in which the outputs that other stages read are temporary."""
+
+    temporary = ("w/up.txt", "w/join.txt")
+
+
+@pytest.mark.parametrize("machine", [Machine, TemporaryMachine])
+def test_what_is_up_to_date_is_what_the_model_says(machine):
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples(4), stateful_step_count=10))
 
 
 # ---- the model itself: it finds planted faults -----------------------------------------------------------------------

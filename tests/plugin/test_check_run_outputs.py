@@ -29,6 +29,12 @@ def test_missing_input_and_missing_program_are_reported_together(project):
     )
 
 
+def test_temporary_outputs_stay_in_copies_for_all_stages_that_read_them(project):
+    project.spec({**COPY, "temporary": ["text"]}, SORT)
+    project.pytest("it.json").assert_outcomes(passed=4)
+    project.pytest("it.json", "--offpipe-checks", "repeat", checks=False).assert_outcomes(passed=2)
+
+
 def test_good_stages_pass_and_the_users_files_stay_as_they_were(project):
     project.spec()
     before = {path: path.stat() for path in project.path.rglob("*")}

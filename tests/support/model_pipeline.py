@@ -16,6 +16,8 @@ OUTPUTS = {
     "up": ("w/up.txt",), "join": ("w/join.txt", "out/count.txt"), "tree": ("out/tree/copy",), "side": ("out/side.txt",),
 }  # fmt: skip
 
+READS = (("up", "w/up.txt", "join"), ("join", "w/join.txt", "tree"))  # who makes what for whom
+
 PROCESSOR = """
 import os, mod
 with open("notes", "a") as notes:
@@ -41,10 +43,14 @@ class Key(NamedTuple):
 
 
 class ModelPipeline:
-    """The files below `root` and their contents. Versions are numbers and texts are few, so that edits recur."""
+    """The files below `root` and their contents. Versions are numbers and texts are few, so that edits recur.
 
-    def __init__(self, root: Path) -> None:
+    `temporary`: the outputs that are.
+    """
+
+    def __init__(self, root: Path, temporary: Collection[str] = ()) -> None:
         self.root = root
+        self.temporary = temporary
         self.spec = root / "spec.json"
         self.inputs = {"one": "", "two": ""}
         self.param = 1
@@ -94,6 +100,10 @@ class ModelPipeline:
             {"name": "side", "processor": "side.py", "inputs": {"text": "in/two.txt"},
              "outputs": {"out": "out/side.txt"}, "checkpoint": {"everyLines": 1}},
         ]  # fmt: skip
+        for stage in stages:
+            outputs: dict[str, str] = stage["outputs"]  # type: ignore[assignment]
+            if labels := [label for label, path in outputs.items() if path in self.temporary]:
+                stage["temporary"] = labels
         self.spec.write_text(json.dumps({"specVersion": 1, "name": "model", "stages": stages}))
 
     def key(self, stage: str, made: dict[str, dict[str, str]]) -> Key:
@@ -125,7 +135,7 @@ class Model:
     """What is complete: the key that each stage was made from, what it made, and what happened to that since.
 
     `loose`: committed by a killed run, so that the next run may have to complete it. `open`: committed by a run that
-    has not succeeded, whose log can restore a marker.
+    has not succeeded, whose log can restore a marker. `absent`: temporary outputs, before the present run.
     """
 
     def __init__(self, pipeline: ModelPipeline) -> None:
@@ -136,6 +146,7 @@ class Model:
         self.unmarked: set[str] = set()
         self.loose: set[str] = set()
         self.open: set[str] = set()
+        self.absent: set[str] = set()
 
     def decisions(self, stages: Collection[str]) -> dict[str, str]:
         """What `plan` must say of these stages."""
@@ -146,7 +157,36 @@ class Model:
                 expected[stage] = "run"
             else:
                 expected[stage] = "depends" if pending else "skip"
+        for maker, path, reader in reversed(READS):
+            self._make_again(expected, maker, path, reader)
         return expected
+
+    def _make_again(self, expected: dict[str, str], maker: str, path: str, reader: str) -> None:
+        """A temporary output that is absent is made again for a reader that runs; what reads from its stage depends."""
+        if not self.is_absent(path) or expected.get(reader) not in ("run", "depends"):
+            return
+        if expected[reader] == "depends":
+            expected[maker] = "depends" if expected[maker] == "skip" else expected[maker]
+        elif expected[maker] != "run":
+            expected[maker] = "run"
+
+    def is_absent(self, path: str) -> bool:
+        """Whether a temporary output was made, and is not there as it was made."""
+        made = next((made for stage, made in self.made.items() if path in made and stage not in self.unmarked), None)
+        file = self.pipeline.root / path
+        if made is None or path not in self.pipeline.temporary:
+            return False
+        return not (file.is_file() and file.read_text() == made[path])
+
+    def note_absent(self) -> None:
+        """Note which outputs are absent before a run."""
+        self.absent = {path for _, path, _ in READS if self.is_absent(path)}
+
+    def removes(self) -> list[str]:
+        """What `plan` must say that a run of all stages removes."""
+        decisions = self.decisions(ORDER)
+        temporary = ((maker, path) for maker, path, _ in READS if path in self.pipeline.temporary)
+        return [path for maker, path in temporary if decisions[maker] == "run" or not self.is_absent(path)]
 
     def _is_stale(self, stage: str, pending: Collection[str] = ()) -> bool:
         """Whether the stage's key has changed; inputs that `pending` stages make do not count."""
@@ -160,6 +200,7 @@ class Model:
     def run(self, stages: Iterable[str]) -> tuple[set[str], set[str]]:
         """Complete these stages, in order; return which of them a run must start, and which it may."""
         must, may = set(), set()
+        uncertain = {*self.loose, *self.open}  # recovery may put these in place
         for stage in stages:
             damaged = stage in self.unmarked | self.spoilt
             restored = stage in self.loose or (stage in self.open and stage in self.unmarked)
@@ -168,6 +209,9 @@ class Model:
             elif damaged:
                 may.add(stage)
             self.complete(stage)
+        for maker, path, reader in reversed(READS):
+            if path in self.absent and reader in must | may:
+                (must if reader in must and maker not in uncertain else may).add(maker)
         return must, must | may
 
     def complete(self, stage: str) -> None:

@@ -148,7 +148,7 @@ def test_json_is_one_object_with_everything(pipeline) -> None:
     shown = pipeline("run", "--json")
     result = json.loads(shown.stdout)
     assert set(result) == {
-        "run", "status", "exitCode", "pipeline", "seconds", "ledgerHead", "isolation", "stages", "warnings",
+        "run", "status", "exitCode", "pipeline", "seconds", "ledgerHead", "isolation", "removed", "stages", "warnings",
     }  # fmt: skip
     assert (result["status"], result["exitCode"], result["pipeline"]) == ("succeeded", 0, "demo")
     sort = result["stages"]["sort"]

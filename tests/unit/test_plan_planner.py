@@ -211,7 +211,7 @@ def test_a_key_of_an_unknown_version_is_not_compared(bench):
     session = bench.session()
     bench.complete()
     planner = session.plan().planner
-    marker = planner.marker_of("a")._replace(key_version=99)
+    marker = planner.markers.of("a")._replace(key_version=99)
     (reason,) = planner.reasons(session.stages[0], bench.fingerprint(), marker)
     assert reason == ("key", "of a version that cannot be compared", 99, 1)
 
@@ -221,7 +221,7 @@ def test_a_key_that_differs_beyond_its_components_is_a_reason_all_the_same(bench
     bench.complete()
     session = bench.session()
     planner = session.plan().planner
-    marker = planner.marker_of("a")._replace(key="0" * 64)
+    marker = planner.markers.of("a")._replace(key="0" * 64)
     (reason,) = planner.reasons(session.stages[0], bench.fingerprint(), marker)
     assert reason[:3] == ("key", "differs", "0" * 64)
 

@@ -17,6 +17,7 @@ from runner.record.events import (
     AttemptStarted,
     LedgerEntry,
     NetworkAttempt,
+    OutputsRemoved,
     RunEnded,
     RunOpened,
     RunWarning,
@@ -37,6 +38,7 @@ ATTEMPT = {"stage": "a", "attempt": 1, "outputs": {"out": "out/a.txt"}}
 OUTPUT = {"path": "out/a.txt", "size": 1, "sha256": "0", "inode": "2", "mtimeNs": "3"}
 COMMIT = {"stage": "a", "key": "k", "keyVersion": 1, "components": "{}", "tag": "0000aa", "reasons": [],
           "outputs": {"out": OUTPUT}}  # fmt: skip
+REMOVAL = {"stage": "a", "commit": ["r", 3], "outputs": {"out": "out/a.txt"}, "size": 1}
 NETWORK = {"stage": "a", "program": "curl", "family": "AF_INET", "count": 1, "action": "fail"}
 SOUND = {
     "opened": HEAD,
@@ -44,6 +46,7 @@ SOUND = {
     "attempt.started": ATTEMPT,
     "stage.commit": COMMIT,
     "offline.attempt": NETWORK,
+    "outputs.removed": REMOVAL,
     "stage.finished": {"stage": "a", "status": "failed", "why": "exit 1"},
 }
 NOT_NEEDED = {"run.start": {"stages"}, "opened": {"logSeq", "logHash", "keyId"}}  # by readers that act on the event
@@ -53,6 +56,7 @@ EVERY = {
     "attempt.finished": AttemptFinished("a"),
     "attempt.started": AttemptStarted("a", 1, "k", "0000aa", "/p", {"out": "o"}, 5, [["x", "y", None, 1]], {}),
     "offline.attempt": NetworkAttempt("a", 1, "curl", "AF_INET", 3, "fail"),
+    "outputs.removed": OutputsRemoved("a", ["r", 3], {"out": "out/a.txt"}, 1),
     "run.start": RunOpened(["a"], "h", "{}", "0", None),
     "run.stopped": RunEnded("failed", {"failed": 1}, "f", 3, 0, "0"),
     "run.warning": RunWarning("a.json", "is odd", "so"),

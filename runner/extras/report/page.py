@@ -75,7 +75,7 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
     graph = find_graph(archive, record.opening, (each.run for each in past[:_HISTORY]))
     bad = (FAILED, INTERRUPTED) if is_running else (FAILED, INTERRUPTED, UNENDED)
     groups_of = partial(tables.group_stages, record, graph, SKIPPED if record.has_no_work else tables.NOT_STARTED)
-    groups = groups_of()
+    groups, removed = groups_of(), verified.markers.removed
     return (
         _environment()
         .get_template("page.html")
@@ -86,7 +86,7 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
             verified=verified,
             groups=groups,
             outcome=invocations[0].outcome if invocations else record.ended.status if record.ended else KILLED,
-            files=[tables.files_of(record, group, archive.paths, is_newest=run == newest) for group in groups],
+            files=[tables.files_of(record, group, archive.paths, removed, is_newest=run == newest) for group in groups],
             graph=graph,
             drawing=shapes.draw_graph(groups_of) if graph else None,
             timeline=shapes.Timeline(record),

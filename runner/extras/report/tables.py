@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,7 @@ from runner.record.markers import read_marker
 from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from runner.paths import StatePaths
     from runner.spec.graph import Graph
@@ -108,13 +108,16 @@ def _reason_texts(reasons: Sequence[Sequence[object]], group: Group) -> Iterator
         yield text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def files_of(record: RunRecord, group: Group, paths: StatePaths, *, is_newest: bool) -> list[FileRow]:
+def files_of(
+    record: RunRecord, group: Group, paths: StatePaths, removed: Collection[str], *, is_newest: bool
+) -> list[FileRow]:
     """Return what a group was made from, and what it made. Many files share a row, with a digest of their digests.
 
     A stage without a commit in this log may have a marker, which counts if it has the key in the log. A run with
-    nothing to do logs no keys: if it `is_newest`, all markers count.
+    nothing to do logs no keys: if it `is_newest`, all markers count. `removed`: paths of removed temporary outputs.
     """
-    known: dict[str, dict[str, tuple[str, int | None, str]]] = {"version": {}, "input": {}, "code": {}, "output": {}}
+    kinds = ("version", "input", "code", "output")  # in this order
+    known: dict[str, dict[str, tuple[str, int | None, str]]] = defaultdict(dict, {kind: {} for kind in kinds})
     for stage in group.stages:
         commit, key = record.commits.get(stage), record.keys.get(stage)
         marker = commit.marker(record.run, 0) if commit else read_marker(paths, stage)
@@ -127,7 +130,8 @@ def files_of(record: RunRecord, group: Group, paths: StatePaths, *, is_newest: b
         if marker.program_version is not None:
             known["version"][marker.program_version] = "", None, record.run
         for made in marker.outputs.values():
-            known["output"][made.path] = made.sha256, made.size, made.run or marker.run
+            kind = "output, removed by the run" if made.path in removed else "output"
+            known[kind][made.path] = made.sha256, made.size, made.run or marker.run
     rows: list[FileRow] = []
     for kind, files in known.items():
         if len(files) > _FILES:
