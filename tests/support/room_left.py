@@ -38,7 +38,7 @@ PAGE_WORDS = {
     "export.md": 606,
     "from-dvc.md": 398,
     "from-make.md": 410,
-    "from-snakemake.md": 570,
+    "from-snakemake.md": 600,
     "internals/adding.md": 1273,
     "internals/crash-sweep.md": 333,
     "internals/guard.md": 255,
