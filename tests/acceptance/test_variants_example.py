@@ -30,10 +30,6 @@ KEPT = [
     *("qc/dedup/{}.metrics.txt", "qc/fastqc/{}/", "qc/samtools-stats/{}.txt"),
 ]  # the outputs of a unit that are not temporary
 TEMPORARY = ["trimmed/*.gz", "mapped/*", "dedup/*", "genotyped/all.*.vcf.gz", "filtered/all.*.vcf.gz"]
-REGIONS = [
-    *("--var", "regions=resources/captured.bed"),
-    *("--var", 'intervals=["--intervals", "resources/captured.bed", "--interval-padding", "50"]'),
-]
 PROGRAMS = ("bwa", "samtools", "bcftools", "fastp", "fastqc")
 PAIRED, SINGLE, THIRD = "A-1", "B-2", "C-1"
 
@@ -175,7 +171,7 @@ def test_duplicates_can_be_kept(bench) -> None:
 
 @pytest.mark.full
 def test_regions_limit_what_is_called(bench) -> None:
-    started = started_by(bench, *REGIONS)
+    started = started_by(bench, "--vars", str(EXAMPLE / "captured.json"))
     assert {"compose_regions@chr1", "compose_regions@chr2", "samtools_index@B,2"} <= set(started)
     within = {call for call in planted(bench, "A", "B") if 200 < int(call[1]) <= 900}
     assert found(bench) == within
