@@ -20,6 +20,9 @@ def check_commands(spec: Spec, faulty: Mapping[int, Collection[str]]) -> Iterato
     """Check what each stage runs. `faulty`: index of a stage -> the fields that an earlier check refused."""
     for stage in spec.declared:
         yield from _check_stage(stage, faulty.get(stage.index, ()))
+    for stage in spec.stages:  # the values of a stage without instances do not count
+        if stage.command is not None and not (stage.command and stage.command[0]):
+            yield Finding(("stages", stage.index, "command", 0), "is empty", "the first word names the program")
     yield from _check_references(spec, {stage.index: stage for stage in spec.declared}.values())
 
 
@@ -45,8 +48,6 @@ def _check_stage(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
     for field, words in (("command", stage.command or ()), ("args", stage.args)):
         for position, word in enumerate(words):
             yield from _check_placeholders(stage.place(field, position), word, stage, faulty)
-    if stage.command is not None and not (stage.command and stage.command[0]):
-        yield Finding((*at, "command", 0), "is empty", "the first word names the program")
 
 
 def _check_optional(stage: Stage) -> Iterator[Finding]:

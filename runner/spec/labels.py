@@ -47,13 +47,13 @@ class Labels:
     def outputs(self, instance: Instance) -> dict[str, str]:
         """Return the outputs of an instance."""
         given = instance.given.get("outputs", {})
-        return {label: normal(path) for label, _, path in self._labelled(instance.position, "outputs", given)}
+        return {label: normal(path) for label, _, path in self._labelled(instance, "outputs", given)}
 
     def inputs(self, instance: Instance) -> Inputs:
         """Return the inputs of an instance."""
         inputs, written = Inputs({}, [], {}), instance.given.get("inputs", {})
         is_moved = isinstance(written, list) and not all(isinstance(entry, str) for entry in written)
-        for label, at, given in self._labelled(instance.position, "inputs", written):
+        for label, at, given in self._labelled(instance, "inputs", written):
             if isinstance(given, str):
                 inputs.paths[label] = self._path(at, given)
                 if is_moved:
@@ -77,22 +77,24 @@ class Labels:
         return inputs
 
     def _labelled(
-        self, index: int, field: str, given: Mapping[str, Any] | list[Any]
+        self, instance: Instance, field: str, given: Mapping[str, Any] | list[Any]
     ) -> Iterator[tuple[str, Place, Any]]:
         """Yield inputs or outputs by label, each with its place.
 
-        Without one as written, it is the stem of the path, or the label of the output that it refers to.
+        Without one as written, it is the stem of the path, or the label of the output that it refers to. Values make
+        stems, so those of a stage without known instances need not be valid.
         """
         labels: set[str] = set()
         variables: dict[str, str] = {}
         for step, written in spliced(given) if isinstance(given, list) else given.items():
-            at: Place = ("stages", index, field, step)
+            at: Place = ("stages", instance.position, field, step)
             label = step if isinstance(step, str) else _label_of(written)
             if isinstance(step, int):
-                if flaw := checks.stem_flaw(label, field, str(written), labels):
+                flaw = checks.stem_flaw(label, field, str(written), labels)
+                if flaw and not (instance.why or instance.missing):
                     self._findings.append(Finding(at, *flaw))
                     continue
-                self.places["stages", index, field, label] = at
+                self.places["stages", instance.position, field, label] = at
             if flaw := checks.variable_flaw(label, variables):
                 self._findings.append(Finding(at, *flaw))
             labels.add(label)

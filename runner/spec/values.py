@@ -80,12 +80,14 @@ class Var(NamedTuple):
 class Inserter:
     """Inserts the values of vars and `each` into stages. `variables` are the vars, or None if they were refused.
 
-    Collects `findings`, and the names of the vars that were `used`.
+    Collects `findings`, and the names of the vars that were `used`. In stages `without_instances`, by their position in
+    the spec, what the values make need not be valid.
     """
 
     def __init__(self, variables: Values | None) -> None:
         self.findings: list[Finding] = []
         self.used: set[str] = set()
+        self.without_instances: set[str | int] = set()
         self._origin = ""
         self._optional: frozenset[Any] = frozenset()  # the inputs of the stage that may be empty
         self.variables = variables
@@ -148,7 +150,8 @@ class Inserter:
         result = guarded(literals, words) if field in _COMMANDS else joined(literals, words)
         kind = FILLED.get(field, WORD)
         if kind and (faults := kind.check(result.replace("{\0", "{"))):
-            self.findings += [fault._replace(at=at, what=f"{self._origin}{fault.what}") for fault in faults]
+            if at[1] not in self.without_instances:
+                self.findings += [fault._replace(at=at, what=f"{self._origin}{fault.what}") for fault in faults]
             return text
         return result
 

@@ -411,6 +411,41 @@ def test_a_stage_that_is_off_needs_no_files_and_is_checked_all_the_same(bench):
     assert '/stages/0/needs/0: no stage named "typo"' in done.stderr
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"inputs": {"x": "{vars.v}"}}, {"inputs": {"x": ["in/a", "{vars.v}"]}}, {"inputs": ["{vars.v}"]},
+        {"inputs": ["in/{vars.v}.txt"]}, {"outputs": {"o": "{vars.v}"}}, {"outputs": ["{vars.v}"]},
+        {"command": ["{vars.v}"]}, {"command": ["{vars.words}"]}, {"command": None, "processor": "{vars.v}"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("each", [{}, {"each": {"s": ["a"]}}])
+def test_what_is_empty_in_a_stage_that_is_off_is_no_fault(bench, each, fields):
+    plain = {"name": "x", "command": ["true"], "outputs": {"o": "o"}, **each, **fields}
+    stage = {field: value for field, value in plain.items() if value}
+    bench.define({**stage, "if": "{vars.v}"}, vars={"v": "", "words": []})
+    bench.succeed("validate")
+    assert bench.succeed("plan").stdout.endswith("x: off\n")
+    bench.define(stage, vars={"v": "", "words": []})
+    assert bench.run("validate").returncode == 2
+
+
+def test_what_is_empty_in_a_stage_that_holds_one_that_is_off_is_no_fault(bench):
+    off = touch({"s": ["a"]}, "off", "off/{each.s}", **{"if": "{vars.v}"})
+    bench.define(off, touch("off", "t", "t/{each.s}", inputs={"x": "{vars.v}"}), vars={"v": ""})
+    bench.succeed("validate")
+
+
+@pytest.mark.parametrize("fields", [{"inputs": ["in/{each.s}.txt"]}, {"outputs": ["out/{each.s}.txt"]}])
+def test_labels_that_values_would_make_are_no_fault_while_there_are_none(bench, fields):
+    none = {**touch({"s": "in/*.txt"}), "command": ["true"], **fields}
+    bench.define(none)
+    assert bench.run("validate").returncode == 5
+    sources(bench, "a")
+    bench.define({**none, "where": {"s": "b"}, "mayBeEmpty": True})
+    assert bench.succeed("plan").stdout.endswith('t: without instances: "where" leaves no values\n')
+
+
 @pytest.mark.parametrize("selector", ["trim", "trim@a", "tr*", "*@a"])
 def test_selecting_a_stage_without_instances_selects_nothing(bench, selector):
     bench.define(touch({"s": ["a"]}, "trim", "o/{each.s}", **{"if": "{vars.on}"}), vars={"on": False})

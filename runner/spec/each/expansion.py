@@ -92,6 +92,7 @@ class Expander:
         self._inserter = inserter
         self._disk = disk
         self._off = {i for i, stage in enumerate(stages) if is_off(inserter, ("stages", i), stage)}
+        inserter.without_instances |= self._off
         self._templates = {i: stage for i, stage in enumerate(stages) if "each" in stage or i in broken}
         self._names = {stage.get("name"): i for i, stage in reversed(self._templates.items())}
         self._values: dict[int, Values | Finding | None] = dict.fromkeys(broken)  # None: there is a finding
@@ -260,6 +261,7 @@ class Expander:
                 body = {"name": name, "command": ["{python}"], "needs": needs, "outputs": body["outputs"]}
             return [Instance(index, body, missing=values or Finding(at, "other findings say why"))]
         if not values.rows:
+            self._inserter.without_instances.add(index)
             unknown = None if values.names is None else dict.fromkeys(values.names, UNKNOWN)
             given = self._inserter.fill(at, body, unknown)
             return [Instance(index, given, named_by=values.named_by, why=values.why, directories=values.directories)]
