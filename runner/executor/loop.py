@@ -145,8 +145,7 @@ class Executor:
         ended = []
         for report in self._launcher.receive():
             if report.launch not in self._running:
-                for stage in self._versions.take(report):
-                    self._ready.put_back(stage)
+                self._versions.take(report)
             elif isinstance(report, AttemptResult):
                 job = self._running.pop(report.launch)
                 self._note_shortages(job)
@@ -164,7 +163,7 @@ class Executor:
         """Start all stages that are admitted, and prepare one more."""
         while not self._stopping.has_begun and self._commits.has_room:
             if self._ahead is not None:
-                if not self._admits(self._ahead[0]):
+                if self._versions.is_asking or not self._admits(self._ahead[0]):
                     return
                 ahead, self._ahead = self._ahead, None
                 self._submit(*ahead)
@@ -177,7 +176,7 @@ class Executor:
             elif isinstance(decision, Skip) and not self._again.concerns(stage.name):
                 job.fingerprint.key = decision.key
                 self._skip(job)
-            elif not self._versions.holds(stage):
+            else:
                 self._guarded(job, partial(self._begin, job))
             self._heed_interrupts()
 
@@ -199,11 +198,11 @@ class Executor:
             return
         if not job.reasons:
             self._skip(job)
-        elif must_wait or self._versions.holds(job.stage, asks=True):
+        elif must_wait:
             return
         elif self.attempts.lock(job):
-            job.program_version = self._versions.of(job.stage)
             self._ahead = job, self.attempts.prepare(job)
+            self._versions.ask(job.stage)
         else:
             fault = Fault(f"stage {job.stage.name}", "another process holds its lock", "end it, or wait for it")
             self._fail(job, fault, EXIT_LOCKED)
@@ -224,6 +223,7 @@ class Executor:
         self._note_shortages()  # a checkpoint's partial is cut
         job.started = self._clock()
         job.began = job.began or job.started
+        job.program_version = self._versions.of(job.stage)
         self.attempts.started(job)
         self._hooks.offpipe_attempt_started(  # before it runs, so its checkpoint is still that of the last attempt
             stage=job.stage,

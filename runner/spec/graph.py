@@ -115,10 +115,6 @@ class ReadyQueue:
         """Remove and return the next stage, or None."""
         return self._stages[heappop(self._ready)[1]] if self._ready else None
 
-    def put_back(self, stage: Stage) -> None:
-        """Give back a stage that was taken and not started."""
-        heappush(self._ready, (self._position[stage.name], stage.name))
-
     def passed(self, name: str) -> None:
         """Note that a stage has ended, with whatever status. Stages that waited only for it become ready."""
         for waiting in self._graph.downstream[name]:

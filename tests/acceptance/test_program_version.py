@@ -22,6 +22,10 @@ def asks(script):
     return ["sh", "-c", script]
 
 
+def until(condition):
+    return f"until {condition}; do sleep 0.01; done"
+
+
 def define(bench, *stages, **top):
     bench.write("in.txt", "1\n")
     bench.define(*stages, **top)
@@ -168,15 +172,14 @@ def test_it_reaches_no_network_and_a_warning_says_that_it_tried(bench):
     assert bench.records("offline.attempt") == []
 
 
-def test_stages_without_it_start_while_a_program_is_asked(bench):
-    waits = "until test -e out/free.txt; do sleep 0.01; done; echo tool 1.2"
-    define(
-        bench, *(stage(f"s{number}", asks(waits)) for number in range(3)), shell("free", "touch $PIPELINE_OUTPUT_OUT")
-    )
-    bench.succeed("-j", "1")
+def test_while_a_program_is_asked_stages_end_and_no_other_starts(bench):
+    busy = shell("busy", f"{until('test -e asking')}; touch $PIPELINE_OUTPUT_OUT")
+    asked = stage("asked", asks(f"touch asking; {until('test -e out/busy.txt')}; echo tool 1.2"))
+    define(bench, busy, asked, shell("free", "touch $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("-j", "3")
     started = [record["data"]["stage"] for record in bench.records("attempt.started")]
-    assert started == ["free", "s0", "s1", "s2"]
-    assert {version(bench, f"s{number}") for number in range(3)} == {"tool 1.2"}
+    assert started == ["busy", "asked", "free"]
+    assert version(bench, "asked") == "tool 1.2"
 
 
 @pytest.mark.full
@@ -220,8 +223,9 @@ def test_an_interrupt_ends_it_without_a_warning(bench):
 
 
 def test_a_failure_elsewhere_lets_it_end_and_starts_no_stage(bench):
-    waits = "until test -e failed; do sleep 0.01; done; echo tool 1.2"
-    define(bench, stage("a", asks(waits)), shell("bad", "touch failed; exit 1"))
+    bad = shell("bad", f"{until('test -e asking')}; exit 1")
+    on_record = until("grep -q stage[.]finished state/audit_*.jsonl")
+    define(bench, bad, stage("a", asks(f"touch asking; {on_record}; echo tool 1.2")))
     assert bench.run("-j", "2").returncode == 1
     assert [record["data"]["stage"] for record in bench.records("attempt.started")] == ["bad"]
     assert bench.leftovers() == []

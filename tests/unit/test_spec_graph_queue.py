@@ -39,16 +39,6 @@ def test_a_stage_is_ready_when_the_last_that_it_needs_has_passed(graph):
     assert take_all(queue) == ["last"]
 
 
-def test_a_stage_that_was_put_back_comes_again_in_its_place(graph):
-    queue = ReadyQueue(graph, graph.order)
-    top = queue.take()
-    queue.put_back(top)
-    assert take_all(queue) == ["top", "alone"]
-    queue.put_back(top)
-    queue.passed("top")
-    assert take_all(queue) == ["left", "right", "top"]
-
-
 def test_a_stage_that_was_not_selected_is_not_waited_for_and_never_comes(graph):
     queue = ReadyQueue(graph, select(graph, ("left",)))
     assert take_all(queue) == ["top"]
