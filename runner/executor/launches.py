@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # the user's modules could hold older code than the key says.
 PYTHON = (sys.executable, "-B")
 VERSION_LIMIT = 10.0  # seconds for a `programVersion`
+VERSION_FILE_SIZE = 1 << 24  # bytes: one that prints without end must not fill the disk
 
 
 def make_launch(run: RunContext, job: Job, number: int) -> Launch:
@@ -90,6 +91,7 @@ def version_launch(run: RunContext, stage: Stage, words: tuple[str, ...], number
         log=log,
         timeout=VERSION_LIMIT,
         grace=0.0,
+        file_size=VERSION_FILE_SIZE,
         program=program,
         writes=(log,) if run.is_remote else (),
     )

@@ -65,9 +65,10 @@ def _become(
         tried = "setting affinity"
         if request["affinity"] is not None:
             os.sched_setaffinity(0, request["affinity"])
-        tried = "setting RLIMIT_AS"
-        if request["address_space"] is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (request["address_space"], request["address_space"]))
+        for limit, most in (("RLIMIT_AS", request["address_space"]), ("RLIMIT_FSIZE", request["file_size"])):
+            tried = f"setting {limit}"
+            if most is not None:
+                resource.setrlimit(getattr(resource, limit), (most, most))
         tried = "entering "
         os.chdir(request["cwd"])
         if program is not None:

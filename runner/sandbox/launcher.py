@@ -30,7 +30,8 @@ class Launch(NamedTuple):
     """One start of one program. The caller chooses `id`, which the reports repeat. Paths are absolute.
 
     `log` and `stdout` exist already and are appended to. Without `stdout`, standard output goes to the log; without
-    `stdin`, standard input is /dev/null. `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS).
+    `stdin`, standard input is /dev/null. `timeout` and `grace` are seconds, `address_space` (RLIMIT_AS) and `file_size`
+    (RLIMIT_FSIZE) bytes.
     If `ends_on_network`, a network call that is not a probe (see NetworkCalls) ends it, as its time limit would.
     `program` is the file to execute, if it is not `argv[0]`; no PATH is searched. With a `script`, argv is an
     interpreter, `-B`, the script and its arguments, and a fork server may fork itself instead. The script will import
@@ -50,6 +51,7 @@ class Launch(NamedTuple):
     grace: float = GRACE
     affinity: list[int] | None = None
     address_space: int | None = None
+    file_size: int | None = None
     program: str | None = None
     script: str | None = None
     preload: tuple[str, ...] = ()

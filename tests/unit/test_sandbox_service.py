@@ -270,10 +270,11 @@ def test_sets_the_requested_limits(tree):
     code = """
         import os, resource
         print(sorted(os.sched_getaffinity(0)), resource.getrlimit(resource.RLIMIT_AS))
+        print(resource.getrlimit(resource.RLIMIT_FSIZE))
     """
     cpu = min(os.sched_getaffinity(0))
-    tree.python(code, affinity=[cpu], address_space=1 << 30)
-    assert tree.log.read_text() == f"[{cpu}] ({1 << 30}, {1 << 30})\n"
+    tree.python(code, affinity=[cpu], address_space=1 << 30, file_size=1 << 20)
+    assert tree.log.read_text() == f"[{cpu}] ({1 << 30}, {1 << 30})\n({1 << 20}, {1 << 20})\n"
 
 
 def test_a_limit_that_cannot_be_set_is_named(tree):

@@ -31,7 +31,7 @@ here = os.fsencode(os.getcwd())
 open("log", "w").close()
 def spawn(*argv, **fields):
     request = {"program": argv[0], "argv": list(argv), "env": {}, "cwd": here, "stdin": None,
-               "stdout": None, "log": here + b"/log", "affinity": None, "address_space": None}
+               "stdout": None, "log": here + b"/log", "affinity": None, "address_space": None, "file_size": None}
     started = spawner.spawn(request | fields)
     assert tags.of(os.getpid()) is None, "the launcher is of no launch"
     assert sorted(os.listdir("/proc/self/fd")) == before
@@ -101,7 +101,8 @@ def test_a_program_keeps_its_number_and_its_walls(in_process) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        "affinity=[0]", "address_space=1 << 30", "program=b'/no/such'", "cwd=b'/no/such'", "log=b'/no/such'",
+        "affinity=[0]", "address_space=1 << 30", "file_size=1",
+        "program=b'/no/such'", "cwd=b'/no/such'", "log=b'/no/such'",
         "stdin=b'fifo'", "stdout=b'fifo'", "log=b'fifo'", "stdin=b'.'", "env={b'A': b'x' * 200_000}",
     ],
 )  # fmt: skip
