@@ -16,6 +16,7 @@ EXIT_LOCKED = 9
 EXIT_INTERNAL = 70
 EXIT_STATE = 74
 EXIT_RETRYABLE = 75  # a stage failed in a way that its policy retries: see `failure` in executor/retry.py
+EXIT_INTERRUPTED = 130  # by INT, where nothing catches it
 WORST_FIRST = (  # of several stages' codes, the first becomes that of the run
     EXIT_INTERNAL,
     EXIT_STATE,
@@ -26,6 +27,9 @@ WORST_FIRST = (  # of several stages' codes, the first becomes that of the run
     EXIT_RETRYABLE,
     EXIT_INPUT,
 )
+
+_NO_ROOM = "failed to map segment from shared object"  # the wording of the system's loader
+_REPORT = "this is a bug: please report it to the project's issue tracker, with the output of -v"
 
 SYSTEM_ERRORS = frozenset({"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"})  # the system's state, not the file's
 
@@ -170,3 +174,27 @@ class InterruptedRunError(OffpipeError):
         self.args = (signal_number,)  # for pickle
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+def judged(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
+    """Return the exit code of any error that ends an invocation, and its faults."""
+    if isinstance(error, OffpipeError):
+        return error.exit_code, error.faults
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED, (Fault("", "interrupted"),)
+    if isinstance(error, OSError):
+        if isinstance(error, FileNotFoundError) and not error.filename:  # from os.getcwd, which names no path
+            return EXIT_STATE, (Fault("", "the working directory no longer exists", "cd to a directory that exists"),)
+        return EXIT_STATE, StateError.from_os(error, str(error.filename or ""), "go on").faults
+    if isinstance(error, MemoryError):
+        return EXIT_STATE, (Fault("", "out of memory"),)
+    if isinstance(error, ImportError) and _NO_ROOM in str(error):
+        return EXIT_STATE, (Fault("", str(error), "memory ran out, or the file system is mounted noexec"),)
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # Python's words for EAGAIN
+        import errno
+        import os
+
+        refused = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return EXIT_STATE, StateError.from_os(refused, "", "start a thread").faults
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return EXIT_INTERNAL, (Fault("", f"internal error: {text}", _REPORT),)

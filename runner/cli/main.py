@@ -8,15 +8,11 @@ import sys
 
 from runner.cli.parser import HELP, ON_FAILURE, Arguments, read
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
-from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError, UsageError, run_of
+from runner.errors import EXIT_INTERNAL, EXIT_OK, StateError, UsageError, judged, run_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-_INTERRUPTED = 130
-_NO_ROOM = "failed to map segment from shared object"  # the wording of the system's loader
-_REPORT = "this is a bug: please report it to the project's issue tracker, with the output of -v"
 
 
 def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) -> int:
@@ -80,7 +76,7 @@ def _report(
     """
     from runner.display.text import ending_text, faults_text, next_text
 
-    code, faults = _judge(error)
+    code, faults = judged(error)
     is_run = arguments.verb == "run"
     if is_run and subject:
         stderr.write(ending_text(subject, code))
@@ -100,24 +96,3 @@ def _report(
     if "json" in arguments.given:
         stdout.write(as_json())
     return code, as_json
-
-
-def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
-    """Return the exit code of an error, and its faults."""
-    if isinstance(error, OffpipeError):
-        return error.exit_code, error.faults
-    if isinstance(error, KeyboardInterrupt):
-        return _INTERRUPTED, (Fault("", "interrupted"),)
-    if isinstance(error, OSError):
-        if isinstance(error, FileNotFoundError) and not error.filename:  # from os.getcwd, which names no path
-            return EXIT_STATE, (Fault("", "the working directory no longer exists", "cd to a directory that exists"),)
-        return EXIT_STATE, StateError.from_os(error, str(error.filename or ""), "go on").faults
-    if isinstance(error, MemoryError):
-        return EXIT_STATE, (Fault("", "out of memory"),)
-    if isinstance(error, ImportError) and _NO_ROOM in str(error):
-        return EXIT_STATE, (Fault("", str(error), "memory ran out, or the file system is mounted noexec"),)
-    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # Python's words for EAGAIN
-        refused = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return EXIT_STATE, StateError.from_os(refused, "", "start a thread").faults
-    text = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return EXIT_INTERNAL, (Fault("", f"internal error: {text}", _REPORT),)

@@ -15,7 +15,7 @@ from runner.canonical import END, START, canonical, stamp
 from runner.engine.git import commit_of
 from runner.engine.session import Session, read_seal, refuse_other_pipeline
 from runner.engine.start import make_hooks
-from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, OffpipeError, note_run
+from runner.errors import EXIT_OK, Fault, NewerReleaseError, OffpipeError, judged, note_run
 from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
@@ -99,8 +99,8 @@ class Invocation:
     def _note_end(self, error: BaseException | None) -> None:
         code, fault = EXIT_OK, None
         if error is not None:
-            code = error.exit_code if isinstance(error, OffpipeError) else EXIT_INTERNAL
-            fault = error.faults[0] if isinstance(error, OffpipeError) and error.faults else Fault("", repr(error))
+            code, faults = judged(error)
+            fault = next(iter(faults), None)
         head = self._record(code, fault)
         if self._verb == "run" and error is not None:
             status = INTERRUPTED if code > SIGNALLED else REFUSED if self.part is None else FAILED

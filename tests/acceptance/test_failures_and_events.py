@@ -148,17 +148,30 @@ def test_a_refused_run_and_one_that_an_error_ends_are_named(bench, name) -> None
     assert every_field_is_described(summary)
 
 
-def test_a_run_that_a_bug_ends_is_named(bench) -> None:
+ENDS = {
+    "1 / 0": (70, "internal error: ZeroDivisionError: division by zero"),
+    "raise MemoryError": (74, "out of memory"),
+    'raise RuntimeError("can\'t start new thread")': (
+        74,
+        "cannot start a thread: EAGAIN (Resource temporarily unavailable)",
+    ),
+}
+
+
+@pytest.mark.parametrize("raises", ENDS)
+def test_a_run_that_any_error_ends_is_named_and_listed_with_its_exit_code(bench, raises) -> None:
+    code, fault = ENDS[raises]
     prepared(bench)
-    hook = "    @it.hookimpl\n    def offpipe_run_started(self): 1 / 0\n"
+    hook = f"    @it.hookimpl\n    def offpipe_run_started(self): {raises}\n"
     plugin = f"import runner.hookspecs as it\nclass Bad:\n{hook}bad = Bad()\n"
     bench.write("site/bad_plugin.py", plugin)
     bench.write("site/bad-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
     bench.write("site/bad-1.dist-info/entry_points.txt", "[offpipe]\nbad = bad_plugin:bad\n")
     done = run(bench, "--on-failure", "./tell", env={"PYTHONPATH": f"{ROOT}:{bench.root}/site"})
-    assert done.returncode == 70, done.stderr
+    assert done.returncode == code, done.stderr
     summary, (listed, *_) = json.loads(received(bench)), bench.json("runs")["runs"]  # type: ignore[misc]
     assert (summary["pipeline"], summary["run"]) == ("bench", listed["run"])
+    assert (listed["exitCode"], listed["fault"]) == (code, fault)
 
 
 def test_a_run_whose_ledger_cannot_be_written_has_no_name(bench) -> None:
