@@ -159,6 +159,17 @@ def test_a_new_run_begins_where_a_stage_failed_in_a_run_that_it_does_not_continu
     assert said(bench)[3:] == ["30"]
 
 
+def test_a_run_that_succeeds_without_running_the_stage_forgets_where_it_failed(bench):
+    define(bench, listed("test -e now || exit 9", attempts=2))
+    bench.write("now", "")
+    bench.succeed()
+    os.unlink(bench.root / "now")
+    assert bench.run("-f", "a").returncode == 75
+    bench.succeed()
+    assert bench.run("-f", "a").returncode == 75
+    assert said(bench) == ["10", "10", "20", "10", "20"]
+
+
 def test_prune_keeps_what_a_run_needs_to_know_where_to_begin(bench):
     define(bench, listed("test -e now || exit 9"))
     bench.write("now", "")
