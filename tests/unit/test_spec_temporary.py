@@ -90,3 +90,10 @@ def test_warns_of_one_that_no_stage_reads_once_for_all_instances(load):
     off = reader("w/o{each.n}", each={"n": "*.x"}, mayBeEmpty=True, outputs={"o": "out/{each.n}"})
     spec = load(maker("w/a", "out", "other", **each), reader("w/1", name="other"), off)
     assert [*unread(spec, spec.stages)] == []  # a stage that has no instances today
+
+
+@pytest.mark.parametrize("each", [{}, {"each": {"n": [1, 2]}, "outputs": {"out": "w/{each.n}", "other": "o/{each.n}"}}])
+def test_warns_of_none_that_a_stage_refers_to_which_has_no_instances_today(each, load):
+    nothing = {"each": {"n": [1]}, "where": {"n": "2"}, "mayBeEmpty": True, "outputs": {"o": "out/{each.n}"}}
+    spec = load(maker(**each), reader("{outputs.make.out}", **nothing))
+    assert [*unread(spec, spec.stages)] == []

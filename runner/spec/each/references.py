@@ -76,9 +76,9 @@ class References:
             return _Relation((what, did_you_mean(reference.label, outputs)))
         if reference.rest and not path.endswith("/"):
             return _Relation((f'{reference} is "{path}", which is no directory', "only a directory can begin a path"))
-        if maker.why or reader.why:
+        if maker.why:
             return _Relation()
-        if maker.missing or not maker.named_by or "@" in reference.stage:
+        if reader.why or maker.missing or not maker.named_by or "@" in reference.stage:
             return _Relation(path=literal_glob(path) if reference.rest and not maker.missing else path)
         by = tuple(name for name in reader.named_by if name in maker.named_by)
         if reader.named_by and not by:
