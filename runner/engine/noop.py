@@ -116,9 +116,9 @@ def _dependencies(planning: Planning) -> Iterator[set[str]]:
             files.add(processor)
         for path in stage.outputs.values():
             kinds.update(os.path.join(spec.workspace, parent) for parent in parents(path))
-            place, may_be_absent = spec.output_path(path), path in planning.planner.temporary.makers
-            is_absent = may_be_absent and not os.path.lexists(place)
-            (trees if path.endswith("/") else files if is_absent else entries).add(place)
+            place = spec.output_path(path)
+            is_there = os.path.lexists(place)  # else it is temporary, and was removed
+            (trees if path.endswith("/") else entries if is_there else files).add(place)
     return groups(files, entries, trees, kinds)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
@@ -170,9 +171,8 @@ class Session:
         examiner.reads_all = reads_all
         plan = planner.plan(stages, examiner, self.check)
         if not self.options.keep_temporary:
-            outside = new_examiner()
-            removes = temporary.removable(plan.decisions, lambda name, known: planner.is_current(name, outside, known))
-            plan = plan._replace(removes=tuple(removes))
+            is_current = cache(partial(planner.is_current, examiner=new_examiner()))
+            plan = plan._replace(removes=tuple(temporary.removable(plan.decisions, is_current)))
         return Planning(graph, stages, plan, planner, examiner, new_examiner, every, orphans, checkpoints)
 
     def _find_checkpoints(self, spec: Spec, selected: Collection[str]) -> dict[str, Progress]:

@@ -27,15 +27,14 @@ class Again:
     def __init__(
         self, planning: Planning, results: dict[str, StageResult], ready: ReadyQueue, removals: Removals
     ) -> None:
-        """`results` and `ready` are those of the run: this takes back results, and puts stages back."""
-        self._planning = planning
+        """`results` and `ready` are those of the run: this takes back results, and lets stages come again."""
+        self._planner = planning.planner
         self._results = results
         self._ready = ready
         self._removals = removals
         self._asked: set[tuple[str, str]] = set()  # a stage, and an input of it that was to be made again
         self._outdated: set[str] = set()  # they have read what was made anew since
-        self._before: dict[str, dict[str, str]] = {}  # stage that runs again -> path -> digest, as it was made before
-        self._reasons: dict[str, tuple[Reason, ...]] = {  # by stage that has yet to run again
+        self._reasons: dict[str, tuple[Reason, ...]] = {  # by stage: why it runs again; none if it has, or need not
             name: decision.reasons
             for name, decision in planning.plan.decisions.items()
             if isinstance(decision, Run) and decision.reasons[0].component == NEEDED
@@ -43,43 +42,43 @@ class Again:
 
     def concerns(self, stage: str) -> bool:
         """Whether a stage is to be decided although the plan found it up to date."""
-        return stage in self._reasons or stage in self._outdated
+        return stage in self._reasons
 
     def decided(self, job: Job, *, has_run: bool = False) -> bool:
         """Note that a stage was decided from what is on disk now. Return whether it must wait for absent inputs.
 
-        Then it is put back, and so are the stages that make these. Raises InputError if an input was made again for
-        this stage, and is absent once more; also if it is absent and the stage `has_run` already.
+        Then it comes again, after the stages that make these. Raises InputError if an input was made again for this
+        stage, and is absent once more; also if it is absent and the stage `has_run` already.
         """
-        name = job.stage.name
-        if self.concerns(name):
-            marker = self._planning.planner.markers.of(name)
-            self._before[name] = {output.path: output.sha256 for output in marker.outputs.values()} if marker else {}
-            job.reasons = job.reasons or self._reasons.get(name, ())
+        name, temporary = job.stage.name, self._planner.temporary
         self._outdated.discard(name)
-        absent = self._planning.planner.temporary.absent_inputs(name) if job.reasons else {}
-        for path, maker in absent.items():
+        job.reasons = job.reasons or self._reasons.get(name, ())
+        absent = temporary.absent_inputs(name) if job.reasons else []
+        for path in absent:
+            maker = temporary.makers[path]
             if has_run or (name, path) in self._asked:
                 what = f'"{path}", which stage "{maker}" makes, was removed while the run was at work'
                 raise InputError(Fault(f"stage {name}", what, "run again"))
             self._asked.add((name, path))
-            self._reasons.setdefault(maker, (Reason(NEEDED, f"{name} needs {path} again"),))
-            self._take_back(maker)
+            self._take_back(maker, Reason(NEEDED, f"{name} needs {path} again"))
         if absent:
-            self._put_back(name)
+            self._ready.again(name)
         return bool(absent)
 
-    def committed(self, job: Job) -> None:
-        """Take back the results of stages that have read an output which a job has made again, with other bytes."""
-        name, graph = job.stage.name, self._planning.graph
-        self._reasons.pop(name, None)
-        before = self._before.pop(name, None)
-        if before is None or job.commit is None:
+    def commits(self, job: Job) -> None:
+        """Take back the results of stages that have read what a job has made again, with other bytes.
+
+        Call it while the planner still has the marker that this commit replaces.
+        """
+        name = job.stage.name
+        before = self._planner.markers.of(name)
+        if name not in self._reasons or before is None or job.commit is None:
             return
-        changed = {output.path for output in job.commit.outputs.values() if before.get(output.path) != output.sha256}
-        for reader in graph.downstream[name]:
-            pairs = (pair for pairs in graph.feeds.get(reader, {}).values() for pair in pairs)
-            if any(path in changed for _, path in pairs):
+        self._reasons[name] = ()
+        same = {(output.path, output.sha256) for output in before.outputs.values()}
+        changed = {output.path for output in job.commit.outputs.values() if (output.path, output.sha256) not in same}
+        for reader, path in self._planner.temporary.reads.get(name, ()):
+            if path in changed:
                 self._outdated.add(reader)
                 self._take_back(reader)
 
@@ -87,19 +86,15 @@ class Again:
         """Note that a stage has ended. If an input was made anew while it ran, it is to be decided again."""
         if result.status in GOOD and result.name in self._outdated:
             del self._results[result.name]
-            self._put_back(result.name)
+            self._ready.again(result.name)
             return
         self._ready.passed(result.name)
         if result.status in GOOD:
             self._removals.ended(result.name)
 
-    def _take_back(self, stage: str) -> None:
+    def _take_back(self, stage: str, *reasons: Reason) -> None:
+        self._reasons[stage] = self._reasons.get(stage) or reasons
         if stage in self._results and self._results[stage].status in GOOD:  # else it has yet to end, or failed
             del self._results[stage]
             self._removals.reopened(stage)
-            self._ready.reopened(stage)
-            self._put_back(stage)
-
-    def _put_back(self, stage: str) -> None:
-        selected, upstream = self._planning.plan.decisions, self._planning.graph.upstream[stage]
-        self._ready.wait_again(stage, sum(name in selected and name not in self._results for name in upstream))
+            self._ready.again(stage)

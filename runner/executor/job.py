@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, OffpipeError
@@ -101,11 +100,7 @@ class Job:
 
     def signatures(self) -> dict[str, Signature | None]:
         """Return the signature at each output's final path now. A later difference shows that the stage wrote there."""
-        signatures: dict[str, Signature | None] = dict.fromkeys(self.real)
-        for name, path in self.real.items():
-            with suppress(OSError):
-                signatures[name] = Signature.of(os.lstat(path))
-        return signatures
+        return {name: Signature.at(path) for name, path in self.real.items()}
 
     def reasons_as_json(self) -> list[list[object]]:
         """Return the reasons for records and markers."""

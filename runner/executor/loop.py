@@ -77,7 +77,7 @@ class Executor:
         self._jobs = jobs
         self._keep_going = keep_going
         self.results: dict[str, StageResult] = {}
-        self._ready = ReadyQueue(run.planning.graph, run.planning.stages, run.planning.planner.temporary.all_readers())
+        self._ready = ReadyQueue(run.planning.graph, run.planning.stages, run.planning.planner.temporary.inputs)
         self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as it is admitted
         self._sleeping: list[tuple[float, str, Job]] = []  # by the time of their next attempt
         self._running: dict[int, Job] = {}
@@ -86,7 +86,7 @@ class Executor:
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
         self._commits = CommitQueue(self.publisher, self._put_in_place, self._poll)
-        self.removals = Removals(run, self.results, self._commits.after_sync)
+        self.removals = Removals(run, self._commits.after_sync)
         self._again = Again(run.planning, self.results, self._ready, self.removals)
 
     def execute(self) -> dict[str, StageResult]:
@@ -95,9 +95,7 @@ class Executor:
             while self._goes_on():
                 self._wait()
                 ended = self._receive()
-                if all(
-                    attempt.code == 0 and not (attempt.network or job.network or job.shortage) for job, attempt in ended
-                ):
+                if not any(attempt.code or attempt.network or job.network or job.shortage for job, attempt in ended):
                     self._start_ready()  # the next stage works while these are settled
                 for job, attempt in ended:
                     self._settle(job, attempt)
@@ -110,14 +108,13 @@ class Executor:
             raise
         finally:
             self._commits.close()
-        self.removals.stop()
         if self._ahead is not None:
             self.attempts.abandon(self._ahead[0])
         self.attempts.remove_leftovers()
         for result in unstarted(
             self._run.planning.graph, self._run.planning.plan, self.results, interrupted=self._interrupts.count > 0
         ):
-            self._finish(result)
+            self._note(result)
         return self.results
 
     def _goes_on(self) -> bool:
@@ -127,7 +124,7 @@ class Executor:
             job = heapq.heappop(self._sleeping)[2]
             self._guarded(job, partial(self._start, job))
         self._start_ready()
-        return bool(self._running or self._sleeping or self._versions.is_asking or not self._commits.is_idle)
+        return bool(self._running or self._sleeping or self._versions.is_asking or self._commits.waiting)
 
     def _wait(self) -> None:
         timeout = self._listener.interval
@@ -303,9 +300,9 @@ class Executor:
 
     def _put_in_place(self, job: Job) -> None:
         self._note_shortages(job)  # the old outputs go
+        self._again.commits(job)
         self.publisher.put_in_place(job)
         self.attempts.release(job)
-        self._again.committed(job)
         self._finish(job.result(SUCCEEDED))
 
     def _heed_interrupts(self) -> None:
@@ -354,7 +351,10 @@ class Executor:
         self._finish(result)
 
     def _finish(self, result: StageResult) -> None:
+        self._note(result)
+        self._again.ended(result)
+
+    def _note(self, result: StageResult) -> None:
         self.results[result.name] = result
         self.attempts.record_end(result)
         self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
-        self._again.ended(result)

@@ -149,15 +149,9 @@ class Publisher:
     def _write_marker(self, commit: Marker) -> Marker:
         marker, paths = commit.in_place(self._run.spec.workspace), self._run.spec.paths
         write_marker(paths, marker)
-        self._note(marker)
+        self._run.planning.planner.markers.note(marker)
         self._unsynced[paths.marker(marker.stage)] = None
         return marker
-
-    def _note(self, marker: Marker) -> None:
-        """Let the planner know a new marker, if it may need it: of temporary outputs, only markers tell the digests."""
-        planner = self._run.planning.planner
-        if planner.temporary.makers:
-            planner.markers.note(marker)
 
     def adopt(self, job: Job, marker: Marker) -> None:
         """Record that a stage adopts the commit, `marker`, of a stage that is gone. `sync` writes the new marker."""
@@ -166,7 +160,7 @@ class Publisher:
         reasons: list[list[object]] = [["adopted", f'from stage "{marker.stage}", run {marker.run}', None, None]]
         adopts = [marker.stage, marker.run, marker.audit_seq]
         self._adopted[marker.stage] = adopted = self._record(job, outputs, marker, reasons, None, adopts)
-        self._note(adopted)
+        self._run.planning.planner.markers.note(adopted)
 
     def sync(self) -> None:
         """Write the markers of adopted commits, and make every rename and marker durable.
@@ -232,10 +226,6 @@ class CommitQueue:
         with files.naming("the threads that sync", "wait for them"):
             self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         poll.register(self._wakeup, select.POLLIN)
-
-    @property
-    def is_idle(self) -> bool:
-        return self.waiting == 0
 
     @property
     def has_room(self) -> bool:

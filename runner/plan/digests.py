@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 from zlib import crc32
 
@@ -46,6 +47,13 @@ class Signature(NamedTuple):
     def of(cls, status: os.stat_result) -> Signature:
         """Return the signature of the file with this status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+    @classmethod
+    def at(cls, path: str) -> Signature | None:
+        """Return the signature of what is at `path`, None if nothing is. Links are not followed."""
+        with suppress(OSError):
+            return cls.of(os.lstat(path))
+        return None
 
 
 class FileDigest(NamedTuple):

@@ -98,22 +98,8 @@ class Planner(NamedTuple):
             self.cache.published.update((output.path, output) for output in marker.outputs.values())
         return fingerprint, reasons
 
-    def is_current(self, name: str, examiner: Examiner, selected: Callable[[str], bool | None]) -> bool:
-        """Whether a stage that is not selected is up to date, with everything that it needs.
-
-        `selected` says of a selected stage whether it is up to date; None if it is not selected.
-        """
-        pending, seen = [name], {name}
-        while pending:
-            each = pending.pop()
-            if not (self._is_alone_current(each, examiner) if selected(each) is None else selected(each)):
-                return False
-            needed = {*self.graph.upstream[each]} if selected(each) is None else set()
-            pending += needed - seen
-            seen |= needed
-        return True
-
-    def _is_alone_current(self, name: str, examiner: Examiner) -> bool:
+    def is_current(self, name: str, examiner: Examiner) -> bool:
+        """Whether a stage that is not selected is up to date, apart from all that it needs."""
         try:
             fingerprint, reasons = self.decide(self.temporary.stages[name], examiner)
         except (InputError, OfflineError):

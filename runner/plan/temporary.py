@@ -7,7 +7,8 @@ it. `Temporary.absent` is where this is decided, for plans and for the executor.
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import defaultdict, deque
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
@@ -15,38 +16,44 @@ from runner.plan.decisions import NEEDED, Adopt, Blocked, Decision, Depends, Rea
 from runner.plan.digests import DigestCache, present_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
-    Selected = Callable[[str], bool | None]
-
 
 class Temporary:
-    """The temporary outputs of a pipeline, from its graph and its present markers. `makers`: path -> its stage."""
+    """The temporary outputs of a pipeline, from its graph and its present markers.
+
+    `makers`: path -> the stage that makes it. `readers`: path -> the stages that read it. `inputs`: stage -> the
+    temporary outputs that it reads. `reads`: stage -> the stages that read any output of it, each with the path.
+    """
 
     def __init__(self, graph: Graph, cache: DigestCache, marker_of: Callable[[str], Marker | None]) -> None:
         self.makers = {
-            stage.outputs[label]: stage for stage in graph.spec.stages if not stage.missing for label in stage.temporary
+            stage.outputs[label]: stage.name
+            for stage in graph.spec.stages
+            if not stage.missing
+            for label in stage.temporary
         }
         self._graph = graph
         self._cache = cache
         self._marker_of = marker_of
         self.stages: dict[str, Stage] = {stage.name: stage for stage in graph.spec.stages} if self.makers else {}
         self.readers: dict[str, list[str]] = {path: [] for path in self.makers}
-        for stage in graph.spec.stages if self.makers else ():
-            for path in self._read_by(stage.name):
-                self.readers[path].append(stage.name)
-
-    def all_readers(self) -> set[str]:
-        """Return the stages that read a temporary output."""
-        return {name for names in self.readers.values() for name in names}
+        self.inputs = defaultdict[str, list[str]](list)
+        self.reads = defaultdict[str, list[tuple[str, str]]](list)
+        for reader, labels in graph.feeds.items() if self.makers else ():
+            for maker, path in dict.fromkeys(chain.from_iterable(labels.values())):
+                self.reads[maker].append((reader, path))
+                if path in self.makers:
+                    self.readers[path].append(reader)
+                    self.inputs[reader].append(path)
 
     def identity(self, path: str) -> OutputIdentity | None:
         """Return what the marker of its stage says of a temporary output."""
-        marker = self._marker_of(self.makers[path].name)
+        marker = self._marker_of(self.makers[path])
         outputs = marker.outputs.values() if marker else ()
         return next((output for output in outputs if output.path == path), None)
 
@@ -61,22 +68,16 @@ class Temporary:
         present = present_digest(self._graph.spec.output_path(path), identity, self._cache)
         return None if present == identity.sha256 else identity
 
-    def absent_inputs(self, stage: str) -> dict[str, str]:
-        """Return the absent outputs that a stage reads, by path, each with the stage that makes it."""
-        return {path: self.makers[path].name for path in self._read_by(stage) if self.absent(path)}
+    def absent_inputs(self, stage: str) -> list[str]:
+        """Return the absent outputs that a stage reads, by their paths."""
+        return [path for path in self.inputs.get(stage, ()) if self.absent(path)]
 
     def warnings(self) -> Iterator[Fault]:
         """Yield a warning for each file that is in the place of a temporary output, and is something else."""
         for path, maker in self.makers.items():
             if os.path.lexists(self._graph.spec.output_path(path)) and self.absent(path):
-                what = f'"{path}" is not what stage "{maker.name}" made: it stays, and no stage gets it'
+                what = f'"{path}" is not what stage "{maker}" made: it stays, and no stage gets it'
                 yield Fault(self._graph.spec.shown, what, "move it away; it is replaced if that stage has to run")
-
-    def _read_by(self, stage: str) -> Iterator[str]:
-        return (path for _, path in self._pairs(stage) if path in self.makers) if self.makers else iter(())
-
-    def _pairs(self, stage: str) -> Iterable[tuple[str, str]]:
-        return dict.fromkeys(pair for pairs in self._graph.feeds.get(stage, {}).values() for pair in pairs)
 
     # ---- what a plan decides -----------------------------------------------------------------------------------------
 
@@ -89,11 +90,11 @@ class Temporary:
         while pending and self.makers:
             name = pending.popleft()
             runs = isinstance(decisions[name], Run)
-            for path, maker in self.absent_inputs(name).items():
+            for path in self.absent_inputs(name):
+                maker = self.makers[path]
                 if runs and not isinstance(decisions[maker], Run):
                     decisions[maker] = Run((Reason(NEEDED, f"{name} needs {path} again"),))
-                    pending.append(maker)
-                    pending.extend(self._unsettle(maker, decisions))
+                    pending += [maker, *self._unsettle(maker, decisions)]
                 elif isinstance(decisions[maker], Skip):
                     decisions[maker] = Depends((), (f"{name} may need {path} again",))
                     pending.append(maker)
@@ -103,33 +104,45 @@ class Temporary:
         unsettled = [maker]
         while unsettled:
             upstream = unsettled.pop()
-            for name in self._graph.downstream[upstream]:
-                reads = any(made == upstream for made, _ in self._pairs(name))
+            for name in dict(self.reads.get(upstream, ())):
                 decision = decisions.get(name)
                 needed = decision.needed if isinstance(decision, Depends) else ()
-                if reads and (isinstance(decision, Skip | Adopt) or decision == Depends((), needed)):
+                if isinstance(decision, Skip | Adopt) or decision == Depends((), needed):
                     decisions[name] = Depends((upstream,), needed)
                     unsettled.append(name)
                     yield name
 
-    def removable(
-        self, decisions: Mapping[str, Decision], is_current: Callable[[str, Selected], bool]
-    ) -> Iterator[str]:
+    def removable(self, decisions: Mapping[str, Decision], is_current: Callable[[str], bool]) -> Iterator[str]:
         """Yield the temporary outputs that a run removes if all of its stages succeed.
 
-        `is_current` says of a stage that is not selected whether it is up to date, as `Planner.is_current` does.
+        `is_current`: of a stage that is not selected, apart from all that it needs.
         """
-
-        def selected(name: str) -> bool | None:
-            return isinstance(decisions[name], Skip) if name in decisions else None
-
+        outside = self.outside(decisions)
+        current = {
+            name
+            for name, (selected, others) in outside.items()
+            if all(isinstance(decisions[each], Skip) for each in selected) and all(map(is_current, others))
+        }
         for path, maker in self.makers.items():
-            decision = decisions.get(maker.name, Blocked(()))
-            inside = [decisions[name] for name in self.readers[path] if name in decisions]
-            outside = [name for name in self.readers[path] if name not in decisions]
-            if any(isinstance(each, Blocked) for each in (decision, *inside)):
+            ends = [decisions.get(name, Blocked(())) for name in (maker, *self.readers[path]) if name not in current]
+            if any(isinstance(decision, Blocked) for decision in ends):
                 continue
-            if outside and not (isinstance(decision, Skip) and all(is_current(name, selected) for name in outside)):
-                continue
-            if isinstance(decision, Run) or not self.absent(path):
+            if isinstance(decisions[maker], Run) or not self.absent(path):
                 yield path
+
+    def outside(self, selected: Container[str]) -> dict[str, tuple[set[str], set[str]]]:
+        """Return the stages that are not `selected`, but read what a selected one makes.
+
+        Each with the selected stages that it needs, and with those that are not selected, itself among them.
+        """
+        readers = (self.readers[path] for path, maker in self.makers.items() if maker in selected)
+        return {name: self._needs(name, selected) for name in dict.fromkeys(chain(*readers)) if name not in selected}
+
+    def _needs(self, stage: str, selected: Container[str]) -> tuple[set[str], set[str]]:
+        inside, outside, pending = set[str](), {stage}, [stage]
+        while pending:
+            needed = {*self._graph.upstream[pending.pop()]}
+            inside |= {name for name in needed if name in selected}
+            pending += needed - inside - outside
+            outside |= needed - inside
+        return inside, outside

@@ -110,6 +110,7 @@ class ReadyQueue:
         }
         self._ready = [(self._position[name], name) for name in self._stages if not self._waiting[name]]
         heapify(self._ready)
+        self._passed: set[str] = set()
 
     def take(self) -> Stage | None:
         """Remove and return the next stage, or None."""
@@ -117,23 +118,25 @@ class ReadyQueue:
 
     def passed(self, name: str) -> None:
         """Note that a stage has ended, with whatever status. Stages that waited only for it become ready."""
+        self._passed.add(name)
         for waiting in self._graph.downstream[name]:
             if self._waiting.get(waiting):
                 self._waiting[waiting] -= 1
-                if not self._waiting[waiting]:
-                    heappush(self._ready, (self._position[waiting], waiting))
+                self._put_if_ready(waiting)
 
-    def wait_again(self, name: str, unended: int) -> None:
-        """Let a stage that was taken wait again: for so many upstream stages that will pass."""
-        self._waiting[name] = unended
-        if not unended:
-            heappush(self._ready, (self._position[name], name))
-
-    def reopened(self, name: str) -> None:
-        """Note that a stage that has passed will pass once more. Stages that were not taken yet wait for it again."""
-        for waiting in self._graph.downstream[name]:
+    def again(self, name: str) -> None:
+        """Let a stage come again that was taken, or has passed. Stages that still wait then wait for it, too."""
+        for waiting in self._graph.downstream[name] if name in self._passed else ():
             if self._waiting.get(waiting):
                 self._waiting[waiting] += 1
+        self._passed.discard(name)
+        needed = self._stages.keys() & self._graph.upstream[name]
+        self._waiting[name] = len(needed - self._passed)
+        self._put_if_ready(name)
+
+    def _put_if_ready(self, name: str) -> None:
+        if not self._waiting[name]:
+            heappush(self._ready, (self._position[name], name))
 
 
 def build_graph(spec: Spec) -> Graph:

@@ -188,6 +188,17 @@ def test_a_reader_that_is_not_selected_counts_with_all_that_it_needs(bench):
     assert bench.exists("w/a.bam")  # `two` runs as soon as `other` has
 
 
+def test_it_goes_when_a_stage_that_ends_later_brings_a_reader_that_is_not_selected_up_to_date(bench):
+    two = {**reader("two"), "inputs": {"x": "w/a.bam", "y": "w/other"}}
+    bench.define(maker(), reader("one"), stage("other", "in.txt", "w/other", needs=["one"]), two)
+    ran(bench)
+    os.unlink(bench.root / "w/other")
+    os.unlink(bench.root / "out/one")
+    assert ran(bench, "one", "other") == ["align", "one", "other"]
+    assert not bench.exists("w/a.bam")
+    assert bench.skips_everything()
+
+
 def test_it_stays_for_a_retry_and_after_a_failure(bench):
     script = "[ -e w/a.bam ] && [ $PIPELINE_ATTEMPT -gt 2 ] || exit 75; " + MAKE
     two(bench, script=script, retry={"attempts": 2, "delaySeconds": 0})
@@ -296,12 +307,12 @@ def test_a_forced_reader_runs_its_producer_again(bench):
     assert not bench.exists("w/a.bam")
 
 
-def depending(bench, *, script=MAKE):
+def depending(bench, *, script=MAKE, **other):
     """A reader that also reads what `up` makes. If `up` changes, it depends, and may need `w/a.bam` again."""
     up = stage("up", "up.txt", "w/up", "echo up >>notes; head -c 1 $PIPELINE_INPUT_X >$PIPELINE_OUTPUT_O")
     call = {**reader(), "inputs": {"x": "w/a.bam", "up": "w/up"}}
     bench.write("up.txt", "1 one")
-    bench.define(maker(script=script), up, call, reader("other"))
+    bench.define(maker(script=script), up, call, reader("other", **other))
     ran(bench)
 
 
@@ -321,8 +332,9 @@ def test_a_producer_that_may_be_needed_again_runs_only_if_it_is(bench):
     assert bench.skips_everything()
 
 
-def test_readers_that_had_been_found_up_to_date_run_if_it_is_made_again_with_other_bytes(bench):
-    depending(bench, script="echo align >>notes; date +%N >$PIPELINE_OUTPUT_O")
+@pytest.mark.parametrize("fields", [{}, {"programVersion": ["echo", "1"]}])
+def test_readers_that_had_been_found_up_to_date_run_if_it_is_made_again_with_other_bytes(fields, bench):
+    depending(bench, script="echo align >>notes; date +%N >$PIPELINE_OUTPUT_O", **fields)
     bench.write("up.txt", "2 other")
     assert ran(bench)[:2] == ["up", "align"]
     assert bench.read("out/call") == bench.read("out/other")

@@ -105,6 +105,22 @@ def test_it_names_nothing_that_a_stage_outside_may_read(bench):
     assert removes(bench, stages=("one",)) == ("w/a",)
 
 
+def test_a_stage_outside_that_reads_many_is_decided_once(bench):
+    makers = [maker(f"make{number}", output=f"w/{number}") for number in range(9)]
+    bench.define(*makers, shell("between", "true"), reader("all", "w/*", needs=["between"]), reader("one", "w/1"))
+    bench.complete()
+    planning = bench.session(stages=("make*", "one")).plan()
+    names = [stage["name"] for stage in makers]
+    temporary = planning.planner.temporary
+    assert temporary.outside(planning.plan.decisions) == {"all": ({*names}, {"all", "between"})}
+    decided = []
+    assert [*temporary.removable(planning.plan.decisions, lambda name: not decided.append(name))] == [
+        f"w/{number}" for number in range(9)
+    ]
+    assert sorted(decided) == ["all", "between"]
+    assert [*temporary.removable(planning.plan.decisions, lambda name: name == "all")] == []
+
+
 def test_a_stage_without_a_usable_marker_has_nothing_absent(bench):
     bench.define(maker(), reader("read", "w/a"))
     bench.complete()
