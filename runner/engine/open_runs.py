@@ -115,8 +115,7 @@ def run_to_resume(paths: StatePaths, recovered: list[OpenRun], options: Options)
         return next(run for run in recovered if run.run == options.run_id)
     if fitting := covered(recovered, options):
         return fitting[-1]
-    tags, positions = (recovered[0].tags, recovered[0].positions) if recovered else (None, None)
-    return OpenRun(new_run_id(paths), tags, positions)
+    return OpenRun(new_run_id(paths), recovered[0].logs if recovered else None)
 
 
 def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:

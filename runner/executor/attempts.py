@@ -101,11 +101,9 @@ class Attempts:
 
         The first one gets the values of the stage's last attempt. If that succeeded, the marker is another one now.
         """
-        position = 0
-        if (longest := max(map(len, job.stage.by_attempt.values()), default=1)) > 1:
-            last = self._run.positions.get((job.stage.name, self._replaced(job)), 0)
-            position = min(last + job.tries, longest - 1)
-        return needs_at(job.stage, position, self._run.most_cpus)
+        longest = max(map(len, job.stage.by_attempt.values()), default=1)
+        last = self._run.positions.get((job.stage.name, self._replaced(job)), 0)
+        return needs_at(job.stage, min(last + job.tries, longest - 1), self._run.most_cpus)
 
     def _replaced(self, job: Job) -> Place | None:
         """Return the commit whose marker a commit of this job replaces."""

@@ -24,8 +24,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     Place = tuple[str, int]  # of a commit: its run, and its record in that log
-    Tags = dict[str, dict[str, str]]  # of all attempts in the logs of open runs: stage -> tag -> key
-    Positions = dict[tuple[str, Place | None], int]
+
+
+class OpenLogs(NamedTuple):
+    """What the logs of all open runs say together.
+
+    `tags`: those of all attempts, stage -> tag -> key. `positions`: of each stage, and the commit whose marker its
+    attempts would have replaced, the last position in the lists of the spec, if that is not 0. It never falls before
+    the stage succeeds. So it is the highest one. `lineage`: commit -> the commit whose marker it replaced. `removed`:
+    temporary outputs, by the run and record of their commit, and their path.
+    """
+
+    tags: dict[str, dict[str, str]]
+    positions: dict[tuple[str, Place | None], int]
+    lineage: dict[Place, Place | None]
+    removed: set[tuple[str, int, str]]
 
 
 class OpenRun:
@@ -33,17 +46,15 @@ class OpenRun:
 
     `attempts`: the number of the last attempt, by stage; `selected`: the stages named for the run (empty: all);
     `torn_bytes`: the length of the torn last line, which was cut off. `outputs` and `key_id` are those of its log.
-    `positions`: of each stage, and the commit whose marker its attempts would have replaced, the last position in the
-    lists of the spec, if that is not 0. It never falls before the stage succeeds. So it is the highest one.
     """
 
-    def __init__(self, run: str, tags: Tags | None = None, positions: Positions | None = None) -> None:
+    def __init__(self, run: str, logs: OpenLogs | None = None) -> None:
+        """`logs` are shared by all open runs."""
         self.run = run
+        self.logs = logs or OpenLogs({}, {}, {}, set())
         self.last: Position | None = None
         self.attempts: dict[str, int] = {}
         self.selected: tuple[str, ...] = ()
-        self.tags: Tags = {} if tags is None else tags  # shared with the other open runs
-        self.positions: Positions = {} if positions is None else positions  # shared, too
         self.torn_bytes = 0
         self.outputs = events.CommittedOutputs()
         self.key_id: str | None = None
@@ -52,8 +63,6 @@ class OpenRun:
         self.offline_failures: set[str] = set()  # stages whose last attempt failed by a call for a network
         self.commits: dict[str, tuple[int, events.StageCommit]] = {}  # the last of each stage
         self.unsynced: set[str] = set()  # stages whose outputs may not be on disk
-        self.removed: set[tuple[str, int, str]] = set()  # temporary outputs: the run and record of the commit, the path
-        self.lineage: dict[Place, Place | None] = {}  # commit -> the commit whose marker it replaced
 
     def read(self, log: str, seal: Seal) -> None:
         """Read the log, and cut a torn last line. StateError if it is damaged."""
@@ -74,17 +83,17 @@ class OpenRun:
             self.outputs.note(event)
             self.commits[event.stage] = (place.seq, event)
             self.unsynced.add(event.stage)
-            self.lineage[record["run"], place.seq] = _place(event.replaces)
+            self.logs.lineage[record["run"], place.seq] = _place(event.replaces)
         elif isinstance(event, events.OutputsRemoved):
-            self.removed.update((event.commit[0], event.commit[1], path) for path in event.outputs.values())
+            self.logs.removed.update((event.commit[0], event.commit[1], path) for path in event.outputs.values())
         elif isinstance(event, events.AttemptStarted):
             self.attempts[event.stage] = event.attempt
-            self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
+            self.logs.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
             self.started.update(event.outputs.values())
             self.offline_failures.discard(event.stage)
             if event.position:
                 key = event.stage, _place(event.replaces)
-                self.positions[key] = max(event.position, self.positions.get(key, 0))
+                self.logs.positions[key] = max(event.position, self.logs.positions.get(key, 0))
         elif isinstance(event, events.NetworkAttempt) and event.action == "fail":
             self.offline_failures.add(event.stage)
         elif isinstance(event, events.RunOpened):
@@ -123,7 +132,7 @@ def recover(
     in the way.
     """
     declared_paths = frozenset(path for outputs in declared.values() for path in outputs.values())
-    recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, {}, {}, {}, set())
+    recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, OpenLogs({}, {}, {}, set()))
     opened = [recovery.read(run, seal) for run in runs]
     for run in opened:
         recovery.redo(run)
@@ -134,10 +143,7 @@ def recover(
 
 
 class _Recovery(NamedTuple):
-    """The recovery of open runs.
-
-    From all of their logs are `lineage`: commit -> the commit whose marker it replaced, and `removed`, as in OpenRun.
-    """
+    """The recovery of open runs."""
 
     paths: StatePaths
     workspace: str
@@ -145,16 +151,11 @@ class _Recovery(NamedTuple):
     declared_paths: frozenset[str]
     warn: Callable[[Fault], None]
     durable: bool
-    lineage: dict[Place, Place | None]
-    tags: Tags
-    positions: Positions
-    removed: set[tuple[str, int, str]]
+    logs: OpenLogs
 
     def read(self, name: str, seal: Seal) -> OpenRun:
-        log, run = self.paths.audit(name), OpenRun(name, self.tags, self.positions)
+        log, run = self.paths.audit(name), OpenRun(name, self.logs)
         run.read(log, seal)
-        self.lineage.update(run.lineage)
-        self.removed.update(run.removed)
         if run.attempts or run.commits:
             refuse_replaced_log(self.paths.ledger, name, run.beginnings, log, seal)
         if run.last is None:
@@ -190,7 +191,7 @@ class _Recovery(NamedTuple):
         waiting: list[tuple[str, str]] = []
         for identity in commit.outputs.values():
             real = self._real(identity)
-            if identity.at(real) or (*place, identity.path) in self.removed:
+            if identity.at(real) or (*place, identity.path) in self.logs.removed:
                 continue
             partial = partial_path(real, commit.tag)
             if not identity.at(partial):
@@ -220,7 +221,7 @@ class _Recovery(NamedTuple):
         followed: set[Place] = set()
         while at is not None and at not in followed:
             followed.add(at)
-            at = self.lineage.get(at)
+            at = self.logs.lineage.get(at)
         return (marker.run, marker.audit_seq) not in followed
 
     def _may_replace(self, real: str, path: str, marker: Marker | None) -> bool:
@@ -237,7 +238,7 @@ class _Recovery(NamedTuple):
         the record and left the partial.
         """
         listings: dict[str, list[str]] = {}
-        for stage, tags in self.tags.items():
+        for stage, tags in self.logs.tags.items():
             last = next(reversed(tags))  # of the newest attempt
             collect(self.paths.progress(stage, last), self.paths.progress(stage), last)
         undeclared = {stage for run in runs for stage in run.attempts} - self.declared.keys()
@@ -246,9 +247,9 @@ class _Recovery(NamedTuple):
             files.discard(self.paths.progress(stage))
         for stage, outputs in self.declared.items():
             real = {name: os.path.join(self.workspace, path) for name, path in outputs.items()}
-            keep_checkpoint(self.paths.progress(stage), None, real, self.tags.get(stage, {}), listings)
+            keep_checkpoint(self.paths.progress(stage), None, real, self.logs.tags.get(stage, {}), listings)
         left = {path for run in runs for path in run.started} - self.declared_paths
-        ours = {tag for tags in self.tags.values() for tag in tags}
+        ours = {tag for tags in self.logs.tags.values() for tag in tags}
         for partials in find_partials({path: os.path.join(self.workspace, path) for path in left}, listings).values():
             for partial in partials:
                 if tag_of(partial) in ours:  # another pipeline may make that output now

@@ -3,7 +3,7 @@ import pytest
 from runner.engine import Options
 from runner.engine.open_runs import run_to_resume
 from runner.paths import StatePaths
-from runner.record.recovery import OpenRun
+from runner.record.recovery import OpenLogs, OpenRun
 
 
 def open_run(run, *selected):
@@ -39,8 +39,7 @@ def test_resumes_the_run_of_the_given_id():
 
 
 def test_a_new_run_knows_the_partials_and_positions_of_open_runs():
-    tags, positions = {"a": {"abcdef": "key"}}, {("a", None): 1}
-    old = OpenRun("old", tags, positions)
-    made = run_to_resume(PATHS, [old], Options(stages=("a",)))
-    assert (made.tags, made.positions, made.last, made.attempts) == (tags, positions, None, {})
-    assert made.run != "old" and run_to_resume(PATHS, [], Options()).tags == {}
+    logs = OpenLogs({"a": {"abcdef": "key"}}, {("a", None): 1}, {}, set())
+    made = run_to_resume(PATHS, [OpenRun("old", logs)], Options(stages=("a",)))
+    assert (made.logs, made.last, made.attempts) == (logs, None, {})
+    assert made.run != "old" and run_to_resume(PATHS, [], Options()).logs.tags == {}

@@ -14,6 +14,7 @@ from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Fingerprint
 from runner.record import files
 from runner.record.events import ATTEMPT_STARTED
+from runner.record.markers import Markers
 from runner.results import AttemptResult
 from runner.spec.load import load_spec
 
@@ -32,13 +33,15 @@ class Place:
         self.spec = load_spec(str(root / "spec.json"))
         self.recorded = []
         log = SimpleNamespace(run="r", append=lambda event, _: self.recorded.append(event))
-        planning = SimpleNamespace(new_examiner=lambda: None, planner=SimpleNamespace(cache=DigestCache()))
+        planner = SimpleNamespace(cache=DigestCache(), markers=Markers(self.spec.paths))
+        planning = SimpleNamespace(new_examiner=lambda: None, planner=planner)
         run = SimpleNamespace(
             planning=planning,
             spec=self.spec,
             log=log,
             earlier={"a": 1},
             tags={"a": {FIRST: KEY}},
+            positions={},
             level="scan",
             durable=False,
             is_remote=False,

@@ -332,11 +332,11 @@ def test_an_open_run_selects_the_stages_of_all_its_parts(dead, parts, expected):
 def test_open_runs_know_the_attempts_of_each_other(dead):
     dead.start()
     old, new = dead.recover(runs=("r", "new"))
-    assert old.tags == new.tags == {"a": {TAG: "k"}}
+    assert old.logs.tags == new.logs.tags == {"a": {TAG: "k"}}
 
 
 def test_open_runs_know_the_last_position_of_each_stage_and_of_each_commit_that_it_would_replace(dead):
     for attempt, (position, replaces) in enumerate([(0, None), (1, None), (2, None), (1, ["s", 3]), (1, None)], 1):
         dead.start(attempt=attempt, **({"position": position, "replaces": replaces} if position else {}))
     old, new = dead.recover(runs=("r", "new"))
-    assert old.positions == new.positions == {("a", None): 2, ("a", ("s", 3)): 1}
+    assert old.logs.positions == new.logs.positions == {("a", None): 2, ("a", ("s", 3)): 1}
