@@ -30,19 +30,19 @@ FAULTS = ("runner", "scheduler", "launcher", "worker", "worker", "stop", "stop")
 
 
 def define(bench):
-    """Define two chains of stages with checkpoints, and two stages without."""
+    """Define two chains of stages with checkpoints, the first of which keeps only its end, and two stages without."""
     bench.write("in.txt", LINES)
     bench.write("slow.py", SLOW)
     steps = {"p0": "in.txt", "p1": "in.txt", "q0": "out/p0", "q1": "out/p1"}
     slow = [
         {
             "name": name, "processor": "slow.py", "inputs": {"x": source}, "outputs": {"y": f"out/{name}"},
-            "checkpoint": {"everyLines": 20},
+            "checkpoint": {"everyLines": 20}, "temporary": ["y"] if name == "p0" else [],
         }
         for name, source in steps.items()
     ]  # fmt: skip
     bench.define(*slow, *(shell(name, UPPER, outputs={"out": f"out/{name}"}) for name in ("s0", "s1")))
-    return [f"out/{name}" for name in (*steps, "s0", "s1")]
+    return [f"out/{name}" for name in (*steps, "s0", "s1") if name != "p0"]
 
 
 def await_work(bench, process, before):
@@ -86,6 +86,7 @@ def test_random_kills_lose_and_double_nothing(bench, make_cluster, seed):
     for worker in cluster.workers.values():
         kill(worker.pid, signal.SIGCONT)
     assert [path for path in outputs if bench.read(path).decode() != LINES.upper()] == []
+    assert not bench.exists("out/p0")
     assert bench.run("verify", "--outputs").returncode == 0
     wait_for(lambda: not bench.program_processes(), "the end of the stages of stopped workers")
     assert bench.skips_everything()
