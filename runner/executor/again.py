@@ -7,6 +7,7 @@ stages that have read those are taken back, too.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, InputError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from runner.results import StageResult
     from runner.spec.graph import ReadyQueue
 
+MOST = 10  # stages that make other bytes each time could let each other run again for ever
+
 
 class Again:
     """The stages that run again in one run, or have to be decided again."""
@@ -32,7 +35,7 @@ class Again:
         self._results = results
         self._ready = ready
         self._removals = removals
-        self._asked: set[tuple[str, str]] = set()  # a stage, and an input of it that was to be made again
+        self._asked = Counter[tuple[str, str]]()  # how often, for a stage, an input of it was to be made again
         self._outdated: set[str] = set()  # they have read what was made anew since
         self._reasons: dict[str, tuple[Reason, ...]] = {  # by stage: why it runs again; none if it has, or need not
             name: decision.reasons
@@ -47,8 +50,8 @@ class Again:
     def decided(self, job: Job, *, has_run: bool = False) -> bool:
         """Note that a stage was decided from what is on disk now. Return whether it must wait for absent inputs.
 
-        Then it comes again, after the stages that make these. Raises InputError if an input was made again for this
-        stage, and is absent once more; also if it is absent and the stage `has_run` already.
+        Then it comes again, after the stages that make these. Raises InputError if an input was made again MOST
+        times for this stage, and is absent once more; also if it is absent and the stage `has_run` already.
         """
         name, temporary = job.stage.name, self._planner.temporary
         self._outdated.discard(name)
@@ -56,10 +59,10 @@ class Again:
         absent = temporary.absent_inputs(name) if job.reasons else []
         for path in absent:
             maker = temporary.makers[path]
-            if has_run or (name, path) in self._asked:
+            if has_run or self._asked[name, path] == MOST:
                 what = f'"{path}", which stage "{maker}" makes, was removed while the run was at work'
                 raise InputError(Fault(f"stage {name}", what, "run again"))
-            self._asked.add((name, path))
+            self._asked[name, path] += 1
             self._take_back(maker, Reason(NEEDED, f"{name} needs {path} again"))
         if absent:
             self._ready.again(name)

@@ -367,6 +367,22 @@ def test_a_producer_with_an_output_that_a_stage_before_the_reader_reads_is_made_
     assert bench.skips_everything()
 
 
+def test_one_that_was_made_again_and_removed_is_made_again_once_more(bench):
+    """Its reader also reads what `m` makes. That is made again later, with other bytes each time, for `late`."""
+    bench.write("up.txt", "1")
+    both = "echo m >>notes; date +%N | tee $PIPELINE_OUTPUT_O >$PIPELINE_OUTPUT_LOG"
+    m = {**maker("m", script=both), "outputs": {"o": "w/t", "log": "out/m"}}
+    call = {**reader("call", "w/a"), "inputs": {"x": "w/a", "m": "out/m", "up": "w/first"}}
+    late = {**reader("late", "w/t"), "inputs": {"x": "w/t", "up": "w/second"}}
+    first, second = stage("first", "up.txt", "w/first"), stage("second", "up.txt", "w/second", needs=["call"])
+    bench.define(maker("a", output="w/a"), m, first, call, second, late)
+    ran(bench)
+    bench.write("up.txt", "2")
+    assert sorted(ran(bench)) == ["a", "a", "call", "call", "first", "late", "m", "second"]
+    assert sorted(os.listdir(bench.root / "w")) == ["first", "second"]
+    assert bench.skips_everything()
+
+
 def test_if_the_producer_fails_the_reader_is_blocked_and_the_next_run_goes_on(bench):
     two(bench)
     ran(bench)
