@@ -23,7 +23,7 @@ def check_temporary(spec: Spec, outputs: OutputIndex, faulty: Mapping[int, Colle
     only the digest of the whole. `faulty` as for check_names.
     """
     places: dict[str, Place] = {}  # by path
-    for stage in spec.stages:
+    for stage in spec.declared:
         for number, label in enumerate(stage.temporary):
             at: Place = ("stages", stage.index, "temporary", number)
             if label in stage.outputs:
@@ -69,4 +69,5 @@ def unread(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
     for (index, number), made in paths.items():
         if read.isdisjoint(made) and not any(may_meet(path, made[0]) for path in may_read):
             what = f'no stage reads "{made[0]}", so it is removed as soon as it is made'
-            yield Fault(f"{spec.shown}#/stages/{index}/temporary/{number}", what, "is it the input of a stage?")
+            hint = "name it in the inputs of a stage, or take it out of temporary"
+            yield Fault(f"{spec.shown}#/stages/{index}/temporary/{number}", what, hint)

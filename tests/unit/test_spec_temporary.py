@@ -13,10 +13,10 @@ from runner.spec.temporary import unread
 def load(tmp_path):
     """Return a function that loads a spec of stages."""
 
-    def load(*stages):
+    def load(*stages, **fields):
         path = tmp_path / "spec.json"
         stages = [{"command": ["true"], **stage} for stage in stages]
-        path.write_text(json.dumps({"specVersion": 1, "name": "t", "stages": stages}))
+        path.write_text(json.dumps({"specVersion": 1, "name": "t", "stages": stages, **fields}))
         return load_spec(str(path))
 
     return load
@@ -26,9 +26,9 @@ def load(tmp_path):
 def faults_of(load):
     """Return a function that loads a spec of stages, and returns its faults, by pointer."""
 
-    def faults(*stages):
+    def faults(*stages, **fields):
         try:
-            load(*stages)
+            load(*stages, **fields)
         except SpecError as error:
             return {fault.where.rpartition("#/stages/")[2]: f"{fault.what} | {fault.hint}" for fault in error.faults}
         return {}
@@ -53,6 +53,15 @@ def test_refuses_labels_that_no_output_has(faults_of):
     assert faults_of(maker("w/a", "outt", "out", "x")) == {
         "0/temporary/0": 'no output named "outt" | did you mean "out"?',
         "0/temporary/2": 'no output named "x" | known: out, other',
+    }
+
+
+@pytest.mark.parametrize("empty", [{"each": {"n": "*.x"}, "mayBeEmpty": True}, {"if": "{vars.off}"}])
+def test_refuses_such_labels_also_in_a_stage_without_instances(empty, faults_of):
+    each = "{each.n}" if "each" in empty else ""
+    fields = {**empty, "outputs": {"out": f"w/a{each}", "other": f"w/other{each}"}}
+    assert faults_of(maker("w/a", "outt", "out", **fields), reader("w/", optional=["in"]), vars={"off": 0}) == {
+        "0/temporary/0": 'no output named "outt" | did you mean "out"?',
     }
 
 
