@@ -116,9 +116,8 @@ def _dependencies(planning: Planning) -> Iterator[set[str]]:
             files.add(processor)
         for path in stage.outputs.values():
             kinds.update(os.path.join(spec.workspace, parent) for parent in parents(path))
-            place = spec.output_path(path)
-            is_there = os.path.lexists(place)  # else it is temporary, and was removed
-            (trees if path.endswith("/") else entries if is_there else files).add(place)
+            place = spec.output_path(path)  # without a file, it is temporary, and was removed
+            (trees if path.endswith("/") else entries if os.path.lexists(place) else files).add(place)
     return groups(files, entries, trees, kinds)
 
 

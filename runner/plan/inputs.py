@@ -49,7 +49,7 @@ class InputResolver:
     def __init__(self, graph: Graph, orphans: Orphans = NO_ORPHANS, temporary: Temporary | None = None) -> None:
         self._graph = graph
         self._orphans = orphans
-        self._temporary = temporary if temporary and temporary.makers else None
+        self._temporary = temporary
         self._spec = graph.spec
         self.bases = tuple(dict.fromkeys((self._spec.root, self._spec.workspace)))
         self._entries = cache(self._listed)
@@ -121,10 +121,15 @@ class InputResolver:
 
     def files_of(self, pattern: str, where: str, unmade: Collection[str] = ()) -> list[InputFile]:
         """Return the files of one path of an input, also a directory that contains an orphan. Errors name `where`."""
-        awaited = [path for _, path in self._graph.outputs.matches(pattern) if path in unmade]
+        outputs = self._graph.outputs.matches(pattern)
+        awaited = [path for _, path in outputs if path in unmade]
         if awaited and (not is_glob(pattern) or pattern in Places(awaited)):
             return []
-        absent = dict(self._absent(pattern, unmade)) if self._temporary else {}
+        absent = {
+            path: InputFile(path, self._spec.output_path(path), None, output)
+            for _, path in outputs
+            if self._temporary and path not in unmade and (output := self._temporary.absent(path))
+        }
         if pattern in absent:
             return [absent[pattern]]
         plain = self.plain(pattern)
@@ -161,12 +166,6 @@ class InputResolver:
     def _hint_of_none(self, pattern: str) -> str:
         empty = self._made_by_none(pattern)
         return f'stage "{empty.stage.name}" makes it, and is {empty.text}' if empty else ""
-
-    def _absent(self, pattern: str, unmade: Collection[str]) -> Iterator[tuple[str, InputFile]]:
-        """Yield the absent temporary outputs that a path of an input means, by their paths."""
-        for _, path in self._graph.outputs.matches(pattern):
-            if self._temporary and path not in unmade and (identity := self._temporary.absent(path)):
-                yield path, InputFile(path, self._spec.output_path(path), None, identity)
 
     def _fault_of_several(self, stage: Stage, name: str, count: int) -> Fault | None:
         """Return the fault of an input of several files that is used where only one can be."""

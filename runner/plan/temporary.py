@@ -51,22 +51,17 @@ class Temporary:
                     self.readers[path].append(reader)
                     self.inputs[reader].append(path)
 
-    def identity(self, path: str) -> OutputIdentity | None:
-        """Return what the marker of its stage says of a temporary output."""
-        marker = self._marker_of(self.makers[path])
-        outputs = marker.outputs.values() if marker else ()
-        return next((output for output in outputs if output.path == path), None)
-
     def absent(self, path: str) -> OutputIdentity | None:
         """Return a temporary output that is absent although its stage has made it; None for any other path.
 
         What is in its place, and is not what the marker describes, is not the output.
         """
-        identity = self.identity(path) if path in self.makers else None
-        if identity is None:
-            return None
-        present = present_digest(self._graph.spec.output_path(path), identity, self._cache)
-        return None if present == identity.sha256 else identity
+        marker = self._marker_of(self.makers[path]) if path in self.makers else None
+        for output in marker.outputs.values() if marker else ():
+            if output.path == path:
+                present = present_digest(self._graph.spec.output_path(path), output, self._cache)
+                return None if present == output.sha256 else output
+        return None
 
     def absent_inputs(self, stage: str) -> list[str]:
         """Return the absent outputs that a stage reads, by their paths."""
