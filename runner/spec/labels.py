@@ -6,7 +6,6 @@ a reference to a template.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.spec import checks
@@ -54,26 +53,22 @@ class Labels:
         inputs, written = Inputs({}, [], {}), instance.given.get("inputs", {})
         is_moved = isinstance(written, list) and not all(isinstance(entry, str) for entry in written)
         for label, at, given in self._labelled(instance, "inputs", written):
-            if isinstance(given, str):
+            if isinstance(given, str) and not is_moved:
                 inputs.paths[label] = self._path(at, given)
-                if is_moved:
-                    inputs.written["inputs", label] = [at[2:]]
                 continue
-            if not isinstance(given, list):
-                paths = self._meant(instance, label, at, given, inputs.joins)
-                inputs.paths[label] = tuple(paths) if len(paths) != 1 else paths[0]
-                inputs.written["inputs", label] = [at[2:]] * len(paths)
-                continue
-            if not given and label not in instance.given.get("optional", ()):
+            is_list = isinstance(given, list)
+            if not (given or label in instance.given.get("optional", ())) and is_list:
                 self._findings.append(Finding(at, "is empty", NEVER_EMPTY))
-            places = [(*at, number) for number in range(len(given))]
-            if all(isinstance(entry, str) for entry in given):
-                inputs.paths[label] = tuple([self._path(*entry) for entry in zip(places, given, strict=True)])
-                continue
-            meant = [self._meant(instance, label, *entry, inputs.joins) for entry in zip(places, given, strict=True)]
-            inputs.paths[label] = tuple(chain.from_iterable(meant))
-            places = [place[2:] for place, paths in zip(places, meant, strict=True) for _ in paths]
-            inputs.written["inputs", label] = places
+            places = [(*at, number) for number in range(len(given))] if is_list else [at]
+            meant = [
+                (place, path)
+                for place, entry in zip(places, given if is_list else [given], strict=True)
+                for path in self._meant(instance, label, place, entry, inputs.joins)
+            ]
+            paths = tuple([path for _, path in meant])
+            inputs.paths[label] = paths if is_list or len(paths) != 1 else paths[0]
+            if (found := [place for place, _ in meant]) != places or is_moved:
+                inputs.written["inputs", label] = [place[2:] for place in found]
         return inputs
 
     def _labelled(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,7 @@ from runner.spec.placeholders import REFERENCE, guarded, joined
 from runner.spec.source import parse_source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     Json = Mapping[str, Any]  # the table has checked the types; a cast for each field would slow every load
     Values = Mapping[str, object]
@@ -55,6 +56,13 @@ def literal_glob(text: str) -> str:
 def references(value: object, form: str) -> list[str]:
     """Return the NAME of each placeholder `{FORM.NAME}` in the strings of a JSON value."""
     return [name for other, name in _PLACEHOLDER.findall(str(value)) if other == form]
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the literal parts of a text, and the (form, name) of the placeholders between them."""
+    parts = _PLACEHOLDER.split(text)
+    return parts[::3], [*zip(parts[1::3], parts[2::3], strict=True)]
 
 
 class Reference(NamedTuple):
@@ -92,13 +100,15 @@ class Inserter:
         self._optional: frozenset[Any] = frozenset()  # the inputs of the stage that may be empty
         self.variables = variables
 
-    def fill(self, at: Place, stage: Json, each: Values | None, origin: str = "") -> Json:
-        """Return a stage with values in its fields. If those of `each` are None, they are UNKNOWN.
+    def fill(
+        self, at: Place, stage: Json, each: Values | None, origin: str = "", fields: Iterable[str] = FILLED
+    ) -> dict[str, Any]:
+        """Return a stage with values in its `fields`. If those of `each` are None, they are UNKNOWN.
 
         Findings about values begin with their `origin`: the row and the instance.
         """
         self._origin, self._optional = origin, frozenset(stage.get("optional", ()))
-        filled = {field: self.insert((*at, field), stage[field], each, field) for field in FILLED if field in stage}
+        filled = {field: self.insert((*at, field), stage[field], each, field) for field in fields if field in stage}
         return {**stage, **filled}
 
     def insert(self, at: Place, value: Any, each: Values | None, field: str) -> Any:  # noqa: ANN401 - JSON
@@ -127,11 +137,10 @@ class Inserter:
         return result
 
     def _text(self, at: Place, text: str, each: Values | None, field: str) -> object:
-        parts = _PLACEHOLDER.split(text)  # a literal part, then a form, a name and a literal part for each placeholder
-        literals, forms, names = parts[::3], parts[1::3], parts[2::3]
-        if not names:
+        literals, placeholders = _parsed(text)
+        if not placeholders:
             return text
-        values = [self._value(at, form, name, each) for form, name in zip(forms, names, strict=True)]
+        values = [self._value(at, form, name, each) for form, name in placeholders]
         if field == "inputs" and not any(map(spelled, values)) and self._optional.intersection(at[3:4]):
             return ()
         is_whole = literals == ["", ""]
@@ -139,7 +148,7 @@ class Inserter:
             if is_whole and field in _LISTED:
                 return tuple(self._joined(at, text, literals, [value], field) for value in lists[0])
             if not (is_whole and field == "params" and isinstance(at[-1], str)):
-                shown = next(name for name, value in zip(names, values, strict=True) if value is lists[0])
+                shown = next(name for (_, name), value in zip(placeholders, values, strict=True) if value is lists[0])
                 self.findings.append(Finding(at, f"{{vars.{shown}}} is a list", _ALONE))
                 return text
         return values[0] if is_whole and field == "params" else self._joined(at, text, literals, values, field)

@@ -98,9 +98,13 @@ class Expander:
         self._values: dict[int, Values | Finding | None] = dict.fromkeys(broken)  # None: there is a finding
         self._may_be_empty = {i: stage.get("mayBeEmpty", may_be_empty) for i, stage in self._templates.items()}
         self._outputs = Outputs()
-        patterns = {i: [*self._output_patterns(i)] for i in {*self._templates, *self._off}}
-        self._outputs.patterns += (path for paths in patterns.values() for path in paths)
-        self._needed = {i: self._needed_by(i, patterns) for i in self._templates}
+        outputs = {i: [*self._output_patterns(i)] for i in {*self._templates, *self._off}}
+        self._outputs.patterns += (path for paths in outputs.values() for path in paths)
+        patterns = {i: [*self._patterns(i)] for i in self._templates if i not in self._off}
+        self._has_patterns = any(patterns.values())
+        self._needed = {
+            i: self._needed_by(i, patterns[i], outputs) if i in patterns else set() for i in self._templates
+        }
 
     def globs(self) -> Iterator[tuple[str, str]]:
         """Yield each template with the glob of a pattern or table that its values come from."""
@@ -123,7 +127,7 @@ class Expander:
 
     def _note_outputs(self, instances: list[Instance]) -> list[Instance]:
         """Note the outputs of instances, which patterns of other templates may match. Return the instances."""
-        for instance in instances if self._templates else ():
+        for instance in instances if self._has_patterns else ():
             for path in [] if instance.missing or instance.why else _paths_in(instance.given.get("outputs", {})):
                 self._outputs.made[normal(path)] = instance.position
         return instances
@@ -190,11 +194,8 @@ class Expander:
         filled = self._inserter.insert(("stages", index, "outputs"), given, None, "outputs")
         yield from map(normal, _paths_in(filled))
 
-    def _needed_by(self, index: int, outputs: Mapping[int, Sequence[str]]) -> set[int]:
-        """Return the positions of the templates that this one depends on: a stage that is off needs none."""
-        if index in self._off:
-            return set()
-        patterns = [*self._patterns(index)]
+    def _needed_by(self, index: int, patterns: Sequence[str], outputs: Mapping[int, Sequence[str]]) -> set[int]:
+        """Return the positions of the templates that one with these patterns depends on."""
         others = self._templates.keys() - {index} if patterns else ()
         met = (other for other in others if any(may_meet(mine, path) for mine in patterns for path in outputs[other]))
         return {*self._held(index), *met}
@@ -255,7 +256,7 @@ class Expander:
         stage, values, at = self._templates[index], self._values[index], ("stages", index)
         name, body = stage.get("name", ""), {field: value for field, value in stage.items() if field != "each"}
         if not isinstance(values, Values):
-            body = dict(self._inserter.fill(at, body, None))
+            body = self._inserter.fill(at, body, None)
             if values:  # files are missing: it cannot run, so its inputs and program do not matter
                 needs = [self._templates[other].get("name", "") for other in sorted(self._needed[index])]
                 body = {"name": name, "command": ["{python}"], "needs": needs, "outputs": body["outputs"]}
@@ -265,8 +266,10 @@ class Expander:
             unknown = None if values.names is None else dict.fromkeys(values.names, UNKNOWN)
             given = self._inserter.fill(at, body, unknown)
             return [Instance(index, given, named_by=values.named_by, why=values.why, directories=values.directories)]
-        written = [stage.get(field) for field in FILLED]
-        used = sorted({*references(written, "each")})
+        used_by = {field: references(body.get(field), "each") for field in FILLED}
+        used = sorted({name for names in used_by.values() for name in names})
+        varying = [field for field, names in used_by.items() if names]
+        body = self._inserter.fill(at, body, {}, fields=FILLED.keys() - varying)  # the same in all instances
         first: dict[str, Row] = {}
         instances = []
         for row in values.rows:
@@ -277,7 +280,7 @@ class Expander:
                 self._values[index] = None
             if other is row:
                 origin = f"{row.source}: {body['name']}: ".removeprefix(": ")
-                given = self._inserter.fill(at, body, row.values, origin)
+                given = self._inserter.fill(at, body, row.values, origin, varying)
                 instances.append(Instance(index, given, row.values, values.named_by))
         return instances
 
@@ -317,9 +320,11 @@ def check_sources(spec: Spec, sources: Iterable[Source], outputs: OutputIndex) -
 
 def _row_flaw(row: Row, other: Row, used: Iterable[str], name: str) -> str | None:
     """Return why a row makes no instance: its name is too long, or the row of that name, `other`, differs from it."""
-    source = f"{row.source}: " if row.source else ""
     if len(name) > LONGEST:
         return f"the name of the instance has {len(name)} bytes, {LONGEST} at most"
+    if row is other:
+        return None
+    source = f"{row.source}: " if row.source else ""
     if row.suffix != other.suffix:
         return f"{source}{row.suffix} differs from {other.suffix} by case only"
     for column in used:
