@@ -48,7 +48,7 @@ PAGE_WORDS = {
     "on-disk.md": 1190,
     "plugins.md": 348,
     "pytest-fixtures.md": 884,
-    "pytest-specs.md": 562,
+    "pytest-specs.md": 585,
     "report.md": 441,
     "spec.md": 3510,
     "testing-your-stages.md": 672,
