@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_offpipe.compare import bytes_below
 from runner.engine import Options
+from runner.engine.programs import find_command
 from runner.engine.session import without_orphans
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.plan.code.component import CodeReader, declared_paths
@@ -108,11 +109,15 @@ class Source:
     def code_of(self, stage: Stage) -> Files:
         """Return the code files of a stage, without those that come with offpipe.
 
-        The offline scan is not applied. Raises OfflineError for what cannot be parsed, and InputError for a template
+        A program below root that the command finds along PATH is code, as if the command named it by its path. The
+        offline scan is not applied. Raises OfflineError for what cannot be parsed, and InputError for a template
         without instances.
         """
         if stage.missing:
             raise InputError(stage.missing)
+        program, _ = find_command(self.spec, stage)
+        if stage.command and program and program.startswith(f"{self.spec.root}/"):
+            stage = stage._replace(command=(os.path.relpath(program, self.spec.root), *stage.command[1:]))
         own = f"{self.spec.ready_made}/" if str(stage.processor).startswith(READY_MADE) else "\0"
         return {path: path for path in self._reader.read(stage).watched if not path.startswith(own)}
 

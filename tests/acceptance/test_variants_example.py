@@ -189,5 +189,15 @@ def test_real_programs_find_the_same_variants(made, tmp_path) -> None:
     assert found(PipelineBench(tmp_path)) <= planted(bench, "A", "B")
 
 
+@pytest.mark.full
+def test_its_stages_pass_the_checks_of_pytest(bench) -> None:
+    spec = bench.spec.read_text()
+    bench.spec.write_text(spec.replace('"tools:', f'"{bench.root}/tools:'))  # shells find no others in a copy
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "variants.json")
+    done = subprocess.run([sys.executable, *words], cwd=bench.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert int(done.stdout.split(" passed")[0].split()[-1]) > 150
+
+
 def test_the_spec_is_short() -> None:
     assert len((EXAMPLE / "variants.json").read_text().splitlines()) <= LINES

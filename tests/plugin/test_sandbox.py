@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from spec_project import COPY, SpecProject
@@ -141,6 +142,23 @@ def test_executable_and_its_arguments_that_name_files(project):
         "name": "work", "processor": "tool", "args": ["--rules", "rules.txt"], "inputs": {"text": "in.txt"},
         "outputs": {"text": "out.txt"},
     })  # fmt: skip
+
+
+@pytest.mark.parametrize("identity", ["name", "content"])
+def test_a_program_below_root_that_a_relative_path_finds_and_its_modules(project, identity):
+    project.write("tools/part.py", PART)
+    project.write("tools/sort", f"#!{sys.executable}\nimport part\npart.main()\n", mode=0o755)
+    passes(project, {
+        "name": "work", "command": ["sort", "--no-option-of-the-system's"], "env": {"PATH": "tools:/usr/bin:/bin"},
+        "programIdentity": identity, "inputs": {"text": "in.txt"}, "outputs": {"text": "out.txt"},
+    })  # fmt: skip
+
+
+def test_a_program_that_a_shell_finds_along_a_relative_path_is_not_there(project):
+    project.write("tools/hi", "#!/bin/sh\necho hi\n", mode=0o755)
+    stage = project.shell("hi >$o", env={"PATH": "tools:/usr/bin:/bin"})
+    project.spec(stage)
+    project.pytest("it.json::work[run]").assert_outcomes(failed=1)
 
 
 def test_names_with_blanks_and_letters(project):
