@@ -71,7 +71,8 @@ def _check_optional(stage: Stage) -> Iterator[Finding]:
 def check_version(at: Place, words: Sequence[str]) -> Iterator[Finding]:
     """Check the words of `programVersion`, which starts once for many stages, before any of their attempts."""
     for position, word in enumerate(words):
-        for form, name in (*references(word), *(("each", name) for name in value_references(word, "each"))):
+        of_stages = (("outputs", f"{stage}.{label}") for stage, label in REFERENCE.findall(word))
+        for form, name in (*references(word), *(("each", name) for name in value_references(word, "each")), *of_stages):
             what = f"{{{form}.{name}}} has no value when a program is asked for its version"
             yield Finding((*at, position), what, "only {vars.NAME} and {python} have one")
 

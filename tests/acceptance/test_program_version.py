@@ -249,6 +249,7 @@ def test_a_lost_marker_gets_it_again_from_the_record(bench):
 
 WRONG = {
     "{inputs.in}": "{inputs.in} has no value when a program is asked for its version",
+    "{outputs.map.bam}": "{outputs.map.bam} has no value when a program is asked for its version",
     "{each.x}": "{each.x} has no value when a program is asked for its version",
     "{vars.none}": '{vars.none}: no value named "none"',
     "{vars.words}": "{vars.words} is a list",
