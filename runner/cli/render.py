@@ -15,6 +15,7 @@ from runner.plan.decisions import Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.locks import describe
 from runner.results import listed
+from runner.spec.model import OFF
 from runner.verbs.history import calls_of
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
     for name, box in shown.items():
         others = (shown[needed] for needed in graph.upstream[name])
         needs.setdefault(box, {}).update((other, None) for other in others if other != box)
-    none = [f"{empty.stage.name} (0)" for empty in graph.spec.empty if not expand]
+    none = [f"{each.stage.name} ({OFF if each.why == OFF else 0})" for each in graph.spec.empty if not expand]
     needs |= {box: {} for box in none}
     if language == "text":
         width = max((len(box) for box, needed in needs.items() if needed), default=0)

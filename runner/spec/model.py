@@ -69,6 +69,8 @@ class Join(NamedTuple):
 
     def __str__(self) -> str:
         """Return what `plan -v` says: `reads: 2 of 96 of trim, by sample`."""
+        if not self.total:
+            return f"{self.label}: {self.template} has no instances"
         by = f", by {', '.join(self.by)}" if self.by else ""
         return f"{self.label}: {self.found:,} of {self.total:,} of {self.template}{by}"
 

@@ -459,8 +459,23 @@ def test_selecting_a_stage_without_instances_selects_nothing(bench, selector):
 
 
 def test_the_graph_shows_a_template_without_instances(bench):
-    bench.define(touch({"s": ["a"]}, "trim", "o/{each.s}", **{"if": "{vars.on}"}), vars={"on": False})
-    assert bench.succeed("graph").stdout == "trim (0)\n"
-    assert '  "trim (0)";\n' in bench.succeed("graph", "--format", "dot").stdout
-    assert '  s0["trim (0)"]\n' in bench.succeed("graph", "--format", "mermaid").stdout
+    off = touch({"s": ["a"]}, "trim", "o/{each.s}", **{"if": "{vars.on}"})
+    bench.define(off, touch({"rows": []}, "none", "n/{each.s}", mayBeEmpty=True), vars={"on": False})
+    assert bench.succeed("graph").stdout == "trim (off)\nnone (0)\n"
+    assert '  "trim (off)";\n' in bench.succeed("graph", "--format", "dot").stdout
+    assert '  s0["trim (off)"]\n' in bench.succeed("graph", "--format", "mermaid").stdout
     assert bench.succeed("graph", "--expand").stdout == ""
+
+
+def test_a_reference_to_a_template_without_instances_says_so(bench):
+    sources(bench, "a")
+    off = touch({"s": ["a"]}, "trim", "o/{each.s}", **{"if": "{vars.on}"})
+    reader = {
+        "name": "r",
+        "command": TOUCH,
+        "inputs": {"x": "{outputs.trim.o}"},
+        "optional": ["x"],
+        "outputs": {"o": "r"},
+    }
+    bench.define(off, reader, vars={"on": False})
+    assert bench.succeed("graph").stdout == "r\n  x: trim has no instances\ntrim (off)\n"
