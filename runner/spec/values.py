@@ -40,6 +40,7 @@ FILLED = {  # of a stage: where values are inserted, and what the result must be
 UNKNOWN = "*"  # stands for a value that is not known
 _COMMANDS = {"args", "command", "programVersion"}  # fields of words with placeholders of their own
 _LISTED = {"args", "command", "inputs"}  # fields in which a list becomes words or paths
+_NO_PATH = "an optional path is left out only if all its placeholders are empty: put the whole path in one value"
 _ALONE = 'it can be a whole word, a path of an input, a param, or the values of a name in "each"'
 
 
@@ -141,8 +142,13 @@ class Inserter:
         if not placeholders:
             return text
         values = [self._value(at, form, name, each) for form, name in placeholders]
-        if field == "inputs" and not any(map(spelled, values)) and self._optional.intersection(at[3:4]):
-            return ()
+        if field == "inputs" and self._optional.intersection(at[3:4]):
+            if not any(map(spelled, values)):
+                return ()
+            is_cut = literals[-2].endswith("/") and not (literals[-1] or spelled(values[-1]))
+            if is_cut and at[1] not in self.without_instances:
+                what = f"{self._origin}{show(text)} is a directory, since its last value is empty"
+                self.findings.append(Finding(at, what, _NO_PATH))
         is_whole = literals == ["", ""]
         if lists := [value for value in values if isinstance(value, list)]:
             if is_whole and field in _LISTED:

@@ -82,9 +82,20 @@ def test_a_text_without_placeholders_must_have_its_file(reads):
 
 
 def test_a_path_with_a_value_must_have_its_file(reads):
-    reads.define(paired("in/{vars.dir}/{vars.file}", optional=["mate"]), vars={"dir": "x", "file": ""})
+    reads.define(paired("in/{vars.dir}/x{vars.file}", optional=["mate"]), vars={"dir": "x", "file": ""})
     done = reads.run()
-    assert done.returncode == 5 and '"in/x/": no such file' in done.stderr
+    assert done.returncode == 5 and '"in/x/x": no such file' in done.stderr
+
+
+@pytest.mark.parametrize("mate", ["{vars.dir}/{vars.file}", ["in/{vars.dir}/{vars.file}"]])
+def test_an_empty_last_value_never_makes_a_directory_of_a_path(reads, mate):
+    values = {"dir": "in", "file": ""}
+    reads.define(paired(mate), vars=values)
+    done = reads.run()
+    assert done.returncode == 2 and "is a directory, since its last value is empty\nhint: an optional" in done.stderr
+    other = {"name": "other", "command": ["true"], "outputs": {"o": "out/other"}}
+    reads.define({**paired(mate), "if": "{vars.file}"}, other, vars=values)
+    reads.succeed("validate")
 
 
 def test_every_other_label_needs_a_file(reads):
