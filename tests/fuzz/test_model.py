@@ -124,8 +124,9 @@ class Machine(RuleBasedStateMachine):
         chosen = ("join",) if named else ()
         self.kill(NEEDED["join"] if named else ORDER, *chosen, position=position, who=who, torn=torn)
 
+    @precondition(lambda self: not (self.temporary and self.model.open | self.model.loose))
     @rule()
-    def clean(self):
+    def clean(self):  # while a run is open, a marker comes back whose outputs that run had removed
         done = self.bench.run("clean", cwd=self.checkout)
         assert done.returncode == 0, done.stderr
         self.model.forget()
