@@ -95,7 +95,7 @@ class Executor:
             while self._goes_on():
                 self._wait()
                 ended = self._receive()
-                if not any(attempt.code or attempt.network or job.network or job.shortage for job, attempt in ended):
+                if not any(end.code != 0 or end.network or job.network or job.shortage for job, end in ended):
                     self._start_ready()  # the next stage works while these are settled
                 for job, attempt in ended:
                     self._settle(job, attempt)
