@@ -84,7 +84,7 @@ class Source:
         faults: list[Fault] = []
         errors: list[OffpipeError] = []
         for stage in stages:
-            for name in stage.inputs:
+            for name in () if stage.missing else stage.inputs:
                 self._require_paths(stage, name)
                 try:
                     inputs.update(self.input_files(stage, name))

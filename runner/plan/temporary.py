@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from runner.errors import Fault
 from runner.plan.decisions import NEEDED, Adopt, Blocked, Decision, Depends, Reason, Run, Skip
 from runner.plan.digests import DigestCache, present_digest
+from runner.spec.globs import may_meet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
@@ -50,6 +51,10 @@ class Temporary:
                 if path in self.makers:
                     self.readers[path].append(reader)
                     self.inputs[reader].append(path)
+        for stage in (stage for stage in self.stages.values() if stage.missing):  # its instances may read it
+            for path, readers in self.readers.items():
+                if any(may_meet(pattern, path) for _, _, pattern in stage.entries()):
+                    readers.append(stage.name)
 
     def absent(self, path: str) -> OutputIdentity | None:
         """Return a temporary output that is absent although its stage has made it; None for any other path.

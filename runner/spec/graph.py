@@ -147,7 +147,8 @@ def build_graph(spec: Spec) -> Graph:
     downstream: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
     feeds: Feeds = {}
     for stage in spec.stages:
-        fed = {name: pairs for name in stage.inputs if (pairs := index.feeding(stage, name))}
+        names = () if stage.missing else stage.inputs  # what its instances may read could make a cycle
+        fed = {name: pairs for name in names if (pairs := index.feeding(stage, name))}
         if fed:
             feeds[stage.name] = fed
         before = set(chain.from_iterable(map(find, stage.needs)))

@@ -77,7 +77,7 @@ class Labels:
         """Yield inputs or outputs by label, each with its place.
 
         Without one as written, it is the stem of the path, or the label of the output that it refers to. Values make
-        stems, so those of a stage without known instances need not be valid.
+        stems, so those of a stage without known instances need not be valid, and are kept apart by a number.
         """
         labels: set[str] = set()
         variables: dict[str, str] = {}
@@ -86,7 +86,9 @@ class Labels:
             label = step if isinstance(step, str) else _label_of(written)
             if isinstance(step, int):
                 flaw = checks.stem_flaw(label, field, str(written), labels)
-                if flaw and not (instance.why or instance.missing):
+                if flaw and (instance.why or instance.missing):
+                    label = f"{label} {step}"
+                elif flaw:
                     self._findings.append(Finding(at, *flaw))
                     continue
                 self.places["stages", instance.position, field, label] = at

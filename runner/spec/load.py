@@ -247,7 +247,7 @@ class SpecBuilder:
             "values": instance.values,
             "named_by": instance.named_by,
             "missing": missing and self._fault(missing),
-            "joins": tuple(inputs.joins),
+            "joins": () if missing else tuple(inputs.joins),
             "written": inputs.written,
         }
         return Stage(**values)

@@ -35,7 +35,7 @@ def check_temporary(spec: Spec, outputs: OutputIndex, faulty: Mapping[int, Colle
             if path in places:
                 what = f'"{path}" gives values to stage "{template}"'
                 yield Finding(places[path], what, "what an each reads must stay: take it out of temporary")
-    for stage in spec.stages if places else ():
+    for stage in (stage for stage in spec.stages if places and not stage.missing):
         for _, at, pattern in stage.entries():
             flawed = (path for _, path in outputs.matches(pattern) if path in places and not _means(pattern, path))
             for path in islice(flawed, 1):
@@ -65,7 +65,8 @@ def unread(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
     for stage in stages:
         for number, label in enumerate(stage.temporary):
             paths.setdefault((stage.index, number), []).append(stage.outputs[label])
-    may_read = [path for empty in spec.empty for _, _, path in empty.stage.entries()]  # of stages without instances
+    unknown = (*(stage for stage in spec.stages if stage.missing), *(empty.stage for empty in spec.empty))
+    may_read = [path for stage in unknown for _, _, path in stage.entries()]
     for (index, number), made in paths.items():
         if read.isdisjoint(made) and not any(may_meet(path, made[0]) for path in may_read):
             what = f'no stage reads "{made[0]}", so it is removed as soon as it is made'

@@ -85,6 +85,7 @@ def _missing_sources(graph: Graph, sources: InputResolver) -> Iterator[Fault]:
     for stage in graph.spec.stages:
         if stage.missing:
             yield stage.missing
+            continue
         for name, at, pattern in stage.entries():
             if graph.outputs.matches(pattern):
                 continue

@@ -188,6 +188,42 @@ def test_a_reader_that_is_not_selected_counts_with_all_that_it_needs(bench):
     assert bench.exists("w/a.bam")  # `two` runs as soon as `other` has
 
 
+@pytest.mark.parametrize("path", ["w/a.bam", "w/{each.s}.bam", "{each.s}", "{outputs.align.o}"])
+@pytest.mark.parametrize("words", [["one"], ["-k"]])
+def test_it_stays_while_a_template_without_its_table_may_read_it(words, path, bench):
+    each = {"each": {"rows": "t.csv", "key": "n"}, "outputs": {"o": "out/{each.n}"}}
+    bench.define(maker(), reader("one"), {**reader("per", path), **each})
+    assert bench.json("plan", "one")["removes"] == []
+    assert bench.run(*words).returncode == (5 if "-k" in words else 0)
+    assert bench.exists("out/one") and bench.exists("w/a.bam")
+    value = "w/a.bam" if path == "{each.s}" else "a"
+    bench.write("t.csv", f"n,s\n1,{value}\n")
+    assert ran(bench) == ["per"]
+    assert bench.read("out/1") == b"input\n"
+    assert not bench.exists("w/a.bam")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"inputs": ["w/{each.s}.bam", "in/{each.t}.txt"]},
+        {"inputs": {"x": ["w/{each.s}.bam"], "more": ["{vars.more}"]}, "optional": ["more"]},
+    ],
+)
+def test_it_stays_for_any_of_the_paths_that_a_template_without_its_table_reads(fields, bench):
+    per = {**reader("per", each={"rows": "t.csv"}), "outputs": {"o": "out/{each.s}"}, **fields}
+    bench.define(maker(), reader("one"), per, vars={"more": []})
+    ran(bench, "one")
+    assert bench.exists("w/a.bam")
+
+
+def test_a_template_without_its_table_keeps_only_what_it_may_read(bench):
+    per = reader("per", "in/{each.s}.txt", each={"rows": "t.csv"})
+    bench.define(maker(), reader("one"), {**per, "outputs": {"o": "in/{each.s}.out.txt"}})
+    ran(bench, "one")
+    assert not bench.exists("w/a.bam")
+
+
 def test_it_goes_when_a_stage_that_ends_later_brings_a_reader_that_is_not_selected_up_to_date(bench):
     two = {**reader("two"), "inputs": {"x": "w/a.bam", "y": "w/other"}}
     bench.define(maker(), reader("one"), stage("other", "in.txt", "w/other", needs=["one"]), two)

@@ -85,6 +85,11 @@ def test_templates_whose_files_are_missing_stand_for_their_instances():
     assert [instance.given["outputs"] for instance in instances] == [{"o": "out/*"}, {"o": "b/*"}, {"o": "c/*"}]
 
 
+def test_a_template_without_outputs_whose_files_are_missing_is_no_crash():
+    instances, findings, _ = expanded({"name": "a", "each": {"rows": "t.csv"}})
+    assert not findings and names(instances) == ["a"] and instances[0].missing
+
+
 def test_rows_are_one_instance_for_each_stage_that_uses_the_same_columns():
     table = [{"s": "a", "n": "1"}, {"s": "a", "n": "2"}]
     plain, using = template("plain", {"rows": "t"}), template("using", "plain", "u/{each.s}{each.n}")

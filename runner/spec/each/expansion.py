@@ -257,9 +257,10 @@ class Expander:
         name, body = stage.get("name", ""), {field: value for field, value in stage.items() if field != "each"}
         if not isinstance(values, Values):
             body = self._inserter.fill(at, body, None)
-            if values:  # files are missing: it cannot run, so its inputs and program do not matter
+            if values:  # files are missing: it cannot run, so its program does not matter
                 needs = [self._templates[other].get("name", "") for other in sorted(self._needed[index])]
-                body = {"name": name, "command": ["{python}"], "needs": needs, "outputs": body["outputs"]}
+                body = {field: body[field] for field in ("inputs", "optional", "outputs") if field in body}
+                body |= {"name": name, "command": ["{python}"], "needs": needs}
             return [Instance(index, body, missing=values or Finding(at, "other findings say why"))]
         if not values.rows:
             self._inserter.without_instances.add(index)
