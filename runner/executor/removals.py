@@ -91,7 +91,7 @@ class Removals:
         """Record that an output is about to be removed, if it is there, and remove it once that is durable."""
         marker = self._planner.markers.of(self._temporary.makers[path])
         signature = Signature.at(self._run.spec.output_path(path))
-        if not marker or not signature or self._temporary.absent(path):
+        if not marker or not signature or not self._temporary.is_removable(path):
             return
         for label, output in marker.outputs.items():
             if output.path == path:

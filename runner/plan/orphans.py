@@ -154,7 +154,7 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> O
         )
         claim = next(unchanged, None)
         marker, output = claim or made[place][0]
-        of_orphan = ADOPTED if place in named else REMOVABLE if _is_itself(place, output) else COPY
+        of_orphan = ADOPTED if place in named else REMOVABLE if output.is_itself(place) else COPY
         state = of_orphan if claim else CHANGED
         found[place] = FormerOutput(output.path, marker.stage, output.run, state)
     for place, [(marker, output), *_] in made.items():
@@ -171,15 +171,6 @@ def unknown_templates(spec: Spec) -> set[str]:
 def aside_of(directory: str) -> str:
     """Return the path to which `clean` moves a directory before it removes it."""
     return partial_path(directory, "000000")  # no stage writes to its path any more
-
-
-def _is_itself(path: str, output: OutputIdentity) -> bool:
-    """Whether this is the file that the stage published, not one with the same content that was made since.
-
-    Another pipeline may have made that one. The mtime counts for a directory, too: an inode may be used again.
-    """
-    status = output.at(path)
-    return status is not None and status.st_mtime_ns == output.mtime_ns
 
 
 def _named(spec: Spec) -> Iterator[str]:

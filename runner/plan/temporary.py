@@ -61,12 +61,20 @@ class Temporary:
 
         What is in its place, and is not what the marker describes, is not the output.
         """
+        output = self._made(path)
+        present = output and present_digest(self._graph.spec.output_path(path), output, self._cache)
+        return output if output and present != output.sha256 else None
+
+    def is_removable(self, path: str) -> bool:
+        """Whether a temporary output is there, and is itself what its stage made: a run removes nothing else."""
+        output = self._made(path)
+        return bool(output and output.is_itself(self._graph.spec.output_path(path)) and not self.absent(path))
+
+    def _made(self, path: str) -> OutputIdentity | None:
+        """Return a temporary output as its stage has made it; None for any other path."""
         marker = self._marker_of(self.makers[path]) if path in self.makers else None
-        for output in marker.outputs.values() if marker else ():
-            if output.path == path:
-                present = present_digest(self._graph.spec.output_path(path), output, self._cache)
-                return None if present == output.sha256 else output
-        return None
+        outputs = marker.outputs.values() if marker else ()
+        return next((output for output in outputs if output.path == path), None)
 
     def absent_inputs(self, stage: str) -> list[str]:
         """Return the absent outputs that a stage reads, by their paths."""
@@ -127,7 +135,7 @@ class Temporary:
             ends = [decisions.get(name, Blocked(())) for name in (maker, *self.readers[path]) if name not in current]
             if any(isinstance(decision, Blocked) for decision in ends):
                 continue
-            if isinstance(decisions[maker], Run) or not self.absent(path):
+            if isinstance(decisions[maker], Run | Adopt) or self.is_removable(path):
                 yield path
 
     def outside(self, selected: Container[str]) -> dict[str, tuple[set[str], set[str]]]:

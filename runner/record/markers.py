@@ -71,6 +71,14 @@ class OutputIdentity(NamedTuple):
             return status if is_output else None
         return None
 
+    def is_itself(self, path: str) -> bool:
+        """Whether this is what the stage published, not something with the same content that was made since.
+
+        Another pipeline may have made that. The mtime counts for a directory, too: an inode may be used again.
+        """
+        status = self.at(path)
+        return status is not None and status.st_mtime_ns == self.mtime_ns
+
     def in_place(self, workspace: str) -> OutputIdentity:
         """Return the identity with the present ctime of the file at its path."""
         status = self.at(os.path.join(workspace, self.path))

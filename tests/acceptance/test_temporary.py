@@ -95,9 +95,34 @@ def test_a_file_that_comes_back_is_noticed_by_a_run_with_nothing_to_do(bench):
     two(bench)
     ran(bench)
     quick.settle(bench)
-    bench.write("w/a.bam", "input\n")
+    assert ran(bench, "--keep-temporary", "-f") == ["align", "call"]
+    bench.write("kept", "")
+    os.replace(bench.root / "w/a.bam", bench.root / "kept")
+    bench.succeed()
+    quick.settle(bench)
+    os.replace(bench.root / "kept", bench.root / "w/a.bam")
     assert "removed 1 temporary output" in bench.succeed().stdout
     assert not bench.exists("w/a.bam")
+
+
+@pytest.mark.parametrize("path", ["w/a.bam", "w/dir/"])
+def test_a_copy_of_it_stays_and_its_readers_may_use_it(path, bench):
+    script = "mkdir -p $PIPELINE_OUTPUT_O; echo input >$PIPELINE_OUTPUT_O/a" if path.endswith("/") else MAKE
+    copy = "cat $PIPELINE_INPUT_X/* >$PIPELINE_OUTPUT_O" if path.endswith("/") else MAKE
+    bench.define(maker(output=path, script="echo align >>notes; " + script), reader(source=path, script=copy))
+    bench.succeed()
+    bench.write(f"{path}a" if path.endswith("/") else path, "input\n")
+    assert bench.json("plan")["removes"] == []
+    assert bench.run("status", "--exit-code").returncode == 0
+    assert "nothing to do" in bench.succeed().stdout
+    os.unlink(bench.root / "out/call")
+    assert "align" not in ran(bench)
+    assert bench.read("out/call") == b"input\n"
+    assert bench.exists(path)
+    bench.write("in.txt", "next\n")
+    assert bench.json("plan")["removes"] == [path]
+    assert "align" in ran(bench)
+    assert not bench.exists(path), "it was replaced by what the stage made"
 
 
 def test_the_record_of_the_removal_is_durable_before_it_and_names_the_commit(bench):
