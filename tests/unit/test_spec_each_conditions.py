@@ -46,6 +46,15 @@ def test_notes_unknown_names_and_texts_that_no_value_has():
     assert not [*conditions.unknown(None)] and not [*where({"a": 1}).unmet()], "nothing is known of them"
 
 
+@pytest.mark.parametrize("count", [10, 1000])
+def test_a_text_that_no_value_has_gets_a_hint_unless_it_takes_long_to_find(count):
+    conditions = where({"sample": [f"s{number}x" for number in range(count)]})
+    for number in range(count):
+        conditions.keeps({"sample": f"s{number}"})
+    hints = [finding.hint for finding in conditions.unmet()]
+    assert len(hints) == count and all("did you mean" in hint if count == 10 else not hint for hint in hints)
+
+
 @pytest.mark.parametrize(
     ("value", "off"), [(True, False), (False, True), (1, False), (0, True), (Spelled("0.0"), True), ("", True),
                        ("false", False), ("0", False), ([], True), (["a"], False)]

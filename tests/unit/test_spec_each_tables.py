@@ -118,6 +118,14 @@ def test_a_quote_without_its_end_is_reported_where_its_row_begins(disk, tmp_path
     assert caught.value.finding.what.startswith("t.csv:5: ") and "close the quote" in caught.value.finding.hint
 
 
+def test_a_cell_that_is_too_long_is_refused_with_the_limit(disk, tmp_path):
+    (tmp_path / "t.csv").write_text("s,t\na," + "x" * 131_073 + "\n")
+    with pytest.raises(SourceError) as caught:
+        disk.table("t.csv")
+    assert caught.value.finding.what.startswith("t.csv:2: ")
+    assert "a cell has at most 131,072 characters" in caught.value.finding.hint
+
+
 def test_a_table_may_be_wide(disk, tmp_path):
     wide = ",".join(f"c{number}" for number in range(100_000))
     (tmp_path / "t.csv").write_text(f"{wide}\n{wide}\n")

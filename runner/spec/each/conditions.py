@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from runner.spec.values import Inserter, Json, Values
 
+MOST_COMPARED = 10_000  # pairs of a text and a value: a hint takes microseconds for each, at every load
+
 
 class Where:
     """The conditions of a `where`, all of which must hold. Notes the values that it was given."""
@@ -49,9 +51,10 @@ class Where:
         """Yield a warning for each text that no value has; not for the empty one, since cells may all be filled."""
         for name, (texts, _) in self._conditions.items():
             met = self._met[name]
+            known = sorted(met) if len(texts) * len(met) <= MOST_COMPARED else ()
             for text in texts if met else ():
                 if text and text not in met:
-                    yield Finding((*self._at, name), f"no {name} is {show(text)}", did_you_mean(text, sorted(met)))
+                    yield Finding((*self._at, name), f"no {name} is {show(text)}", did_you_mean(text, known))
 
 
 def _condition(given: Any) -> tuple[dict[str, None], bool]:  # noqa: ANN401 - JSON

@@ -138,7 +138,8 @@ def _csv_table(path: str, content: bytes, columns: tuple[str, ...]) -> Table:
             lines.append((f"{path}:{line}", cells))
             line = reader.line_num + 1
     except csv.Error as error:  # a quote that was never closed may have taken in all that follows
-        raise SpecError(Fault(f"{path}:{line}", str(error), _QUOTES)) from error
+        hint = f"{_QUOTES}; a cell has at most {csv.field_size_limit():,} characters"
+        raise SpecError(Fault(f"{path}:{line}", str(error), hint if "limit" in str(error) else _QUOTES)) from error
     rows = [(place, cells) for place, cells in lines if cells]
     names = columns
     if not columns:
