@@ -292,9 +292,11 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
         joins: dict[str, list[Join]] = {}
         for stage in graph.order:
             joins.setdefault(shown[stage.name], []).extend(stage.joins)
+        temporary = {shown[stage.name]: stage.temporary for stage in graph.order}
         for box, needed in needs.items():
             yield f"{box:<{width}}  <- {', '.join(needed)}\n" if needed else f"{box}\n"
             yield from (f"  {text}\n" for text in _join_texts(joins.get(box, ())))
+            yield from [f"  temporary: {', '.join(temporary[box])}\n"] if temporary.get(box) else ()
         return
     head, node, edge, end = _LANGUAGES[language]
     # Mermaid gets numbers, because names such as `end` are its keywords.

@@ -162,6 +162,15 @@ def test_it_stays_with_keep_temporary_and_the_next_run_removes_it(bench):
     assert not bench.exists("w/a.bam")
 
 
+def test_a_graph_names_the_temporary_outputs_of_each_stage(bench):
+    two(bench)
+    assert bench.succeed("graph").stdout == "align\n  temporary: o\ncall  <- align\n"
+    align = maker(output="w/{each.s}", each={"s": ["a", "b"]})
+    bench.define(align, reader("call", "{outputs.align.o}"))
+    assert "align (2)\n  temporary: o\n" in bench.succeed("graph").stdout
+    assert "align@a\n  temporary: o\n" in bench.succeed("graph", "--expand").stdout
+
+
 def test_a_run_says_in_json_what_it_removed(bench):
     two(bench)
     assert bench.json("run")["removed"] == {"outputs": 1, "size": 6}
