@@ -195,7 +195,7 @@ class _Recovery(NamedTuple):
                 continue
             partial = partial_path(real, commit.tag)
             if not identity.at(partial):
-                if marker and marker.key == commit.key:
+                if marker and marker.key == commit.key and (marker.run, marker.audit_seq) != place:
                     files.discard(self.paths.marker(stage))  # else the stage might count as up to date
                 return False
             if not self._may_replace(real, identity.path, marker):

@@ -278,6 +278,15 @@ def test_it_stays_for_a_retry_and_after_a_failure(bench):
     assert not bench.exists("w/a.bam")
 
 
+def test_one_that_another_run_removed_while_its_run_is_open_is_not_made_again(bench):
+    bench.define(maker(), reader("one", script="test -e go || exit 1; " + MAKE), reader("two", source="in.txt"))
+    assert bench.run().returncode == 1
+    bench.write("go", "")
+    ran(bench, "one")
+    assert not bench.exists("w/a.bam")
+    assert "align" not in ran(bench)
+
+
 def test_a_reader_that_is_gone_from_the_spec_keeps_nothing(bench):
     bench.define(maker(), reader("one"), reader("two", script="exit 1"))
     assert bench.run("-k").returncode == 1
