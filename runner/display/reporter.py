@@ -64,7 +64,8 @@ class Reporter(Listener):
         self.subject = ""  # the run, once it has begun
         self.warnings: list[Fault] = []
         self._pipeline = ""
-        self._stages = self._done = self._failed = 0
+        self._stages = self._failed = 0
+        self._done: set[str] = set()  # stages, some of which run again
         self._tries: dict[str, int] = {}  # the attempts of each stage, as its retries count them
         self._running: dict[str, RunningStage] = {}
         self._instances = Counter[str]()  # of templates, to be counted
@@ -139,7 +140,8 @@ class Reporter(Listener):
             self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
 
     def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
-        self._done += result.status in GOOD
+        if result.status in GOOD:
+            self._done.add(stage.name)
         self._failed += result.status == FAILED
         self._running.pop(stage.name, None)
         attempts, is_counted = result.attempts, stage.template in self._instances
@@ -149,7 +151,7 @@ class Reporter(Listener):
                 self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
             self._print(failure_text(result, self._log_command, tries=stage.retry.attempts), continues=has_run)
         elif result.status == SUCCEEDED and not is_counted:
-            tries = self._tries.get(stage.name, 0)
+            tries = self._tries.pop(stage.name, 0)
             tried = f" ({attempt_text(tries, stage.retry.attempts)})" if tries > 1 else ""
             self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")
         elif result.status == INTERRUPTED:
@@ -235,7 +237,7 @@ class Reporter(Listener):
             yield Row("hashing", [f"{size(done)} of {size(total)}", near_path(path)], "cyan")
         if self._stages:
             failed = f", {self._failed} failed" if self._failed else ""
-            counts = f"{self._done} of {self._stages} done{failed}"
+            counts = f"{len(self._done)} of {self._stages} done{failed}"
             yield Row(self._pipeline, [elapsed(now - self._began), counts], "dim")
 
     def close(self) -> None:

@@ -458,6 +458,7 @@ def test_one_that_was_made_again_and_removed_is_made_again_once_more(bench):
     ran(bench)
     bench.write("up.txt", "2")
     assert sorted(ran(bench)) == ["a", "a", "call", "call", "first", "late", "m", "second"]
+    assert "attempt 2" not in bench.done.stderr
     assert sorted(os.listdir(bench.root / "w")) == ["first", "second"]
     assert bench.skips_everything()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from pipeline_bench import unstamped
@@ -9,6 +10,8 @@ from pipeline_bench import unstamped
 from runner.display.reporter import Reporter
 from runner.display.streams import STDERR, Stream
 from runner.errors import Fault
+from runner.results import SKIPPED, SUCCEEDED, StageResult
+from runner.spec.load import load_spec
 
 
 def test_if_rich_fails_plain_lines_remain(monkeypatch, capsys) -> None:
@@ -36,3 +39,16 @@ def test_hashing_is_shown_once_it_takes_long(capsys) -> None:
         now[0] = step * 0.1
         reporter.hashed("big", 800, 100)
     assert drawn[0] == ("big", 600, 800) and len(drawn) <= 3
+
+
+def test_a_stage_that_runs_again_is_done_once(tmp_path) -> None:
+    path = tmp_path / "spec.json"
+    stage = {"name": "a", "command": ["true"], "outputs": ["out"]}
+    path.write_text(json.dumps({"specVersion": 1, "name": "demo", "stages": [stage]}))
+    spec, reporter = load_spec(str(path)), Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=True)
+    reporter.redraw = lambda: None  # type: ignore[method-assign]
+    reporter.offpipe_run_started(spec, "r", 1, False, {})
+    for status in (SKIPPED, SUCCEEDED):
+        reporter.offpipe_stage_finished(spec.stages[0], StageResult("a", status))
+    (row,) = reporter._foot(0.0)
+    assert row.cells[1] == "1 of 1 done"
