@@ -17,7 +17,7 @@ from syntax_rules import code_lines, fits, long_functions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
-CLOSURE_LINES = 11_140  # logical lines of all modules that a run may load
+CLOSURE_LINES = 11_660  # logical lines of all modules that a run may load
 RUN = ("engine.run", "sandbox.service", "sandbox.program", "sdk")  # the modules with which a run and its stages begin
 EXTRAS = ("extras",)  # need packages that a plain installation lacks
 CLOSED = (
@@ -38,19 +38,19 @@ PAGE_WORDS = {
     "export.md": 606,
     "from-dvc.md": 398,
     "from-make.md": 410,
-    "from-snakemake.md": 600,
+    "from-snakemake.md": 1_020,
     "internals/adding.md": 1273,
     "internals/crash-sweep.md": 333,
     "internals/guard.md": 255,
     "internals/non-goals.md": 470,
     "known-limits.md": 970,
     "offline-guard.md": 1356,
-    "on-disk.md": 1190,
-    "plugins.md": 348,
+    "on-disk.md": 1_220,
+    "plugins.md": 388,
     "pytest-fixtures.md": 884,
-    "pytest-specs.md": 585,
+    "pytest-specs.md": 645,
     "report.md": 441,
-    "spec.md": 3520,
+    "spec.md": 3_850,
     "testing-your-stages.md": 672,
     "unattended.md": 947,
     "writing-stages.md": 1411,
