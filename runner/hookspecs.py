@@ -42,10 +42,18 @@ def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) 
 def offpipe_run_started(
     spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str], checkpoints: dict[str, Progress]
 ) -> None:
-    """Called when a run with work to do begins. `stages` is the number of its stages.
+    """Called when a run with work to do begins. `stages` is the number of its stages, as far as they are known.
 
     `isolation` says what keeps it offline, as in record 0 of the audit log: the `level`, and each layer. `checkpoints`
     are those of earlier runs, by stage. Whether a checkpoint fits is decided when its stage starts.
+    """
+
+
+@hookspec
+def offpipe_run_expanded(spec: Spec, templates: list[str], stages: int) -> None:
+    """Called when a run has learned the instances of `templates`, whose values it made.
+
+    `spec` has all instances that are known by now; `stages` is the number of stages of the run.
     """
 
 

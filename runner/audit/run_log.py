@@ -25,7 +25,7 @@ LEDGER = "audit_ledger.jsonl"
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
 _IDLE = frozenset((*events.OPENINGS, events.RECOVERED, events.WARNING, END))  # the only events of a run without work
 _COMMITS = frozenset((events.COMMIT, events.ADOPTED))
-_CHECKED = frozenset((*_COMMITS, events.REMOVED, *events.OPENINGS, *events.ENDINGS))
+_CHECKED = frozenset((*_COMMITS, events.REMOVED, events.EXPANDED, *events.OPENINGS, *events.ENDINGS))
 _PARSED = 16 << 20  # bytes; no run writes longer lines, so they are not parsed
 
 
@@ -240,6 +240,8 @@ class RunLog(Chain):
             return
         if isinstance(event, events.RunOpened):
             self._check_opening(event, is_first=record["ev"] == START)
+        elif isinstance(event, events.RunExpanded) and self.sound:
+            self._check_digest(event.spec, event.spec_sha256)
         elif isinstance(event, events.RunEnded) and not self.doubt:
             self._check_end(event, record["seq"] + 1)
         elif isinstance(event, events.StageCommit):
@@ -256,12 +258,16 @@ class RunLog(Chain):
             self.damaged("data.ledgerHead", "is not the hash of a record of the ledger")
         if not self.sound:
             return
-        if has_spec and sha256_of(str(event.spec).encode("utf-8", "backslashreplace")) != event.spec_sha256:
-            self.damaged("data.specSha256", "is not the digest of the spec in the same record")
-        elif is_first:
+        if has_spec:
+            self._check_digest(str(event.spec), event.spec_sha256)
+        if is_first and self.sound:
             self.has_spec = has_spec
             holder = self.run if has_spec else "" if event.spec_in is None else str(event.spec_in)
             self.spec = holder, str(event.spec_sha256)
+
+    def _check_digest(self, spec: str, sha256: str) -> None:
+        if sha256_of(spec.encode("utf-8", "backslashreplace")) != sha256:
+            self.damaged("data.specSha256", "is not the digest of the spec in the same record")
 
     def _check_end(self, event: events.RunEnded, records: int) -> None:
         self._metrics = str(event.metrics_sha256)

@@ -16,7 +16,7 @@ from runner.audit.archive import Archive, Past, past_invocations
 from runner.audit.verify import verify_archive
 from runner.canonical import canonical
 from runner.errors import DamagedRecordError, Fault, UsageError
-from runner.record.events import COMMIT, RunOpened, StageCommit
+from runner.record.events import COMMIT, RunExpanded, RunOpened, StageCommit
 from runner.results import REFUSED
 
 if TYPE_CHECKING:
@@ -96,17 +96,20 @@ def _standing(verified: Verification) -> dict[str, Made]:
     return standing
 
 
-def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> tuple[list[Mapping[str, Any]], Made]:
-    """Return the first record of each invocation of a run, and what it made: all if it `is_named`, else what stands.
+def _made_by(archive: Archive, run: str, standing: Made, *, is_named: bool) -> tuple[list[dict[str, Any]], Made]:
+    """Return the first record of each invocation of a run, with its last spec, and what the run made.
 
-    Of a pruned run, no records are left, and only the outputs that stand.
+    That is all if it `is_named`, else what stands. Of a pruned run, no records are left, and only the outputs that
+    stand.
     """
-    openings: list[Mapping[str, Any]] = []
+    openings: list[dict[str, Any]] = []
     committed: dict[OutputIdentity, Commit] = {}
     for record, event in archive.events(run) if os.path.lexists(archive.paths.audit(run)) else ():
         if isinstance(event, RunOpened):
             record["data"].pop("spec", None)  # it may be large, and has its digest
             openings.append({"began": record["ts"], **record["data"]})
+        elif isinstance(event, RunExpanded):
+            openings[-1]["specSha256"] = event.spec_sha256
         elif isinstance(event, StageCommit) and record["ev"] == COMMIT:
             components = event.marker(run, 0).components
             commit = Commit(event.stage, record["seq"], components, event.program, event.program_sha256)

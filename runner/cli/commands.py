@@ -136,7 +136,7 @@ class Commands:
         from runner.verbs import query
 
         planning = query.validate(self._spec, self._options(), self._warn)
-        return self._write([f"{text.printable(self._spec)}: valid, {text.counted(len(planning.stages), 'stage')}\n"])
+        return self._write([f"{text.printable(self._spec)}: valid, {text.stages_text(planning.stages)}\n"])
 
     def graph(self) -> int:
         """Print the graph."""

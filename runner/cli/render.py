@@ -7,9 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.audit.archive import KILLED, Past
-from runner.display.plan_text import empty_lines, extent_text, outgrown_text, plan_json, plan_lines
+from runner.display.plan_text import as_many_as, empty_lines, extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import counts_text, fields_json, signature_text
-from runner.display.text import attempt_text, counted, printable, seconds
+from runner.display.text import attempt_text, counted, printable, seconds, stages_text
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.decisions import Skip
 from runner.record.events import CLOSED, NOOP
@@ -57,7 +57,8 @@ def status_lines(status: Status, *, full: bool) -> Iterator[str]:
     if planned is None:
         state = "nothing is planned without a spec"
     elif pending:
-        state = f"{len(pending)} of {counted(len(decisions), 'stage')} pending"
+        known = len(pending) - len(planned.planning.opened)
+        state = f"{known} of {stages_text(planned.planning.stages)} pending"
     elif status.open_runs and status.holder is None:
         state = "every stage is up to date, but a run is open; the next run only has to end it"
     else:
@@ -281,6 +282,7 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
         stage.name: f"{stage.template} ({count[stage.template]})" if stage.template and not expand else stage.name
         for stage in graph.order
     }
+    shown.update((stage.name, f"{stage.name} ({as_many_as(stage.sources)})") for stage in graph.order if stage.is_open)
     needs: dict[str, dict[str, None]] = {}
     for name, box in shown.items():
         others = (shown[needed] for needed in graph.upstream[name])

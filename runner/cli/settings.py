@@ -38,22 +38,26 @@ def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, Var]
 def read_params(settings: Sequence[str], path: str, options: Options) -> dict[str, dict[str, object]]:
     """Return the values of `--param STAGE.KEY=JSON` by stage or template, and key. Raises UsageError.
 
-    Stage names and keys may contain dots, so the longest stage name that fits counts. Loading the spec with these
-    params refuses unknown stages. A param that a command does not declare is refused here, as a typing mistake.
+    Stage names and keys may contain dots, so the longest stage name that fits counts; for an instance that is not
+    known, the longest key of its template. Loading the spec with these params refuses unknown stages. A param that a
+    command does not declare is refused here, as a typing mistake.
     """
-    loaded = options.load(path).stages if settings else ()
+    loaded = options.load(path).declared if settings else ()
     stages = {name: stage for stage in loaded for name in (stage.template, stage.name) if name}
     params: dict[str, dict[str, object]] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         fitting = [stage for stage in stages if name.startswith(f"{stage}.")]
-        stage = max(fitting, key=len, default=name.partition(".")[0])
+        template = stages.get(name.partition("@")[0])
+        ends = [f".{key}" for key in template.params if name.endswith(f".{key}")] if template else []
+        end = max(ends, key=len, default="." + name.rpartition(".")[2])
+        stage = max(fitting, key=len, default=name.removesuffix(end) if template else name.partition(".")[0])
         key = name[len(stage) + 1 :]
         if not (stage and key and equals):
             hint = "for example --param upper.simulateTransient=true"
             raise UsageError(Fault("--param", f'"{setting}" is not STAGE.KEY=JSON', hint))
         params.setdefault(stage, {})[key] = _param_value(name, value)
-        known = stages.get(stage)
+        known = stages.get(stage, template)
         if known and known.command and known.command[0] != "{python}" and key not in known.params:  # code has defaults
             hint = did_you_mean(key, known.params) or 'declare it in "params"'
             raise UsageError(Fault("--param", f'stage "{stage}" has no parameter "{key}"', hint))

@@ -78,7 +78,7 @@ class Live:
         from rich.live import Live as RichLive
 
         self._console = Console(
-            file=cast(TextIO, stderr), force_terminal=True, highlight=False, markup=False, emoji=False
+            file=cast("TextIO", stderr), force_terminal=True, highlight=False, markup=False, emoji=False
         )
         self._live = RichLive(
             console=self._console,

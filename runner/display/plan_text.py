@@ -18,6 +18,7 @@ from runner.results import listed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from runner.plan.planner import Opened
     from runner.record.markers import Marker
     from runner.verbs.query import Planned
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _REASONS_SHOWN = 3
 _PATHS_SHOWN = 3
+_SOURCES_SHOWN = 3
 _COUNTED = {Adopt: "to adopt", Run: "to run", Depends: "may run", Blocked: "blocked"}  # instances of a template
 _LONGEST_VALUE = 60
 _DIGEST = 64
@@ -36,7 +38,7 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
     Unless `full`, a line for each template counts its instances. Below it are those that failed or are blocked. With
     `pending`, stages that are up to date are left out.
     """
-    decisions, rows = planned.planning.plan.decisions, dict[str, str]()
+    decisions, opened, rows = planned.planning.plan.decisions, planned.planning.opened, dict[str, str]()
     groups: dict[str, list[str]] = {}  # by stage or template
     for name in decisions:
         groups.setdefault(_shown(name, full=full), []).append(name)
@@ -50,7 +52,8 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
         for name in group:
             decision = decisions[name]
             if name == shown or isinstance(decision, Blocked) or name in planned.failures:
-                why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
+                reason = _why(decision, decisions, opened.get(name), full=full)
+                why = "; ".join(filter(None, (reason, *_history(planned, name))))
                 rows[name] = f"{_word(decision):<7}  {why}".rstrip()
     width = max(map(len, rows), default=0)
     joins = {stage.name: stage.joins for stage in planned.planning.stages} if full else {}
@@ -77,13 +80,18 @@ def _shown(stage: str, *, full: bool) -> str:
 def plan_json(planned: Planned) -> dict[str, object]:
     """Return the plan as a JSON value."""
     stages: list[dict[str, object]] = []
-    plan = planned.planning.plan
+    plan, opened = planned.planning.plan, planned.planning.opened
     for name, decision in plan.decisions.items():
         stages.append({"stage": name, "decision": _word(decision), **decision._asdict()})
         if isinstance(decision, Depends) and not decision.needed:
             del stages[-1]["needed"]
         if isinstance(decision, Run):
             stages[-1]["reasons"] = [reason._asdict() for reason in decision.reasons]
+        if name in opened:
+            stages[-1] |= {
+                "source": ", ".join(source_names(opened[name].sources)),
+                "lastInstances": opened[name].last_instances,
+            }
         if name in planned.failures:
             stages[-1]["lastFailure"] = planned.failures[name]._asdict()
     faults = [fault_json(fault) for fault in plan.faults]
@@ -99,7 +107,7 @@ def plan_json(planned: Planned) -> dict[str, object]:
 
 def explain_lines(planned: Planned, stage: str) -> Iterator[str]:
     """Yield everything about one stage: its decision, each change in full, and the record of its last run."""
-    decisions = planned.planning.plan.decisions
+    decisions, opened = planned.planning.plan.decisions, planned.planning.opened
     decision = decisions[stage]
     if isinstance(decision, Run):
         yield f"{stage}: must run\n"
@@ -107,7 +115,7 @@ def explain_lines(planned: Planned, stage: str) -> Iterator[str]:
     elif isinstance(decision, Skip):
         yield f"{stage}: up to date\n"
     else:
-        yield f"{stage}: {_word(decision)}, {_why(decision, decisions, full=True)}\n"
+        yield f"{stage}: {_word(decision)}, {_why(decision, decisions, opened.get(stage), full=True)}\n"
     yield from (f"  {text}\n" for text in _history(planned, stage))
     if marker := planned.planning.planner.markers.of(stage):
         yield from marker_lines(marker)
@@ -190,8 +198,11 @@ def _word(decision: Decision) -> str:
     return type(decision).__name__.lower()
 
 
-def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -> str:
+def _why(decision: Decision, decisions: Mapping[str, Decision], opened: Opened | None = None, *, full: bool) -> str:
     match decision:
+        case Depends() if opened:
+            last = f" ({opened.last_instances:,} last time)" if opened.last_instances else ""
+            return f"{as_many_as(opened.sources)}{last}"
         case Run(reasons=reasons):
             return reasons_line(reasons, full=full)
         case Adopt(origin=name):
@@ -204,6 +215,16 @@ def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -
         case Blocked(by=faults):
             return printable("; ".join(faults))
     return ""
+
+
+def as_many_as(sources: Sequence[str]) -> str:
+    """Return how many instances an open template will have: `as many as ref will say`."""
+    return f"as many as {listed(source_names(sources), _SOURCES_SHOWN)} will say"
+
+
+def source_names(sources: Sequence[str]) -> list[str]:
+    """Return the stages as written that make the values of a template."""
+    return [*dict.fromkeys(source.partition("@")[0] for source in sources)]
 
 
 def _history(planned: Planned, stage: str) -> Iterator[str]:

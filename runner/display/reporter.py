@@ -102,7 +102,15 @@ class Reporter(Listener):
         self.subject = f"{spec.name} (run {run_id})"
         self._instances.update(stage.template for stage in spec.stages if stage.values and not self._verbose)
         verb = "goes on" if resumed else "started"
-        self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
+        least = "at least " if any(stage.is_open for stage in spec.stages) else ""
+        self._say(f"{spec.name}: run {run_id} {verb}, {least}{counted(stages, 'stage')}")
+
+    def offpipe_run_expanded(self, spec: Spec, templates: list[str], stages: int) -> None:
+        self._stages = stages
+        self._instances.update(stage.template for stage in spec.stages if stage.values and not self._verbose)
+        for template in templates:
+            if count := sum(stage.template == template and bool(stage.values) for stage in spec.stages):
+                self._say(f"{template}: {counted(count, 'instance')}")
 
     def offpipe_attempt_started(
         self, stage: Stage, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None

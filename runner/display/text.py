@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runner.errors import Fault
+    from runner.spec.model import Stage
 
 _MINUTE, _HOUR = 60, 3600
 _MOST_FAULTS = 100  # shown for one command
@@ -96,6 +97,12 @@ def size(count: float) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return `1 line`, `1,200,000 lines`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
+
+
+def stages_text(stages: Sequence[Stage]) -> str:
+    """Return the number of stages; at least so many if templates are open."""
+    known = [stage for stage in stages if not stage.is_open]
+    return counted(len(known), "stage") if len(known) == len(stages) else f"at least {counted(len(known), 'stage')}"
 
 
 def attempt_text(tries: int, most: int | None) -> str:

@@ -5,15 +5,19 @@ Each part has a module of its own, so that `run` can start the launcher before i
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from runner.errors import SpecError
+from runner.errors import SpecError, StateError
 from runner.levels import STRICT
+from runner.spec.each.tables import Made
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from runner.paths import StatePaths
     from runner.spec.model import Spec
     from runner.spec.values import Var
 
@@ -24,7 +28,8 @@ class Options(NamedTuple):
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key; `variables` its vars.
     `durability` is `full`, or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is
     `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `events` is a file that gets a
-    copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec.
+    copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec. `made`: what
+    stages made, if that is not in the workspace.
 
     `var_sources` are the words, and the content of the file, from which `variables` were read, if they are known.
     """
@@ -46,10 +51,28 @@ class Options(NamedTuple):
     final: bool = False
     var_sources: tuple[str | bytes, ...] = ()
     inputs: str | None = None
+    made: Made | None = None
     keep_temporary: bool = False
 
-    def load(self, spec_path: str, without: Collection[str] = ()) -> Spec:
-        """Return the spec; no `each` matches the files `without`. Raises SpecError if it is not valid."""
+    def load(
+        self,
+        spec_path: str,
+        without: Collection[str] = (),
+        outdated: Collection[str] = (),
+        content: bytes | None = None,
+    ) -> Spec:
+        """Return the spec; no `each` matches the files `without`. Raises SpecError if it is not valid.
+
+        A template whose table is not what its stage made last is open, and so is one whose stage is `outdated`.
+        `content` replaces that of the file.
+        """
+
+        def made_in(paths: StatePaths, workspace: str) -> Made:
+            return self.made or Made(
+                workspace,
+                lambda stage, path: None if stage in outdated else digest_on_record(paths, workspace, stage, path),
+            )
+
         try:
             return load_spec(
                 spec_path,
@@ -58,16 +81,41 @@ class Options(NamedTuple):
                 variables=self.variables,
                 without=without,
                 inputs=self.inputs,
+                made_in=made_in,
+                content=content,
             )
         except SpecError as error:
             if not (matched := _orphans_matched(cast("Spec | None", error.spec))):
                 raise
-        return self.load(spec_path, {*without, *matched})  # orphans may be what makes an `each` invalid
+        return self.load(
+            spec_path, {*without, *matched}, outdated, content
+        )  # orphans may be what makes an `each` invalid
 
     @property
     def is_durable(self) -> bool:
         """Whether a run makes durable what it writes."""
         return self.durability == "full"
+
+
+def digest_on_record(paths: StatePaths, workspace: str, stage: str, path: str) -> str | None:
+    """Return the SHA-256 that the marker of a stage has for an output; None without a usable marker.
+
+    Also None for a directory in which something has changed. If it is the one that was committed, and no name in it was
+    added or removed since, its files are not read: a plan does that.
+    """
+    from runner.plan.digests import DigestCache, present_digest
+    from runner.record.markers import read_marker
+
+    marker = None
+    with suppress(StateError):  # of a newer release, which a plan refuses
+        marker = read_marker(paths, stage)
+    made = next((output for output in marker.outputs.values() if output.path == path), None) if marker else None
+    if made is None or not path.endswith("/"):
+        return made and made.sha256
+    place = os.path.join(workspace, path.rstrip("/"))
+    status = made.at(place)
+    is_itself = status is not None and status.st_mtime_ns == made.mtime_ns
+    return made.sha256 if is_itself or present_digest(place, made, DigestCache()) == made.sha256 else None
 
 
 def _orphans_matched(spec: Spec | None) -> set[str]:

@@ -147,7 +147,7 @@ class Journal:
         self.resumed = mine.last is not None
         self.durable = session.options.is_durable
         self._invocation = invocation
-        self._spec = spec
+        self.spec = spec
         self._selected = mine.selected_with(session.options.stages)
         self._ledger = session.ledger
         files.discard(session.noop_record)  # there is work to do
@@ -188,18 +188,18 @@ class Journal:
 
         The run stays open if these stages succeeded, but others of the run are still to be done.
         """
-        paths, run_id = self._spec.paths, self.run_id
+        paths, run_id = self.spec.paths, self.run_id
         before = self._before.get("stages")
         entries = before.items() if isinstance(before, dict) else ()
         earlier: dict[str, dict[str, object]] = {name: entry for name, entry in entries if isinstance(entry, dict)}
         done = [name for name, entry in earlier.items() if entry.get("status") in GOOD]
-        if status == SUCCEEDED and not {*stages, *done}.issuperset(select_names(self._spec.names, self._selected)):
+        if status == SUCCEEDED and not {*stages, *done}.issuperset(select_names(self.spec.names, self._selected)):
             status = FAILED if self._before.get("status") == FAILED else INTERRUPTED
         counts = dict(Counter(result.status for result in stages.values()))
         metrics = {
             "v": 1,
             "run": run_id,
-            "pipeline": self._spec.name,
+            "pipeline": self.spec.name,
             "status": status,
             "isolation": self.layers,
             "totals": {"seconds": round(seconds, 6), "stages": counts},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import END
 from runner.errors import StateError
+from runner.plan.orphans import unknown_templates
 from runner.record import files
 from runner.record.events import CLOSED, SUPERSEDED
 from runner.record.invocation import new_run_id
@@ -83,6 +84,7 @@ def recover_runs(session: Session, spec: Spec) -> Recovered:
         spec.workspace,
         (*open_runs, *named),
         outputs,
+        unknown_templates(spec),
         durable=options.is_durable,
         seal=session.seal,
         warn=session.warn,

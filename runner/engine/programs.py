@@ -13,6 +13,7 @@ from runner.sandbox.environment import stage_path
 from runner.sandbox.programs import candidates, find_program, may_be_made, missing_program
 from runner.spec.kinds import show
 from runner.spec.placeholders import expand, references
+from runner.spec.values import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,10 +52,11 @@ def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
     """Return a stage's program and its field in the spec; None for a Python file, and if only the start shows it."""
     processor = spec.processor_path(stage)
     if processor is not None:
-        return None if processor.endswith(".py") else processor, "processor"
+        is_open = stage.is_open and UNKNOWN in processor
+        return None if is_open or processor.endswith(".py") else processor, "processor"
     assert stage.command is not None
     first = stage.command[0]
-    if any(form != "params" for form, _ in references(first)):
+    if any(form != "params" for form, _ in references(first)) or (stage.is_open and UNKNOWN in first):
         return None, ""
     return expand((first,), {"params": stage.params})[0], "command/0"
 

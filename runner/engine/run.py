@@ -81,12 +81,12 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, planning.spec, recovered.mine, launcher.layers, invocation)
         executor = make_executor(
-            options, planning, journal.log, recovered.mine, launcher, hooks, interrupts, listener, clock, session.warn
+            session, planning, journal.log, recovered.mine, launcher, hooks, interrupts, listener, clock
         )
         hooks.offpipe_run_started(
             spec=planning.spec,
             run_id=journal.run_id,
-            stages=len(planning.stages),
+            stages=len(planning.stages) - len(planning.opened),
             resumed=journal.resumed,
             isolation=launcher.layers,
             checkpoints=planning.checkpoints,
@@ -94,6 +94,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         with executor.attempts:
             stages = executor.execute()
             executor.publisher.sync()
+            journal.spec = executor.run.spec
             result = _seal(session, journal, recovered.others, stages, interrupts.first, began)
             result = result._replace(removed=executor.removals.removed)
         launcher.close()  # of a cluster, it may take seconds

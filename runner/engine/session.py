@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
+from runner.engine import digest_on_record
 from runner.engine.programs import find_command
-from runner.errors import Fault, OffpipeError, SpecError, StateError
-from runner.plan.code.banned import BanList
+from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
+from runner.plan.code.banned import BanList, merged
 from runner.plan.code.component import CodeReader, declared_paths
-from runner.plan.decisions import NO_RUN
+from runner.plan.decisions import NO_RUN, Skip
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
-from runner.plan.orphans import Orphans, find_orphans
+from runner.plan.orphans import Orphans, find_orphans, unknown_templates
 from runner.plan.planner import Planner, Planning
 from runner.plan.temporary import Temporary
 from runner.record import files
@@ -26,7 +28,7 @@ from runner.record.markers import Marker, Markers, read_marker
 from runner.record.noop_record import is_damaged, is_plain, record_path
 from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
-from runner.spec.graph import Graph, build_graph, select, select_names
+from runner.spec.graph import Graph, build_graph, refuse_unknown, select, select_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -94,12 +96,22 @@ class Session:
         """Return all markers as they are now, also those of stages that are gone."""
         return [*Markers(self.spec.paths, self._note).all(self.graph.upstream)]
 
-    def find_orphans(self, markers: Collection[Marker], cache: DigestCache) -> tuple[Graph, Orphans]:
+    def find_orphans(
+        self, markers: Collection[Marker], cache: DigestCache, outdated: Collection[str] = ()
+    ) -> tuple[Graph, Orphans]:
         """Return the outputs that no stage declares any more, given all markers, and the graph of the spec then.
 
-        A pattern of an `each` may have matched orphans: then the spec is expanded again, without these.
+        A pattern of an `each` may have matched orphans: then the spec is expanded again, without these. So it is if a
+        table that gives values is another by now, or its stage is `outdated`: then its template is open.
         """
-        spec, orphans = without_orphans(self.options, self.spec, markers, cache)
+        spec = self.spec
+        changed = (
+            table.sha256 != digest_on_record(spec.paths, spec.workspace, table.stage, table.path)
+            for table in spec.made_tables
+        )
+        if outdated or any(changed):
+            spec = self.options.load(self.spec.shown, (), outdated, self.spec.content)
+        spec, orphans = without_orphans(self.options, spec, markers, cache, outdated)
         return (self.graph if spec is self.spec else build_graph(spec)), orphans
 
     def _check_noop_record(self, note: Note) -> None:
@@ -142,24 +154,53 @@ class Session:
             self._note(path, what)
             files.discard(path)
 
-    def plan(self, *, reads_all: bool = True) -> Planning:
+    def plan(self, *, reads_all: bool = True, ended: Collection[str] = ()) -> Planning:
         """Decide every selected stage from what is on disk now.
 
-        Without `reads_all`, the inputs of a stage that runs in any case are opened, and not read.
-        Raises OfflineError with every fault in the stages' code, also if the stages are up to date.
+        Without `reads_all`, the inputs of a stage that runs in any case are opened, and not read. A template is open
+        if a stage that makes its values is not up to date. Stages that have `ended` in this run are up to date.
+        Raises OfflineError with every fault in the stages' code, also if the stages are up to date, unless stages have
+        ended. UsageError for an instance that the options name, and that is not there.
         """
+        outdated: set[str] = set()
+        while True:
+            planning = self._plan(outdated, ended, reads_all=reads_all)
+            closed = (stage for stage in planning.spec.declared if not stage.is_open)
+            sources = {source for stage in closed for source in stage.sources}
+            more = self._pending(planning, sources) - outdated - {*ended}
+            if not more:
+                break
+            outdated |= more
+        plan = planning.plan
+        if plan.refused and not ended:
+            raise OfflineError(*merged([*chain.from_iterable(plan.refused.values()), *plan.faults]))
+        refuse_unknown(planning.spec, self.options.stages)
+        refuse_unknown(planning.spec, self.options.params, "--param")
+        for fault in (*planning.orphans.warnings(self.spec.shown), *planning.planner.temporary.warnings()):
+            self.warn(fault)
+        return planning
+
+    def _pending(self, planning: Planning, sources: set[str]) -> set[str]:
+        """Return the sources that are not up to date: those that are planned, and those of templates without instances.
+
+        What is selected may read outputs of such a template, once it has instances.
+        """
+        decisions = planning.plan.decisions
+        empty = {source for each in planning.spec.empty for source in each.stage.sources} - decisions.keys()
+        if empty:
+            others = planning.planner.plan(select(planning.graph, [*empty]), planning.examiner, self.check)
+            decisions = {**decisions, **others.decisions}
+        return {name for name in sources & decisions.keys() if not isinstance(decisions[name], Skip)}
+
+    def _plan(self, outdated: Collection[str], ended: Collection[str], *, reads_all: bool) -> Planning:
         self.cache.published.clear()
         markers = Markers(self.spec.paths, self._note)
         every = [*markers.all(self.graph.upstream)]
-        graph, orphans = self.find_orphans(every, self.cache)
+        graph, orphans = self.find_orphans(every, self.cache, outdated)
         spec, stages = graph.spec, select(graph, self.options.stages)
         checkpoints = self._find_checkpoints(spec, {stage.name for stage in stages})
-        for fault in orphans.warnings(self.spec.shown):
-            self.warn(fault)
-        forced = frozenset(select_names(spec.names, self.options.stages) if self.options.force else ())
+        forced = frozenset(select_names(spec.names, self.options.stages) if self.options.force else ()) - {*ended}
         temporary = Temporary(graph, self.cache, markers.of)
-        for fault in temporary.warnings():
-            self.warn(fault)
         planner = Planner(graph, self.cache, markers, temporary, forced, self._absence, _gone(every, graph))
         declared = declared_paths(spec)
 
@@ -200,23 +241,27 @@ class Session:
 
 
 def without_orphans(
-    options: Options, spec: Spec, markers: Collection[Marker], cache: DigestCache
+    options: Options, spec: Spec, markers: Collection[Marker], cache: DigestCache, outdated: Collection[str] = ()
 ) -> tuple[Spec, Orphans]:
-    """Return a spec that `options` loaded, in which no `each` matches an orphan any more, and its orphans."""
+    """Return a spec that `options` loaded, in which no `each` matches an orphan any more, and its orphans.
+
+    `outdated` as for `Options.load`.
+    """
     without: set[str] = set()
     while True:
         orphans = find_orphans(spec, markers, cache)
         if not (matched := {*filter(orphans.holds, spec.matches)}):
             return spec, orphans
         without |= matched
-        spec = options.load(spec.shown, without)
+        spec = options.load(spec.shown, without, outdated, spec.content)
 
 
 def _gone(markers: Iterable[Marker], graph: Graph) -> dict[frozenset[str], list[Marker]]:
     """Return the markers of stages that are gone, by the paths of their outputs."""
     gone: dict[frozenset[str], list[Marker]] = {}
+    unknown = unknown_templates(graph.spec)
     for marker in markers:
-        if marker.stage not in graph.upstream:
+        if marker.stage not in graph.upstream and marker.stage.partition("@")[0] not in unknown:
             gone.setdefault(frozenset(output.path for output in marker.outputs.values()), []).append(marker)
     return gone
 

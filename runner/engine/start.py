@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.engine import Options
+    from runner.engine.session import Session
     from runner.executor.loop import Executor
     from runner.interrupts import Interrupts
     from runner.plan.planner import Planning
@@ -47,6 +48,7 @@ PRELOADED = (
     "runner.record.removal",
     "runner.sdk",  # compiles the SDK for the stages, which write no bytecode
 )
+EXPANSION = ("csv", "difflib", "io")  # of templates that are open when a run starts
 THREADS = ("queue", "threading")  # of the queue that makes outputs durable
 
 
@@ -113,7 +115,8 @@ def preload(spec: Spec, *, durable: bool) -> None:
     """
     from runner.hashing import quicken
 
-    for name in (*PRELOADED, *(THREADS if durable else ())):
+    expansion = EXPANSION if any(stage.is_open for stage in spec.stages) else ()
+    for name in (*PRELOADED, *expansion, *(THREADS if durable else ())):
         import_module(name)
     quicken()  # the size of the outputs is not known yet
     if any(path.endswith("/") for stage in spec.stages for path in stage.outputs.values()):
@@ -121,7 +124,7 @@ def preload(spec: Spec, *, durable: bool) -> None:
 
 
 def make_executor(
-    options: Options,
+    session: Session,
     planning: Planning,
     log: AuditLog,
     mine: OpenRun,
@@ -130,15 +133,16 @@ def make_executor(
     interrupts: Interrupts,
     listener: Listener,
     clock: Clock | None,
-    warn: Callable[[Fault], None],
 ) -> Executor:
     """Return the executor of the open run `mine`, which is recorded in `log`."""
     from runner.executor.job import RunContext
     from runner.executor.loop import Executor
 
     is_remote = "cluster" in launcher.layers  # a stage then waits for a worker with the processors that it asks for
+    options = session.options
     context = RunContext(
         planning=planning,
+        replan=lambda ended: session.plan(ended=ended),
         log=log,
         earlier=mine.attempts,
         tags=mine.logs.tags,
@@ -147,7 +151,7 @@ def make_executor(
         level=launcher.layers["level"],
         durable=options.is_durable,
         is_remote=is_remote,
-        warn=warn,
+        warn=session.warn,
         keeps_temporary=options.keep_temporary,
     )
     return Executor(

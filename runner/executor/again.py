@@ -15,9 +15,8 @@ from runner.plan.decisions import NEEDED, Reason, Run
 from runner.results import GOOD
 
 if TYPE_CHECKING:
-    from runner.executor.job import Job
+    from runner.executor.job import Job, RunContext
     from runner.executor.removals import Removals
-    from runner.plan.planner import Planning
     from runner.results import StageResult
     from runner.spec.graph import ReadyQueue
 
@@ -27,11 +26,9 @@ MOST = 10  # stages that make other bytes each time could let each other run aga
 class Again:
     """The stages that run again in one run, or have to be decided again."""
 
-    def __init__(
-        self, planning: Planning, results: dict[str, StageResult], ready: ReadyQueue, removals: Removals
-    ) -> None:
+    def __init__(self, run: RunContext, results: dict[str, StageResult], ready: ReadyQueue, removals: Removals) -> None:
         """`results` and `ready` are those of the run: this takes back results, and lets stages come again."""
-        self._planner = planning.planner
+        self._run = run
         self._results = results
         self._ready = ready
         self._removals = removals
@@ -39,7 +36,7 @@ class Again:
         self._outdated: set[str] = set()  # they have read what was made anew since
         self._reasons: dict[str, tuple[Reason, ...]] = {  # by stage: why it runs again; none if it has, or need not
             name: decision.reasons
-            for name, decision in planning.plan.decisions.items()
+            for name, decision in run.planning.plan.decisions.items()
             if isinstance(decision, Run) and decision.reasons[0].component == NEEDED
         }
 
@@ -53,7 +50,7 @@ class Again:
         Then it comes again, after the stages that make these. Raises InputError if an input was made again MOST
         times for this stage, and is absent once more; also if it is absent and the stage `has_run` already.
         """
-        name, temporary = job.stage.name, self._planner.temporary
+        name, temporary = job.stage.name, self._run.planning.planner.temporary
         self._outdated.discard(name)
         job.reasons = job.reasons or self._reasons.get(name, ())
         absent = temporary.absent_inputs(name) if job.reasons else []
@@ -73,14 +70,14 @@ class Again:
 
         Call it while the planner still has the marker that this commit replaces.
         """
-        name = job.stage.name
-        before = self._planner.markers.of(name)
+        name, planner = job.stage.name, self._run.planning.planner
+        before = planner.markers.of(name)
         if name not in self._reasons or before is None or job.commit is None:
             return
         self._reasons[name] = ()
         same = {(output.path, output.sha256) for output in before.outputs.values()}
         changed = {output.path for output in job.commit.outputs.values() if (output.path, output.sha256) not in same}
-        for reader, path in self._planner.temporary.reads.get(name, ()):
+        for reader, path in planner.temporary.reads.get(name, ()):
             if path in changed:
                 self._outdated.add(reader)
                 self._take_back(reader)

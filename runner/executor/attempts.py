@@ -40,7 +40,6 @@ class Attempts:
         self._numbers = dict(run.earlier)  # of the last attempt of each stage
         self._scratch = ScratchPool(run.spec.paths.run_temporary(run.log.run))
         self._launched = 0
-        self._examiner = run.planning.new_examiner()  # for `changed_input`, which keeps nothing in it
         self._locked: dict[str, Job] = {}  # jobs that hold their stage's lock, by stage
         self._listings: dict[str, list[str]] = {}  # of directories of outputs, as this run first saw them
 
@@ -228,7 +227,8 @@ class Attempts:
         The first time, a rewritten file with the same content counts too. Later it does not: the stage may do that
         to its inputs every time.
         """
-        changed = self._examiner.changed_since(job.fingerprint, strict=not job.redecided)
+        examiner = self._run.planning.new_examiner()
+        changed = examiner.changed_since(job.fingerprint, strict=not job.redecided)
         return os.path.relpath(changed, self._run.spec.root) if changed else None
 
     def record_end(self, result: StageResult) -> None:

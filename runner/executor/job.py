@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OffpipeError
 from runner.executor.schedule import Limits, Needs
@@ -12,7 +12,7 @@ from runner.plan.fingerprint import Fingerprint
 from runner.results import SUCCEEDED, AttemptResult, NetworkCalls, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from runner.plan.decisions import Reason
     from runner.plan.planner import Planning
@@ -24,27 +24,51 @@ if TYPE_CHECKING:
 REASONS_KEPT = 100  # in records and markers
 
 
-class RunContext(NamedTuple):
+class RunContext:
     """What all parts of the executor share in one run: what the planning found, and the run that goes on record.
 
-    `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those of all attempts of open
-    runs, stage -> tag -> key; grows. `positions`: see OpenLogs. `most_cpus`: for one stage. `level`: of the offline
-    guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where an attempt that was
-    given up may go on. `warn` shows a warning, and puts it on record. `keeps_temporary`: no
+    `planning` is replaced once the instances of open templates are known; `replan` plans again, given the stages that
+    are up to date by now. `earlier`: how many attempts each stage had in this run before it was resumed. `tags`: those
+    of all attempts of open runs, stage -> tag -> key; grows. `positions`: see OpenLogs. `most_cpus`: for one stage.
+    `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
+    an attempt that was given up may go on. `warn` shows a warning, and puts it on record. `keeps_temporary`: no
     temporary output is removed.
     """
 
-    planning: Planning
-    log: AuditLog
-    earlier: Mapping[str, int]
-    tags: dict[str, dict[str, str]]
-    positions: Mapping[tuple[str, Place | None], int]
-    most_cpus: float
-    level: str
-    durable: bool
-    is_remote: bool
-    warn: Callable[[Fault], None]
-    keeps_temporary: bool = False
+    def __init__(
+        self,
+        planning: Planning,
+        replan: Callable[[Collection[str]], Planning],
+        log: AuditLog,
+        earlier: Mapping[str, int],
+        tags: dict[str, dict[str, str]],
+        positions: Mapping[tuple[str, Place | None], int],
+        most_cpus: float,
+        level: str,
+        warn: Callable[[Fault], None],
+        *,
+        durable: bool,
+        is_remote: bool,
+        keeps_temporary: bool = False,
+    ) -> None:
+        self.stages: dict[str, Stage] = {}  # all that were planned, also templates while they were open
+        self.plan_is(planning)
+        self.replan = replan
+        self.log = log
+        self.earlier = earlier
+        self.tags = tags
+        self.positions = positions
+        self.most_cpus = most_cpus
+        self.level = level
+        self.durable = durable
+        self.is_remote = is_remote
+        self.warn = warn
+        self.keeps_temporary = keeps_temporary
+
+    def plan_is(self, planning: Planning) -> None:
+        """Take a planning in place of the one before."""
+        self.planning = planning
+        self.stages.update((stage.name, stage) for stage in planning.stages)
 
     @property
     def spec(self) -> Spec:

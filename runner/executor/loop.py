@@ -8,7 +8,6 @@ then: its inputs may have been made since, with other bytes or the same, and its
 
 from __future__ import annotations
 
-import heapq
 import select
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,8 +27,9 @@ from runner.executor.attempts import Attempts
 from runner.executor.job import Job, RunContext, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.removals import Removals
-from runner.executor.retry import delay_after, failure
+from runner.executor.retry import BackOff, delay_after, failure
 from runner.executor.room import shortage
+from runner.executor.rounds import Rounds
 from runner.executor.schedule import admits, blocked, blocking, unstarted
 from runner.executor.versions import Versions
 from runner.interrupts import Interrupts, Stopping
@@ -38,7 +38,7 @@ from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCE
 from runner.spec.graph import ReadyQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pluggy import HookRelay
 
@@ -64,8 +64,7 @@ class Executor:
         *,
         keep_going: bool,
     ) -> None:
-        self._run = run
-        self._stages = {stage.name: stage for stage in run.planning.stages}
+        self.run = run
         self.attempts = Attempts(run)
         self.publisher = Publisher(run)
         self._versions = Versions(run, launcher)
@@ -79,7 +78,7 @@ class Executor:
         self.results: dict[str, StageResult] = {}
         self._ready = ReadyQueue(run.planning.graph, run.planning.stages, run.planning.planner.temporary.inputs)
         self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as it is admitted
-        self._sleeping: list[tuple[float, str, Job]] = []  # by the time of their next attempt
+        self._sleeping = BackOff(clock)
         self._running: dict[int, Job] = {}
         self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill)
         self._poll = select.poll()
@@ -87,7 +86,8 @@ class Executor:
         self._poll.register(interrupts.wakeup, select.POLLIN)
         self._commits = CommitQueue(self.publisher, self._put_in_place, self._poll)
         self.removals = Removals(run, self._commits.after_sync)
-        self._again = Again(run.planning, self.results, self._ready, self.removals)
+        self._again = Again(run, self.results, self._ready, self.removals)
+        self._rounds = Rounds(run, self.results, self._ready, self.removals, hooks, self._fail)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until there is nothing left to start or to wait for. Return a result for every stage."""
@@ -112,7 +112,7 @@ class Executor:
             self.attempts.abandon(self._ahead[0])
         self.attempts.remove_leftovers()
         for result in unstarted(
-            self._run.planning.graph, self._run.planning.plan, self.results, interrupted=self._interrupts.count > 0
+            self.run.planning.graph, self.run.planning.plan, self.results, interrupted=self._interrupts.count > 0
         ):
             self._note(result)
         return self.results
@@ -120,19 +120,19 @@ class Executor:
     def _goes_on(self) -> bool:
         """Start all that can start now. Return whether there is something to wait for."""
         self._heed_interrupts()
-        while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2]):
-            job = heapq.heappop(self._sleeping)[2]
+        while job := self._sleeping.take_due(self._admits):
             self._guarded(job, partial(self._start, job))
         self._start_ready()
+        while not self._stopping.has_begun and self._rounds.expand():
+            self._start_ready()
+        self._heed_interrupts()  # an expansion takes time
         return bool(self._running or self._sleeping or self._versions.is_asking or self._commits.waiting)
 
     def _wait(self) -> None:
         timeout = self._listener.interval
-        if self._sleeping and not self._running:
-            until = self._clock.patience(max(0.0, self._sleeping[0][0] - self._clock()))
-            timeout = until if timeout is None else min(timeout, until)
-        elif self._sleeping:
-            timeout = min(timeout or LOOK_AGAIN, LOOK_AGAIN)
+        if self._sleeping:
+            soon = LOOK_AGAIN if self._running else self._sleeping.seconds()
+            timeout = soon if timeout is None else min(timeout, soon)
         self._poll.poll(None if timeout is None else timeout * 1000)
         self._interrupts.drain()
         self._listener.tick()
@@ -167,8 +167,10 @@ class Executor:
             stage = self._ready.take()
             if stage is None:
                 return
-            decision, job = self._run.planning.plan.decisions[stage.name], Job(self._run.spec, stage)
-            if by := blocking(self._run.planning.graph, stage.name, self.results):
+            if stage.is_open:
+                continue  # its instances are not known yet
+            decision, job = self.run.planning.plan.decisions[stage.name], Job(self.run.spec, stage)
+            if by := blocking(self.run.planning.graph, stage.name, self.results):
                 self._finish(blocked(stage.name, by))
             elif isinstance(decision, Skip) and not self._again.concerns(stage.name):
                 job.fingerprint.key = decision.key
@@ -186,6 +188,7 @@ class Executor:
     def _begin(self, job: Job) -> None:
         """Decide the stage, and prepare its first attempt if it must run. With `-k`, a missing input blocks it."""
         try:
+            self._rounds.refuse(job.stage.name)
             self.attempts.decide(job)
             must_wait = self._again.decided(job)
         except InputError as error:
@@ -246,7 +249,7 @@ class Executor:
         self._heed_interrupts()
         delay = None
         if not (succeeded or self._stopping.has_begun):
-            delay = delay_after(job, attempt, self._hooks, self._run.log.run, self._clock())
+            delay = delay_after(job, attempt, self._hooks, self.run.log.run, self._clock())
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
             self._tolerating(job, partial(self._check_and_commit, job))
@@ -254,7 +257,7 @@ class Executor:
             self._interrupt(job)
         elif delay is not None:
             job.delay = delay
-            heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.name, job))
+            self._sleeping.put(job, delay)
         else:
             if offline_failure:
                 self.attempts.discard(job)  # resumed after those calls, the next run would succeed
@@ -309,13 +312,8 @@ class Executor:
         if self._stopping.forward():
             self._hooks.offpipe_run_stopping(running=len(self._running), again=self._interrupts.count > 1)
             self._commits.hurry(self._interrupts)
-            for job in self._woken():
+            for job in self._sleeping.take_all():
                 self._interrupt(job)
-
-    def _woken(self) -> Iterator[Job]:
-        """Take and yield all sleeping jobs: their next attempt will not start."""
-        while self._sleeping:
-            yield heapq.heappop(self._sleeping)[2]
 
     def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
         """Take a step towards publication, even after a first signal. A signal during the step interrupts the job."""
@@ -339,7 +337,7 @@ class Executor:
         self._drop(job, job.result(FAILED, fault, exit_code))
         if not (self._keep_going or self._stopping.has_begun):  # only once, not in the calls below
             self._stopping.has_begun = True
-            for other in self._woken():
+            for other in self._sleeping.take_all():
                 self._fail(other, *failure(other, given_up=True))
 
     def _interrupt(self, job: Job) -> None:
@@ -357,4 +355,4 @@ class Executor:
     def _note(self, result: StageResult) -> None:
         self.results[result.name] = result
         self.attempts.record_end(result)
-        self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
+        self._hooks.offpipe_stage_finished(stage=self.run.stages[result.name], result=result)

@@ -20,7 +20,7 @@ from runner.record.events import REMOVED, OutputsRemoved
 from runner.results import Removed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from runner.executor.job import RunContext
     from runner.record.markers import OutputIdentity
@@ -56,13 +56,17 @@ class Removals:
 
     def __init__(self, run: RunContext, after_sync: AfterSync) -> None:
         """`after_sync` takes a step when all records are durable."""
-        planning = run.planning
         self._run = run
-        self._planner = planning.planner
-        self._temporary = temporary = planning.planner.temporary
         self._after_sync = after_sync
         self.removed = Removed()
-        selected = {} if run.keeps_temporary else planning.plan.decisions
+        self.replan(())
+
+    def replan(self, ended: Iterable[str]) -> None:
+        """Take the planning of the run, in which these stages are up to date by now."""
+        planning = self._run.planning
+        self._planner = planning.planner
+        self._temporary = temporary = planning.planner.temporary
+        selected = {} if self._run.keeps_temporary else planning.plan.decisions
         made = {
             path: {maker, *temporary.readers[path]} for path, maker in temporary.makers.items() if maker in selected
         }
@@ -70,6 +74,8 @@ class Removals:
         outside = temporary.outside(selected)
         self._outside = Waiting({reader: needed for reader, (needed, _) in outside.items()})
         self._others = {reader: others for reader, (_, others) in outside.items()}
+        for stage in ended:
+            self.ended(stage)
 
     def ended(self, stage: str) -> None:
         """Note that a stage is up to date, and remove what nothing needs any more."""

@@ -5,6 +5,7 @@ The spec's policy decides, unless a plugin does.
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
 from typing import TYPE_CHECKING
@@ -16,14 +17,46 @@ from runner.results import AttemptResult, network_text, signal_name
 from runner.spec.fields import ANY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from pluggy import HookRelay
 
     from runner.executor.job import Job
+    from runner.listener import Clock
     from runner.spec.model import Retry, Stage
 
 _HINT = "stages run offline: download its data beforehand, and declare it as an input"
 MOST_LOST = 3  # attempts in a row, on a cluster
 _INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # programs that often open sockets without need
+
+
+class BackOff:
+    """Jobs that wait for their next attempt, the next one first. `clock` is monotonic."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: list[tuple[float, str, Job]] = []  # by the time of their next attempt
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def put(self, job: Job, delay: float) -> None:
+        """Let a job wait for this many seconds."""
+        heapq.heappush(self._waiting, (self._clock() + delay, job.stage.name, job))
+
+    def seconds(self) -> float:
+        """Return how long to wait for the next job at most, as the clock's patience allows."""
+        return self._clock.patience(max(0.0, self._waiting[0][0] - self._clock()))
+
+    def take_due(self, admits: Callable[[Job], bool]) -> Job | None:
+        """Take the next job if its time has come and it is admitted."""
+        is_due = self._waiting and self._waiting[0][0] <= self._clock() and admits(self._waiting[0][2])
+        return heapq.heappop(self._waiting)[2] if is_due else None
+
+    def take_all(self) -> Iterator[Job]:
+        """Take and yield all jobs: their next attempt will not start."""
+        while self._waiting:
+            yield heapq.heappop(self._waiting)[2]
 
 
 def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str, now: float) -> float | None:

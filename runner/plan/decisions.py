@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runner.errors import Fault
 
 NO_RUN = "no completed run"
@@ -71,12 +73,14 @@ Decision = Run | Skip | Adopt | Blocked | Depends
 class Plan(NamedTuple):
     """A decision for each stage, in order, and the faults of inputs that block some of them.
 
-    `removes`: the temporary outputs that a run removes if all of its stages succeed.
+    `removes`: the temporary outputs that a run removes if all of its stages succeed. `refused`: the faults of code that
+    is banned or cannot be parsed, by stage.
     """
 
     decisions: dict[str, Decision]
     faults: tuple[Fault, ...]
     removes: tuple[str, ...] = ()
+    refused: Mapping[str, tuple[Fault, ...]] = {}
 
     @property
     def is_noop(self) -> bool:

@@ -14,7 +14,8 @@ from runner.errors import Fault
 from runner.paths import is_relative, partial_path, upward
 from runner.plan.digests import DigestCache, present_digest
 from runner.results import listed
-from runner.spec.globs import is_glob, parents
+from runner.spec.globs import compile_glob, is_glob, parents
+from runner.spec.values import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -115,16 +116,22 @@ NO_ORPHANS = Orphans({}, {})
 
 
 class Places:
-    """Outputs, with all paths in and above them. An output may have become a file in it, or a directory above it."""
+    """Outputs, with all paths in and above them. An output may have become a file in it, or a directory above it.
+
+    A `*` stands for a value of an open template that is not known.
+    """
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = {path.rstrip("/") for path in paths}
+        self._patterns = [compile_glob(path) for path in self._paths if UNKNOWN in path]
         directories = {path.rpartition("/")[0] for path in self._paths}  # many outputs share one
         self._around = {parent for directory in directories for parent in parents(f"{directory}/.")}
 
     def __contains__(self, path: str) -> bool:
         bare = path.rstrip("/")
-        return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
+        inside = (bare, *parents(bare))
+        is_known = bare in self._around or not self._paths.isdisjoint(inside)
+        return is_known or any(pattern.match(place) for pattern in self._patterns for place in inside)
 
 
 def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> Orphans:
@@ -164,8 +171,8 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> O
 
 
 def unknown_templates(spec: Spec) -> set[str]:
-    """Return the templates whose source is missing: their instances are not gone for good."""
-    return {stage.template for stage in spec.stages if stage.missing}
+    """Return the templates whose instances are not known: those of earlier runs are not gone for good."""
+    return {stage.template for stage in spec.stages if stage.is_unexpanded}
 
 
 def aside_of(directory: str) -> str:

@@ -6,11 +6,11 @@ decides a stage that `Depends` again when its upstream stages have ended.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
 from runner.errors import Fault, InputError, OfflineError
-from runner.plan.code.banned import merged
 from runner.plan.decisions import MODIFIED, Adopt, Blocked, Decision, Depends, Plan, Reason, Run, Skip
 from runner.plan.digests import DigestCache, present_digest
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
@@ -44,11 +44,10 @@ class Planner(NamedTuple):
         """Decide every stage of `stages`, which are in order. The cache gets the identities of intact outputs.
 
         `check` is called before each, and may raise to interrupt.
-        Raises OfflineError for code that is banned or cannot be parsed, together with every other fault.
         """
         decisions: dict[str, Decision] = {}
         faults: list[Fault] = []
-        refused: list[Fault] = []
+        refused: dict[str, tuple[Fault, ...]] = {}
         for stage in stages:
             check()
             try:
@@ -56,14 +55,16 @@ class Planner(NamedTuple):
             except (InputError, OfflineError) as error:
                 faults.extend(error.faults)
                 decisions[stage.name] = Blocked(tuple(fault.what for fault in error.faults))
-            if isinstance(decisions[stage.name], Blocked):
-                refused.extend(examiner.code_faults(stage))
-        if refused:
-            raise OfflineError(*merged([*refused, *faults]))
+            is_refused = isinstance(decisions[stage.name], Blocked) or stage.is_open
+            if is_refused and (flaws := examiner.code_faults(stage)):
+                refused[stage.name] = flaws
         self.temporary.run_again(decisions)
-        return Plan(decisions, tuple(dict.fromkeys(faults)))  # each once: stages share files and places
+        return Plan(decisions, tuple(dict.fromkeys(faults)), refused=refused)  # each once: stages share files
 
     def _plan_stage(self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner) -> Decision:
+        if stage.is_open:
+            blocked = tuple(name for name in stage.sources if isinstance(decisions[name], Blocked))
+            return Blocked(blocked) if blocked else Depends(stage.sources)
         unmade = {
             path: producer
             for sources in self.graph.feeds.get(stage.name, {}).values()
@@ -142,6 +143,13 @@ class Planner(NamedTuple):
                 yield Reason("outputs", declared, identity.sha256, present)
 
 
+class Opened(NamedTuple):
+    """A template that is open: the stages that make its values, and how many instances have markers."""
+
+    sources: tuple[str, ...]
+    last_instances: int
+
+
 class Planning(NamedTuple):
     """One planning of a pipeline: what it decided, and all that it found on the way.
 
@@ -165,6 +173,12 @@ class Planning(NamedTuple):
     def spec(self) -> Spec:
         """The spec of the graph."""
         return self.graph.spec
+
+    @property
+    def opened(self) -> dict[str, Opened]:
+        """The selected templates that are open."""
+        last = Counter(marker.stage.partition("@")[0] for marker in self.markers if "@" in marker.stage)
+        return {stage.name: Opened(stage.sources, last[stage.name]) for stage in self.stages if stage.is_open}
 
 
 def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reason]:

@@ -35,7 +35,7 @@ class Temporary:
         self.makers = {
             stage.outputs[label]: stage.name
             for stage in graph.spec.stages
-            if not stage.missing
+            if not stage.is_unexpanded
             for label in stage.temporary
         }
         self._graph = graph

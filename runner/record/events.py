@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RESUMED, STOPPED, RECOVERED, WARNING = "run.resumed", "run.stopped", "recovered", "run.warning"
 COMMIT, ADOPTED, SKIPPED, FINISHED = "stage.commit", "stage.adopted", "stage.skipped", "stage.finished"
-REMOVED = "outputs.removed"
+REMOVED, EXPANDED = "outputs.removed", "run.expanded"
 ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
 OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # these begin and end a part of a run
 OPENED, CLOSED, NOOP, ENDED = "opened", "closed", "noop", "ended"  # of the ledger
@@ -35,6 +35,13 @@ class RunOpened(NamedTuple):
     spec: str | None
     spec_sha256: str
     spec_in: str | None
+
+
+class RunExpanded(NamedTuple):
+    """The instances of templates are known by now: the effective spec as JSON text, and its digest."""
+
+    spec: str
+    spec_sha256: str
 
 
 class RunEnded(NamedTuple):
@@ -174,6 +181,7 @@ class LedgerEntry(NamedTuple):
 
 Event = (
     RunOpened
+    | RunExpanded
     | RunEnded
     | RunWarning
     | AttemptStarted
@@ -188,6 +196,7 @@ Event = (
 _TYPES: dict[str, type[Event]] = {
     START: RunOpened,
     RESUMED: RunOpened,
+    EXPANDED: RunExpanded,
     STOPPED: RunEnded,
     END: RunEnded,
     WARNING: RunWarning,
@@ -326,6 +335,7 @@ _INVOCATION: dict[str, Check] = {
 }
 _CHECKS: dict[type[Event], dict[str, Check]] = {
     RunOpened: {"stages": _if_any(_list_of(_is_text))},  # they may be patterns
+    RunExpanded: {"spec": _is_text, "specSha256": _is_text},
     AttemptStarted: {
         "stage": is_stage,
         "attempt": _is_number,

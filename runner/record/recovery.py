@@ -7,6 +7,7 @@ output is either at its real path (done), or still has its partial's name (renam
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import END, START
@@ -20,7 +21,7 @@ from runner.record.markers import Marker, OutputIdentity, read_marker, write_mar
 from runner.record.seal import PLAIN, Seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
     Place = tuple[str, int]  # of a commit: its run, and its record in that log
@@ -60,6 +61,7 @@ class OpenRun:
         self.key_id: str | None = None
         self.beginnings: dict[int, str] = {}  # number and hash of each record that begins a part of the run
         self.started: set[str] = set()  # the paths of the outputs of every stage that was started
+        self.outputs_of: dict[str, Mapping[str, str]] = {}  # of each of them, as last started: name -> path
         self.offline_failures: set[str] = set()  # stages whose last attempt failed by a call for a network
         self.commits: dict[str, tuple[int, events.StageCommit]] = {}  # the last of each stage
         self.unsynced: set[str] = set()  # stages whose outputs may not be on disk
@@ -90,6 +92,7 @@ class OpenRun:
             self.attempts[event.stage] = event.attempt
             self.logs.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
             self.started.update(event.outputs.values())
+            self.outputs_of[event.stage] = event.outputs
             self.offline_failures.discard(event.stage)
             if event.position:
                 key = event.stage, _place(event.replaces)
@@ -119,6 +122,7 @@ def recover(
     workspace: str,
     runs: tuple[str, ...],
     declared: Mapping[str, Mapping[str, str]],
+    unknown: Collection[str] = (),
     *,
     durable: bool,
     seal: Seal = PLAIN,
@@ -127,13 +131,16 @@ def recover(
     """Redo the commits of every open run, oldest first, and remove the files that they left.
 
     The caller holds the pipeline lock. `declared`: stage -> output name -> path, in the present spec; partials of other
-    outputs are removed. With `durable`, every output that a dead run renamed is on disk when this returns, because no
-    later run syncs it. `warn` is called for a commit whose output cannot be renamed because a file of another origin is
-    in the way.
+    outputs are removed. Instances of `unknown` templates, whose instances are not known now, count as declared. With
+    `durable`, every output that a dead run renamed is on disk when this returns, because no later run syncs it. `warn`
+    is called for a commit whose output cannot be renamed because a file of another origin is in the way.
     """
-    declared_paths = frozenset(path for outputs in declared.values() for path in outputs.values())
-    recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, OpenLogs({}, {}, {}, set()))
+    recovery = _Recovery(paths, workspace, declared, frozenset(), warn, durable, OpenLogs({}, {}, {}, set()))
     opened = [recovery.read(run, seal) for run in runs]
+    started = chain.from_iterable(run.outputs_of.items() for run in opened)
+    declared = {**declared, **{stage: made for stage, made in started if stage.partition("@")[0] in unknown}}
+    declared_paths = frozenset(path for outputs in declared.values() for path in outputs.values())
+    recovery = recovery._replace(declared=declared, declared_paths=declared_paths)
     for run in opened:
         recovery.redo(run)
     if opened:  # after every redo: a later run may have committed a file that still has a partial's name

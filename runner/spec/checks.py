@@ -19,6 +19,7 @@ from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_direc
 from runner.spec.graph import OutputIndex, unknown_name, unknown_names
 from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.model import READY_MADE, Spec, Stage
+from runner.spec.values import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ def _check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
     first: dict[str, tuple[str, int]] = {}
     for stage in stages:
         at = ("stages", stage.index, "name")
-        written = stage.template if stage.values or stage.missing else stage.name
+        written = stage.template if stage.values or stage.is_unexpanded else stage.name
         for name in dict.fromkeys((written, stage.name)):
             other, index = first.setdefault(name.lower(), (name, stage.index))
             if name.lower() == RESERVED:
@@ -101,7 +102,7 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
     place_flaw = _place_finder(_taken_places(spec), _ELSEWHERE)
     first: dict[str, tuple[Stage, str]] = {}  # bare path -> the first output that has it
     outputs = [
-        (stage, name, path) for stage in spec.stages if not stage.missing for name, path in stage.outputs.items()
+        (stage, name, path) for stage in spec.stages if not stage.is_unexpanded for name, path in stage.outputs.items()
     ]
     for stage, name, path in outputs:
         first.setdefault(bare(path), (stage, name))
@@ -112,7 +113,7 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
 
 def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Finding]:
     """Refuse outputs that the same stage also reads, and inputs that differ from an output by the final `/` only."""
-    for stage in (stage for stage in stages if not stage.missing):
+    for stage in (stage for stage in stages if not stage.is_unexpanded):
         for name, at, pattern in stage.entries():
             meant = {path for _, path in index.matches(pattern)}
             for output, path in stage.outputs.items():
@@ -247,7 +248,8 @@ def check_disk(spec: Spec) -> Iterator[Finding]:
     processor_flaw, directory_flaw = cache(_processor_flaw), cache(partial(_directory_flaw, spec.workspace))
     for stage in spec.stages:
         processor = spec.processor_path(stage)
-        if processor is not None and (flaw := processor_flaw(processor, stage.processor or "")):
+        is_known = processor is not None and not (stage.is_open and UNKNOWN in processor)
+        if is_known and (flaw := processor_flaw(processor, stage.processor or "")):
             yield _finding(stage, ("processor",), *flaw)
         for name, path in stage.outputs.items():
             flaw = next(filter(None, map(directory_flaw, parents(path))), None)

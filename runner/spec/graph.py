@@ -35,7 +35,7 @@ class OutputIndex:
         for stage in stages:
             for name, path in stage.outputs.items():
                 self.producers.setdefault(path, (stage.name, name))
-            if stage.missing:
+            if stage.is_unexpanded:
                 self._unexpanded += (path for path in stage.outputs.values() if "*" in path)
         self._sorted = sorted(self.producers)
         self.matches = cache(self._matching)
@@ -102,19 +102,35 @@ class ReadyQueue:
     """Stages whose upstream stages have all ended, in the order of the spec, but some of them `first`."""
 
     def __init__(self, graph: Graph, stages: Sequence[Stage], first: Container[str] = ()) -> None:
+        self._taken: set[str] = set()
+        self._stages: dict[str, Stage] = {}
+        self.replace(graph, stages, first, ())
+
+    def replace(self, graph: Graph, stages: Sequence[Stage], first: Container[str], passed: Iterable[str]) -> None:
+        """Take another graph, in which these stages have `passed`. Those that were taken, and have not, stay taken.
+
+        A template that was open comes again, if its instances are still not known.
+        """
+        self._taken -= {stage.name for stage in self._stages.values() if stage.is_open}
         self._graph = graph
+        self._passed = {*passed}
         self._stages = {stage.name: stage for stage in stages}
-        self._waiting = {name: sum(needed in self._stages for needed in graph.upstream[name]) for name in self._stages}
+        pending = self._stages.keys() - self._passed
+        self._waiting = {name: sum(needed in pending for needed in graph.upstream[name]) for name in pending}
         self._position = {
             stage.name: (stage.name not in first, number) for number, stage in enumerate(graph.spec.stages)
         }
-        self._ready = [(self._position[name], name) for name in self._stages if not self._waiting[name]]
+        ready = (name for name, number in self._waiting.items() if not number and name not in self._taken)
+        self._ready = [(self._position[name], name) for name in ready]
         heapify(self._ready)
-        self._passed: set[str] = set()
 
     def take(self) -> Stage | None:
         """Remove and return the next stage, or None."""
-        return self._stages[heappop(self._ready)[1]] if self._ready else None
+        if not self._ready:
+            return None
+        _, name = heappop(self._ready)
+        self._taken.add(name)
+        return self._stages[name]
 
     def passed(self, name: str) -> None:
         """Note that a stage has ended, with whatever status. Stages that waited only for it become ready."""
@@ -135,6 +151,7 @@ class ReadyQueue:
         self._put_if_ready(name)
 
     def _put_if_ready(self, name: str) -> None:
+        self._taken.discard(name)
         if not self._waiting[name]:
             heappush(self._ready, (self._position[name], name))
 
@@ -151,7 +168,7 @@ def build_graph(spec: Spec) -> Graph:
         fed = {name: pairs for name in names if (pairs := index.feeding(stage, name))}
         if fed:
             feeds[stage.name] = fed
-        before = set(chain.from_iterable(map(find, stage.needs)))
+        before = set(chain.from_iterable(map(find, (*stage.needs, *stage.sources))))
         before.update(producer for pairs in fed.values() for producer, _ in pairs)
         upstream[stage.name] = tuple(sorted(before, key=position.__getitem__))
         for name in upstream[stage.name]:
@@ -168,13 +185,17 @@ def build_graph(spec: Spec) -> Graph:
 
 
 def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
-    """Return the named stages and all that they need, in order; without names, all. UsageError for unknown names."""
+    """Return the named stages and all that they need, in order; without names, all.
+
+    A template without instances, or an unknown instance, means the stages that make the values of the template: there
+    may be instances then. UsageError for other unknown names.
+    """
     if not names:
         return graph.order
-    if unknown := unknown_names(graph.spec, names):
-        raise UsageError(*(Fault("", *unknown_name(name, graph.spec.declared)) for name in unknown))
     find = stage_finder(graph.spec)
-    wanted = set(chain.from_iterable(map(find, names)))
+    meant = {name: find(name) or makers_of(graph.spec, name) for name in names}
+    refuse_unknown(graph.spec, [name for name in names if not meant[name]])
+    wanted = set(chain.from_iterable(meant.values()))
     for stage in reversed(graph.order):  # what a stage needs comes after it here
         if stage.name in wanted:
             wanted.update(graph.upstream[stage.name])
@@ -205,7 +226,7 @@ def name_finder(names: Sequence[str], unexpanded: Collection[str] = ()) -> Calla
 
 def stage_finder(spec: Spec) -> Callable[[str], Sequence[str]]:
     """Return the name finder for the stages of a spec, some of which may be templates without known instances."""
-    return name_finder(spec.names, [stage.name for stage in spec.stages if stage.missing])
+    return name_finder(spec.names, [stage.name for stage in spec.stages if stage.is_unexpanded])
 
 
 def select_empty(spec: Spec, selectors: Sequence[str]) -> list[Empty]:
@@ -222,6 +243,19 @@ def unknown_names(spec: Spec, selectors: Collection[str]) -> list[str]:
         return []  # a finder for 10,000 stages takes milliseconds
     find = stage_finder(spec)
     return [name for name in selectors if not (find(name) or select_empty(spec, [name]))]
+
+
+def makers_of(spec: Spec, selector: str) -> set[str]:
+    """Return the stages that make the values of the templates that a selector names, also by an instance."""
+    is_meant = globs.compile_glob(selector.partition("@")[0]).match
+    named = (stage for stage in spec.declared if stage.sources and is_meant(stage.name.partition("@")[0]))
+    return {source for stage in named for source in stage.sources}
+
+
+def refuse_unknown(spec: Spec, selectors: Collection[str], where: str = "") -> None:
+    """Raise UsageError for the selectors that mean no stage of a spec, nor one without instances."""
+    if unknown := unknown_names(spec, selectors):
+        raise UsageError(*(Fault(where, *unknown_name(name, spec.declared)) for name in unknown))
 
 
 def without_needs_of_empty(spec: Spec) -> Iterator[Stage]:

@@ -16,7 +16,7 @@ from runner.spec.values import Reference, spliced
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runner.spec.each.expansion import Instance
+    from runner.spec.each.instances import Instance
     from runner.spec.each.references import References
     from runner.spec.model import Join
 
@@ -86,7 +86,7 @@ class Labels:
             label = step if isinstance(step, str) else _label_of(written)
             if isinstance(step, int):
                 flaw = checks.stem_flaw(label, field, str(written), labels)
-                if flaw and (instance.why or instance.missing):
+                if flaw and (instance.why or instance.is_unexpanded):
                     label = f"{label} {step}"
                 elif flaw:
                     self._findings.append(Finding(at, *flaw))

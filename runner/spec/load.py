@@ -7,18 +7,20 @@ Building merges defaults, names paths in lists, and normalises all paths.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec import checks
 from runner.spec.commands import check_commands, check_version
-from runner.spec.each.expansion import Expander, Instance, check_globs, check_sources
+from runner.spec.each.checks import check_globs, check_sources
+from runner.spec.each.expansion import Expander, Unusable
 from runner.spec.each.references import References
-from runner.spec.each.tables import Disk
+from runner.spec.each.tables import NOTHING_MADE, Disk
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, is_glob, normal
-from runner.spec.graph import OutputIndex, unknown_name, unknown_names, without_needs_of_empty
+from runner.spec.graph import OutputIndex, makers_of, refuse_unknown, unknown_name, without_needs_of_empty
 from runner.spec.kinds import Finding, pointer
 from runner.spec.labels import Labels
 from runner.spec.model import READY_MADE, Checkpoint, Empty, Resources, Retry, Spec, Stage
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from runner.spec.each.forms import Source
+    from runner.spec.each.instances import Instance
+    from runner.spec.each.tables import Made
     from runner.spec.kinds import Place
     from runner.spec.values import Json, Var
 
     Overrides = Mapping[str, Mapping[str, object]]
+    MadeIn = Callable[[StatePaths, str], Made]
 
 _BEGINNING = 'a spec begins with {"specVersion": 1, "name": "NAME", "stages": ['
 _UNUSED = ("no stage uses it", "write {vars.NAME} where it belongs")
@@ -47,40 +52,82 @@ def load_spec(
     variables: Mapping[str, Var] = {},
     without: Collection[str] = (),
     inputs: str | None = None,
+    made_in: MadeIn = lambda *_: NOTHING_MADE,
+    content: bytes | None = None,
 ) -> Spec:
     """Return the spec at `path`. Everything but its inputs is checked.
 
     `params` override those of stages: stage -> key -> value, and `variables` the vars. No pattern of an `each` matches
     the files `without`, which are absolute. `inputs` is a directory laid out as root: what a pattern or table of an
-    `each` finds there, it takes from there only.
+    `each` finds there, it takes from there only. `made_in` returns what stages have made, given where state is and
+    the workspace; a template whose table or directory is another is open. `content` replaces that of the file.
 
     Raises SpecError with every fault, or UsageError if `params` or `variables` name something unknown, or if the
-    workspace is not a directory.
+    workspace is not a directory. An instance that `params` name may be unknown if stages make the values of its
+    template: a plan shows whether it is there. A fault that only the values in a table of a stage have makes its
+    template `missing`.
     """
-    content = read_source(path)
+    content = read_source(path) if content is None else content
     value, findings = parse_source(path, content, _BEGINNING)
     refused = SPEC.check(value)
     findings += _elsewhere(refused, findings)
     if not isinstance(value, dict):
         raise SpecError(*_faults(path, findings))
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
-    builder = SpecBuilder(path, usable, workspace, variables)
     broken = [index for index, fields in faulty.items() if {"each", "where"} & {*fields}]
-    spec = builder.build(params, broken, without, inputs)
-    checked = [*checks.check_names(spec), *check_commands(spec, faulty), *checks.check_outputs(spec)]
-    outputs = OutputIndex(spec.stages)
-    checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
-    checked += [*check_globs(spec.stages, usable["stages"], outputs), *check_sources(spec, builder.sources, outputs)]
-    checked += check_temporary(spec, outputs, faulty)
-    findings += [*builder.findings, *map(builder.placed, checked)]
-    findings += _elsewhere(map(builder.placed, checks.check_disk(spec)), findings)
-    if findings:
+
+    def build(made_in: MadeIn, unusable: Mapping[int, Unusable]) -> tuple[Spec, list[Finding]]:
+        builder = SpecBuilder(path, usable, workspace, variables)
+        spec = builder.build(params, builder.expander(broken, unusable, without, inputs, made_in))
+        return spec, _checked(builder, spec, usable["stages"], faulty, findings)
+
+    spec, flaws = build(made_in, {})
+    if flaws and spec.made_tables:
+        spec, flaws = _without_made_flaws(spec, flaws, partial(build, made_in), build(lambda *_: NOTHING_MADE, {})[1])
+    if findings := [*findings, *flaws]:
         error = SpecError(*_faults(path, findings, {(stage.index,) for stage in spec.stages if stage.template}))
         error.spec = spec
         raise error
-    if unknown := [*filter(is_glob, params), *unknown_names(spec, [name for name in params if not is_glob(name)])]:
+    if unknown := [*filter(is_glob, params)]:
         raise UsageError(*(Fault("--param", *unknown_name(name, spec.declared)) for name in unknown))
+    refuse_unknown(spec, [name for name in params if not makers_of(spec, name)], "--param")
+    spec = spec._replace(content=content) if spec.made_tables else spec
     return spec._replace(stages=tuple(without_needs_of_empty(spec))) if spec.empty else spec
+
+
+def _checked(
+    builder: SpecBuilder, spec: Spec, written: Sequence[Json], faulty: dict[int, set[str]], earlier: Sequence[Finding]
+) -> list[Finding]:
+    """Return the findings of a spec as built, those of its builder first. Of its disk, only where there is no other."""
+    checked = [*checks.check_names(spec), *check_commands(spec, faulty), *checks.check_outputs(spec)]
+    outputs = OutputIndex(spec.stages)
+    checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
+    checked += [*check_globs(spec.stages, written, outputs), *check_sources(spec, builder.sources, outputs)]
+    checked += check_temporary(spec, outputs, faulty)
+    findings = [*builder.findings, *map(builder.placed, checked)]
+    return findings + _elsewhere(map(builder.placed, checks.check_disk(spec)), [*earlier, *findings])
+
+
+def _without_made_flaws(
+    spec: Spec,
+    flaws: list[Finding],
+    build: Callable[[Mapping[int, Unusable]], tuple[Spec, list[Finding]]],
+    as_written: list[Finding],
+) -> tuple[Spec, list[Finding]]:
+    """Return a spec whose templates have no flaw that comes from the values in a table of a stage, and other flaws.
+
+    `build` builds it again, with templates that cannot be used, by position; `as_written` are the flaws that it has
+    without values.
+    """
+    unusable: dict[int, Unusable] = {}
+    tables = spec.made_tables  # those of templates that cannot be used are not read again
+    made = {stage.index: stage.sources for stage in spec.stages if stage.sources}
+    while flaws and made and not as_written:
+        place = flaws[0].at[1] if flaws[0].at[0] == "stages" else None
+        index = place if isinstance(place, int) and place in made else min(made)
+        unusable[index] = Unusable(flaws[0], made.pop(index))
+        spec, flaws = build(unusable)
+    return spec._replace(made_tables=tables), as_written or flaws
 
 
 def ready_made_directory() -> str:
@@ -127,7 +174,7 @@ def _without_faults(value: Json, findings: Sequence[Finding]) -> tuple[Json, dic
     refused: set[str | int] = {"stages"}
     for at, _, _ in findings:
         if at[:1] == ("stages",) and len(at) > 1:
-            faulty[cast(int, at[1])].update(map(str, at[2:3]))
+            faulty[cast("int", at[1])].update(map(str, at[2:3]))
         else:
             refused.update(at[:1])
     top: dict[str, object] = {key: member for key, member in value.items() if key not in refused}
@@ -162,19 +209,31 @@ class SpecBuilder:
             for index, stage in enumerate(given.get("stages", ()))
             if "programVersion" in stage
         }
+        self._paths = self._state_paths()
         self.sources: Sequence[Source] = ()  # of the values of templates
         self._labels = self._labels_of(References((), self.findings))
 
-    def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
-        """Return the spec, with `params` in place of those of stages, and instances in place of stages with `each`.
+    def expander(
+        self,
+        broken: Collection[int],
+        unusable: Mapping[int, Unusable],
+        without: Collection[str],
+        inputs: str | None,
+        made_in: MadeIn,
+    ) -> Expander:
+        """Return what finds the instances of templates.
 
-        The `each` or `where` of `broken` stages was refused. Files in `without` match no pattern; `inputs` as in
-        load_spec.
+        The `each` or `where` of `broken` stages was refused, and the values of `unusable` ones have a flaw. Files in
+        `without` match no pattern; `inputs` and `made_in` as in load_spec.
         """
-        paths = self._state_paths()
-        disk = Disk(self._root, (paths.state_dir, paths.locks_dir), without, inputs)
+        paths = self._paths
+        made = made_in(paths, self._workspace)
+        disk = Disk(self._root, (paths.state_dir, paths.locks_dir), without, inputs, made)
         may_be_empty = self._defaults.get("mayBeEmpty", False)
-        expander = Expander(self._top["stages"], self._inserter, disk, broken, may_be_empty=may_be_empty)
+        return Expander(self._top["stages"], self._inserter, disk, broken, unusable, may_be_empty=may_be_empty)
+
+    def build(self, params: Overrides, expander: Expander) -> Spec:
+        """Return the spec, with `params` in place of those of stages, and instances in place of stages with `each`."""
         stages: list[Stage] = []
         empty: list[Empty] = []
         instances = expander.expand()
@@ -195,7 +254,7 @@ class SpecBuilder:
             name=self._top.get("name", ""),
             root=self._root,
             workspace=self._workspace,
-            paths=paths,
+            paths=self._paths,
             stages=tuple(stages),
             empty=tuple(empty),
             ready_made=ready_made_directory(),
@@ -204,8 +263,9 @@ class SpecBuilder:
             allow_imports=tuple(self._offline["allowImports"]),
             vars=self._inserter.variables or None,
             warnings=tuple(self._fault(finding) for finding in warnings),
-            expanded_from=frozenset(disk.examined),
+            expanded_from=frozenset(expander.disk.examined),
             each_globs=tuple(expander.globs()),
+            made_tables=tuple(expander.disk.made_tables.values()),
             matches=frozenset(os.path.normpath(os.path.join(self._root, path)) for path in expander.matches),
             description=self._top["description"],
             extensions=_extensions(self._given),
@@ -246,6 +306,8 @@ class SpecBuilder:
             "extensions": _extensions(given),
             "values": instance.values,
             "named_by": instance.named_by,
+            "sources": instance.sources,
+            "is_open": instance.is_open,
             "missing": missing and self._fault(missing),
             "joins": () if missing else tuple(inputs.joins),
             "written": inputs.written,

@@ -79,8 +79,9 @@ class Stage(NamedTuple):
     """A program with its declared inputs and outputs.
 
     `index` is the position in the spec as written, where pointers lead. An instance of a stage with `each` has values;
-    its name is made of those that are `named_by`. If there are no instances because something is `missing`, one stage
-    that cannot run stands for them.
+    its name is made of those that are `named_by`. `sources` are the stages that make them. If the instances are not
+    known, one stage stands for them: something is `missing`, or the template `is_open` until its sources are up to
+    date.
 
     Paths are relative to root. A directory's ends in `/`; an input may begin with `../` or be a glob, or a list of such
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
@@ -116,6 +117,8 @@ class Stage(NamedTuple):
     extensions: dict[str, object] = _NOTHING
     values: Mapping[str, object] = _NOTHING
     named_by: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    is_open: bool = False
     missing: Fault | None = None
     joins: tuple[Join, ...] = ()
     written: Mapping[Place, Sequence[Place]] = _NOTHING
@@ -123,7 +126,12 @@ class Stage(NamedTuple):
     @property
     def template(self) -> str:
         """The name of the template of an instance, empty for other stages."""
-        return self.name.partition("@")[0] if "@" in self.name or self.missing else ""
+        return self.name.partition("@")[0] if "@" in self.name or self.is_unexpanded else ""
+
+    @property
+    def is_unexpanded(self) -> bool:
+        """Whether this stands for the instances of a template, which are not known."""
+        return self.is_open or self.missing is not None
 
     @property
     def by_attempt(self) -> dict[str, tuple[float, ...]]:
@@ -166,6 +174,17 @@ class Empty(NamedTuple):
         return self.why if self.why == OFF else f"without instances: {self.why}"
 
 
+class MadeTable(NamedTuple):
+    """A table that gives values to a template, and that a stage makes: that stage, and the path of the output.
+
+    `sha256` is the digest of the table that was read; None if it is not what the stage's marker describes.
+    """
+
+    stage: str
+    path: str
+    sha256: str | None
+
+
 class Spec(NamedTuple):
     """A pipeline. `path`, `root` and `workspace` are absolute; `shown` is the spec's path as the user gave it.
 
@@ -173,7 +192,8 @@ class Spec(NamedTuple):
     instances, and so are not among the stages. `vars` are those in use (None: the spec declares
     none), `warnings` come from loading it. `expanded_from` are the tables, directories and files on disk that `each`
     depends on, and `matches` those that its patterns matched; they are absolute. `each_globs` are templates, each with
-    the glob of a pattern or table of its `each`.
+    the glob of a pattern or table of its `each`. `made_tables` are the tables that stages make; if there are any,
+    `content` is that of the file, from which a run expands templates again.
     """
 
     path: str
@@ -193,6 +213,8 @@ class Spec(NamedTuple):
     expanded_from: frozenset[str] = frozenset()
     each_globs: tuple[tuple[str, str], ...] = ()
     matches: frozenset[str] = frozenset()
+    made_tables: tuple[MadeTable, ...] = ()
+    content: bytes | None = None
     description: str = ""
     extensions: dict[str, object] = _NOTHING
 

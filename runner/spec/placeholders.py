@@ -111,7 +111,7 @@ def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
     Only `stages` of the spec are checked.
     """
     yield from spec.warnings
-    for stage in {stage.index: stage for stage in stages if not stage.missing}.values():  # one of each template
+    for stage in {stage.index: stage for stage in stages if not stage.is_unexpanded}.values():  # one of each template
         yield from _literal_text(f"{spec.shown}#/stages/{stage.index}", stage)
         yield from _vain_lists(f"{spec.shown}#/stages/{stage.index}", stage)
         for field, words in (("command", stage.command or ()), ("args", stage.args)):

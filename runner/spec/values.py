@@ -21,7 +21,7 @@ from runner.spec.placeholders import REFERENCE, guarded, joined
 from runner.spec.source import parse_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     Json = Mapping[str, Any]  # the table has checked the types; a cast for each field would slow every load
     Values = Mapping[str, object]
@@ -183,6 +183,12 @@ class Inserter:
         what, hint = f"{written}: no value named {show(name)}", did_you_mean(name, values) or declared
         self.findings.append(Finding(at, what, hint))
         return written
+
+
+def paths_in(paths: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    """Yield the paths of inputs or outputs as written."""
+    for path in paths.values() if isinstance(paths, dict) else paths:
+        yield from [path] if isinstance(path, str) else path
 
 
 def spliced(members: Sequence[Any]) -> list[tuple[int, Any]]:

@@ -18,7 +18,7 @@ from runner.record.ledger import read_head
 from runner.record.locks import is_held
 from runner.record.markers import Marker, marked_stages, read_marker
 from runner.results import SUCCEEDED, NetworkCalls, network_text
-from runner.spec.graph import build_graph, select, select_names
+from runner.spec.graph import refuse_unknown, select_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def find_logs(target: str, options: Options, selector: str, run: str | None, att
     if logs:
         return logs
     if spec:
-        select(build_graph(spec), (selector,))  # raises for an unknown name, with a hint
+        refuse_unknown(spec, (selector,))  # with a hint
     marker = markers[0]
     if marker and not run and not os.path.lexists(paths.audit(marker.run)):
         raise UsageError(Fault(f"stage {selector}", f"its log was pruned with the run {marker.run}"))

@@ -26,7 +26,7 @@ from runner.record import events
 from runner.record.ledger import read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
-from runner.spec.graph import select, select_empty, select_names
+from runner.spec.graph import refuse_unknown, select, select_empty, stage_finder
 from runner.verbs.roles import Location, Role, find_roles
 
 if TYPE_CHECKING:
@@ -169,8 +169,9 @@ def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_war
     select(session.graph, (selector,))  # raises for an unknown name, before anything is read
     planned = _planned(session, remarks=False)
     graph = planned.planning.graph
+    refuse_unknown(graph.spec, (selector,))
     planned = planned._replace(empty=select_empty(graph.spec, (selector,)))
-    names = {*select_names(graph.spec.names, (selector,))}
+    names = {*stage_finder(graph.spec)(selector)}
     return planned, [stage for stage in select(graph, (selector,)) if stage.name in names]
 
 

@@ -116,7 +116,7 @@ def find_roles(graph: Graph, location: Location, resolver: InputResolver, code: 
         for stage in spec.stages
         for path in stage.outputs.values()
         if location.touches(spec.output_path(path))
-        or (stage.missing and _matched(location, path, spec.workspace))  # its instances are unknown
+        or (stage.is_unexpanded and _matched(location, path, spec.workspace))  # its instances are unknown
     ]
     for stage in spec.stages:
         roles += [

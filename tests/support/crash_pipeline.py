@@ -123,3 +123,23 @@ class TemporaryPipeline(CrashPipeline):
         "split": ("even", "odd"), "two": ("up",), "tree": ("tree",), "part": ("text",), "row": ("row",),
         "again": ("row",),
     }  # fmt: skip
+
+
+class RoundsPipeline(CrashPipeline):
+    """The same pipeline in three rounds: a stage makes a directory of parts, and then one the table of rows."""
+
+    def write_spec(self, times: int = 1) -> str:
+        written = super().write_spec(times)
+        spec = json.loads(self.spec.read_text())
+        stages = {stage["name"]: stage for stage in spec["stages"]}
+        stages["part"] |= {"each": {"part": "w/parts/part-*.txt"}, "inputs": {"text": "w/parts/part-{each.part}.txt"}}
+        stages["row"] |= {"each": {"rows": "{outputs.table.rows}"}, "outputs": {"row": "r/{each.id}"}}
+        stages["again"]["inputs"] = {"row": "r/{each.id}"}
+        spec["stages"] += [
+            {"name": "parts", "command": shell('mkdir "$0" && cp "$@" "$0"', "{outputs.parts}", "{inputs.parts}"),
+             "inputs": {"parts": "part-*.txt"}, "outputs": {"parts": "w/parts/"}},
+            {"name": "table", "command": ["cp", "{inputs.rows}", "{outputs.rows}"],
+             "inputs": {"rows": "rows.csv", "parts": "p/*"}, "outputs": {"rows": "w/rows.csv"}},
+        ]  # fmt: skip
+        self.spec.write_text(json.dumps(spec))
+        return written

@@ -19,6 +19,7 @@ from runner.record.events import (
     NetworkAttempt,
     OutputsRemoved,
     RunEnded,
+    RunExpanded,
     RunOpened,
     RunWarning,
     StageCommit,
@@ -47,6 +48,7 @@ SOUND = {
     "stage.commit": COMMIT,
     "offline.attempt": NETWORK,
     "outputs.removed": REMOVAL,
+    "run.expanded": {"spec": "{}", "specSha256": "0"},
     "stage.finished": {"stage": "a", "status": "failed", "why": "exit 1"},
 }
 NOT_NEEDED = {"run.start": {"stages"}, "opened": {"logSeq", "logHash", "keyId"}}  # by readers that act on the event
@@ -58,6 +60,7 @@ EVERY = {
     "offline.attempt": NetworkAttempt("a", 1, "curl", "AF_INET", 3, "fail"),
     "outputs.removed": OutputsRemoved("a", ["r", 3], {"out": "out/a.txt"}, 1),
     "run.start": RunOpened(["a"], "h", "{}", "0", None),
+    "run.expanded": RunExpanded("{}", "0"),
     "run.stopped": RunEnded("failed", {"failed": 1}, "f", 3, 0, "0"),
     "run.warning": RunWarning("a.json", "is odd", "so"),
     "stage.commit": StageCommit(

@@ -22,7 +22,7 @@ class FakeDisk:
     def directories(self, directory):
         return [f"/root/{directory}"]
 
-    def table(self, path, columns, own):
+    def table(self, path, columns, own, maker):
         if own is not None:
             return Table(tuple(own[0]) if own else (), [(path, row) for row in own])
         if path not in self._tables:
@@ -141,7 +141,10 @@ def test_a_stage_that_is_off_depends_on_no_template_and_none_on_it():
     instances, findings, _ = expanded(off, on, files=["off/x"], no=0)
     assert not findings and names(instances) == ["off", "on@x"]
     _, findings, _ = expanded(off, on, files=["off/x"], no=1)
-    assert {finding.what for finding in findings} == {"its values depend on its own instances"}
+    assert {finding.what for finding in findings} == {
+        "its values depend on its own instances: off -> on -> off",
+        "its values depend on its own instances: on -> off -> on",
+    }
 
 
 def test_a_pattern_with_many_values_is_read_once_for_each():

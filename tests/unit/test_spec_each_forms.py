@@ -1,6 +1,6 @@
 import pytest
 
-from runner.spec.each.forms import Outputs, Pattern, Row, row_of
+from runner.spec.each.forms import Pattern, Row, row_of
 
 
 @pytest.mark.parametrize(
@@ -30,16 +30,3 @@ def test_a_row_of_two_is_named_after_both_and_errors_are_about_the_table():
     assert unit.joined(contig) == Row({"s": "a b", "l": 1, "c": "x,y"}, "a%20b,x%2Cy", (0,), "t.csv:2")
     assert contig.joined(unit)[1:] == ("x%2Cy,a%20b", (0,), "t.csv:2")
     assert row_of({}, [], ()).joined(unit) is unit
-
-
-def test_outputs_may_lie_in_a_directory_of_any_instance():
-    outputs = Outputs()
-    outputs.made |= {"made/a.txt": 0, "made/b/c.txt": 0, "x": 1}
-    outputs.patterns += ["work/*/x.txt", "tree/*/", "*.log"]
-    lie = ["made", "made/b", "work", "work/s1", "tree", "tree/s1", "anywhere"]
-    assert [directory for directory in lie if outputs.may_lie_in(directory)] == lie, "a value may hold a slash"
-    outputs.patterns.pop()
-    assert not any(map(outputs.may_lie_in, ["in", "mad", "x", "wor/k", "anywhere"]))
-    assert [*outputs.starting_with("made/b")] == [("made/b/c.txt", 0)]
-    outputs.made["made/b.txt"] = 2
-    assert [*outputs.starting_with("made/b")] == [("made/b.txt", 2), ("made/b/c.txt", 0)]

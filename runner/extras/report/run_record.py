@@ -96,6 +96,8 @@ class RunRecord:
         now = max(now, last)  # the clock may have been set back
         self.parts[-1] = begin, now
         match event:
+            case events.RunExpanded():
+                self.opening = {**self.opening, **data}
             case events.RunEnded():
                 self.ended = event
             case events.RunWarning():

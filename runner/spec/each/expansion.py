@@ -8,41 +8,25 @@ declared outputs of other stages.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.spec.each.conditions import Where, is_off
-from runner.spec.each.forms import UNSUPPORTED, Form, Outputs, Reader, Row, Source, listed_values, pattern_of
+from runner.spec.each.forms import Form, Reader, Row, Source, listed_values, pattern_of
+from runner.spec.each.instances import Instance, Outputs
 from runner.spec.each.tables import Disk, SourceError
-from runner.spec.globs import is_glob, may_meet, normal
+from runner.spec.globs import may_meet, normal
 from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.model import OFF
-from runner.spec.values import FILLED, UNKNOWN, references, spelled
+from runner.spec.placeholders import REFERENCE
+from runner.spec.values import FILLED, UNKNOWN, paths_in, references, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from runner.spec.graph import OutputIndex
-    from runner.spec.model import Spec, Stage
     from runner.spec.values import Inserter, Json
 
 LONGEST = 200  # bytes of an instance's name, which becomes a part of file names
-
-
-class Instance(NamedTuple):
-    """A stage to build: the position in the spec of the stage as written, and its JSON with all values in it.
-
-    `values` are those of `each` by name; its name is made of those that are `named_by`. If files or a table are
-    `missing`, the instances of a template are not known: then this stage stands for all of them, and cannot run. If
-    there are none, `why` says so, and this is the stage as written, with a `*` for each value; see `Empty`.
-    """
-
-    position: int
-    given: Json
-    values: Mapping[str, object] = {}
-    named_by: tuple[str, ...] = ()
-    missing: Finding | None = None
-    why: str = ""
-    directories: tuple[str, ...] = ()
 
 
 class Values(NamedTuple):
@@ -68,12 +52,27 @@ class Values(NamedTuple):
         return Values(rows, names, (*self.named_by, *form.named_by))
 
 
+class Unusable(NamedTuple):
+    """What is wrong with the values of a template, and the stages that made them."""
+
+    flaw: Finding
+    sources: tuple[str, ...]
+
+
+class _Open:
+    """Stands for values that are not known before stages have made them."""
+
+
+_OPEN = _Open()
+
+
 class Expander:
     """Expands the stages of one spec. Adds its findings to those of the inserter.
 
     `sources`: where values come from. `matches`: the files on disk that patterns matched and no stage declares,
     relative to root. `warnings` are about the `where` of templates. `broken`: positions of stages whose `each` or
-    `where` has a finding already. `may_be_empty`: what a stage has that does not say so.
+    `where` has a finding already. `unusable`: templates by position. `may_be_empty`: what a stage has that does not say
+    so.
     """
 
     def __init__(
@@ -82,6 +81,7 @@ class Expander:
         inserter: Inserter,
         disk: Disk,
         broken: Collection[int] = (),
+        unusable: Mapping[int, Unusable] = {},
         *,
         may_be_empty: bool = False,
     ) -> None:
@@ -90,18 +90,20 @@ class Expander:
         self.warnings: list[Finding] = []
         self._stages = stages
         self._inserter = inserter
-        self._disk = disk
+        self.disk = disk
         self._off = {i for i, stage in enumerate(stages) if is_off(inserter, ("stages", i), stage)}
         inserter.without_instances |= self._off
         self._templates = {i: stage for i, stage in enumerate(stages) if "each" in stage or i in broken}
         self._names = {stage.get("name"): i for i, stage in reversed(self._templates.items())}
-        self._values: dict[int, Values | Finding | None] = dict.fromkeys(broken)  # None: there is a finding
+        self._values: dict[int, Values | _Open | Finding | None] = dict.fromkeys(broken)  # None: there is a finding
+        self._values.update((i, flaw) for i, (flaw, _) in unusable.items())
+        self._sources = {i: sources for i, (_, sources) in unusable.items()}
         self._may_be_empty = {i: stage.get("mayBeEmpty", may_be_empty) for i, stage in self._templates.items()}
         self._outputs = Outputs()
         outputs = {i: [*self._output_patterns(i)] for i in {*self._templates, *self._off}}
         self._outputs.patterns += (path for paths in outputs.values() for path in paths)
         patterns = {i: [*self._patterns(i)] for i in self._templates if i not in self._off}
-        self._has_patterns = any(patterns.values())
+        self._reads_outputs = any(patterns.values()) or any(True for i in patterns for _ in self._referred(i))
         self._needed = {
             i: self._needed_by(i, patterns[i], outputs) if i in patterns else set() for i in self._templates
         }
@@ -127,9 +129,10 @@ class Expander:
 
     def _note_outputs(self, instances: list[Instance]) -> list[Instance]:
         """Note the outputs of instances, which patterns of other templates may match. Return the instances."""
-        for instance in instances if self._has_patterns else ():
-            for path in [] if instance.missing or instance.why else _paths_in(instance.given.get("outputs", {})):
-                self._outputs.made[normal(path)] = instance.position
+        for instance in instances if self._templates else ():
+            is_known = not (instance.is_unexpanded or instance.why)
+            if is_known and (self._reads_outputs or not instance.named_by):
+                self._outputs.note(instance)
         return instances
 
     def _refuse_alone(self, index: int, stage: Json) -> None:
@@ -163,9 +166,18 @@ class Expander:
             for index in ready or pending:
                 with self._catching(index):
                     if not ready:
-                        raise SourceError("its values depend on its own instances", UNSUPPORTED)
+                        what = f"its values depend on its own instances: {self._cycle(index)}"
+                        raise SourceError(what, "no stage can make its own values")
                 yield index
             pending = {index: needed for index, needed in pending.items() if ready and index not in ready}
+
+    def _cycle(self, index: int) -> str:
+        """Return the templates of a cycle from one on which the template at `index` depends: `a -> b -> a`."""
+        trail = [index]
+        while trail.count(trail[-1]) == 1:
+            trail.append(min(self._needed[trail[-1]], default=trail[-1]))
+        circle = reversed(trail[trail.index(trail[-1]) :])
+        return " -> ".join(self._templates[place].get("name", "") for place in circle)
 
     def _entries(self, index: int) -> list[tuple[Place, Any]]:
         """Return the forms of a template's `each`, one or those of a list, each with its place below `each`."""
@@ -179,39 +191,52 @@ class Expander:
         entries = (entry for _, entry in self._entries(index))
         return [self._names[entry] for entry in entries if isinstance(entry, str) and entry in self._names]
 
+    def _referred(self, index: int) -> Iterator[str]:
+        """Yield the stages as written that references in the `each` of a template name, also by an instance."""
+        for _, entry in self._entries(index):
+            for text in entry.values() if isinstance(entry, dict) else ():
+                if isinstance(text, str) and (match := REFERENCE.match(text)):
+                    yield match[1].partition("@")[0]
+
     def _patterns(self, index: int) -> Iterator[str]:
         """Yield the patterns of a template, with a `*` for each value that they use. Notes those that are wrong."""
         for place, entry in self._entries(index):
             for name, text in entry.items() if isinstance(entry, dict) and "rows" not in entry else ():
                 with self._catching(index, *place):
                     at = ("stages", index, "each", *place, name)
-                    if isinstance(text, str) and listed_values(self._inserter, at, text) is None:
-                        yield str(pattern_of(self._inserter, at, text, None, self._disk.root))
+                    if not isinstance(text, str) or REFERENCE.match(text):
+                        continue
+                    if listed_values(self._inserter, at, text) is None:
+                        yield str(pattern_of(self._inserter, at, text, None, self.disk.root))
 
     def _output_patterns(self, index: int) -> Iterator[str]:
         """Yield the outputs of a stage, with a `*` for each value of `each`."""
         given = self._stages[index].get("outputs", {})
         filled = self._inserter.insert(("stages", index, "outputs"), given, None, "outputs")
-        yield from map(normal, _paths_in(filled))
+        yield from map(normal, paths_in(filled))
 
     def _needed_by(self, index: int, patterns: Sequence[str], outputs: Mapping[int, Sequence[str]]) -> set[int]:
         """Return the positions of the templates that one with these patterns depends on."""
         others = self._templates.keys() - {index} if patterns else ()
         met = (other for other in others if any(may_meet(mine, path) for mine in patterns for path in outputs[other]))
-        return {*self._held(index), *met}
+        referred = (self._names[name] for name in self._referred(index) if name in self._names)
+        return {*self._held(index), *met, *referred}
 
     # ---- values ------------------------------------------------------------------------------------------------------
 
-    def _values_of(self, index: int) -> Values | Finding | None:
+    def _values_of(self, index: int) -> Values | _Open | Finding | None:
         """Return the values of a template, or why it, or a template that it depends on, has none."""
-        stage = self._templates[index]
-        lacking = [values for i in sorted(self._needed[index]) if not isinstance(values := self._values[i], Values)]
+        stage, needed = self._templates[index], sorted(self._needed[index])
+        lacking = [values for other in needed if not isinstance(values := self._values[other], Values)]
+        sources = dict.fromkeys(chain.from_iterable(self._sources.get(other, ()) for other in needed))
+        self._sources[index] = tuple(sources)
         if lacking or index in self._off:
             for field in {"each", "where"} & stage.keys():  # their vars are in use
                 self._inserter.insert(("stages", index, field), stage[field], None, "params")
+            lacking.sort(key=lambda values: values is _OPEN)  # those that are wrong come first
             return lacking[0] if lacking else Values((), None, why=OFF)
         where = Where(self._inserter, ("stages", index, "where"), stage.get("where", {}))
-        reader, values = Reader(index, self._inserter, self._disk, self._outputs, where), Values([Row({}, "", ())])
+        reader, values = Reader(index, self._inserter, self.disk, self._outputs, where), Values([Row({}, "", ())])
         for place, entry in self._entries(index):
             earlier, values = values, values._replace(names=None)  # which stays, if the entry is refused
             with self._catching(index, *place):
@@ -219,6 +244,9 @@ class Expander:
                 values = earlier.times(form)
         self.sources += reader.sources
         self.matches |= reader.matches
+        self._sources[index] = tuple(sources | reader.makers)
+        if reader.is_open:
+            self._values.setdefault(index, _OPEN)
         if index in self._values:
             return self._values[index]
         self._inserter.findings += where.unknown(values.names)
@@ -253,20 +281,11 @@ class Expander:
     # ---- instances ---------------------------------------------------------------------------------------------------
 
     def _instances(self, index: int) -> list[Instance]:
+        """Return the instances of a template, or what stands for them."""
         stage, values, at = self._templates[index], self._values[index], ("stages", index)
         name, body = stage.get("name", ""), {field: value for field, value in stage.items() if field != "each"}
-        if not isinstance(values, Values):
-            body = self._inserter.fill(at, body, None)
-            if values:  # files are missing: it cannot run, so its program does not matter
-                needs = [self._templates[other].get("name", "") for other in sorted(self._needed[index])]
-                body = {field: body[field] for field in ("inputs", "optional", "outputs") if field in body}
-                body |= {"name": name, "command": ["{python}"], "needs": needs}
-            return [Instance(index, body, missing=values or Finding(at, "other findings say why"))]
-        if not values.rows:
-            self._inserter.without_instances.add(index)
-            unknown = None if values.names is None else dict.fromkeys(values.names, UNKNOWN)
-            given = self._inserter.fill(at, body, unknown)
-            return [Instance(index, given, named_by=values.named_by, why=values.why, directories=values.directories)]
+        if not isinstance(values, Values) or not values.rows:
+            return [self._stand_in(index, values, body)]
         used_by = {field: references(body.get(field), "each") for field in FILLED}
         used = sorted({name for names in used_by.values() for name in names})
         varying = [field for field, names in used_by.items() if names]
@@ -282,41 +301,27 @@ class Expander:
             if other is row:
                 origin = f"{row.source}: {body['name']}: ".removeprefix(": ")
                 given = self._inserter.fill(at, body, row.values, origin, varying)
-                instances.append(Instance(index, given, row.values, values.named_by))
+                instances.append(Instance(index, given, row.values, values.named_by, self._sources[index]))
         return instances
 
-
-def check_globs(stages: Sequence[Stage], written: Sequence[Json], outputs: OutputIndex) -> Iterator[Finding]:
-    """Refuse a glob of an instance that matches an output of an instance with another value of the same name."""
-    values = {stage.name: stage.values for stage in stages if stage.values}
-    templates = [(i, given.get("inputs", {})) for i, given in enumerate(written) if "each" in given]
-    globs = {index for index, inputs in templates if any(map(is_glob, _paths_in(inputs)))}
-    for stage in (stage for stage in stages if stage.values and stage.index in globs):
-        given = written[stage.index].get("inputs", {})
-        labelled = dict(zip(stage.inputs, given, strict=False)) if isinstance(given, list) else given
-        for _, (step, *number), path in stage.entries():
-            text = given[step] if isinstance(step, int) else labelled[step]
-            text = text[number[0]] if number else text
-            if not is_glob(text):
-                continue
-            used = {*references(text, "each")} & stage.values.keys()
-            for producer, output in outputs.matches(path):
-                other = values.get(producer, {})
-                if any(spelled(other.get(name, own := stage.values[name])) != spelled(own) for name in used):
-                    what = f'"{path}" of "{stage.name}" also matches "{output}" of "{producer}"'
-                    hint = "put something between the value and the wildcard that no value holds"
-                    yield Finding(("stages", stage.index, "inputs", step, *number), what, hint)
-
-
-def check_sources(spec: Spec, sources: Iterable[Source], outputs: OutputIndex) -> Iterator[Finding]:
-    """Refuse what only a stage knows: outputs of its own template, files in a directory output, tables as outputs."""
-    positions = {stage.name: stage.index for stage in spec.stages}
-    for index, at, source, glob in sources:
-        for producer, path in outputs.matches(glob):
-            if at[-1] == "rows" or path.endswith("/") or positions[producer] == index:
-                what = f'"{source}" reads "{path}", an output of stage "{producer}"'
-                yield Finding(at, what, UNSUPPORTED)
-                break
+    def _stand_in(self, index: int, values: Values | _Open | Finding | None, body: Json) -> Instance:
+        """Return what stands for the instances of a template that has none, or none that are known."""
+        at, sources = ("stages", index), self._sources.get(index, ())
+        if isinstance(values, Values):
+            self._inserter.without_instances.add(index)
+            unknown = None if values.names is None else dict.fromkeys(values.names, UNKNOWN)
+            given, why, directories = self._inserter.fill(at, body, unknown), values.why, values.directories
+            return Instance(index, given, named_by=values.named_by, sources=sources, why=why, directories=directories)
+        body = self._inserter.fill(at, body, None)
+        if isinstance(values, _Open):
+            return Instance(index, body, sources=sources, is_open=True)
+        if values:  # files are missing: it cannot run, so its program does not matter
+            needs = [self._templates[other].get("name", "") for other in sorted(self._needed[index])]
+            fields = ("name", "inputs", "optional", "outputs")
+            body = {field: body[field] for field in fields if field in body}
+            body |= {"command": ["{python}"], "needs": needs}
+        missing = values or Finding(at, "other findings say why")
+        return Instance(index, body, sources=sources, missing=missing)
 
 
 def _row_flaw(row: Row, other: Row, used: Iterable[str], name: str) -> str | None:
@@ -333,9 +338,3 @@ def _row_flaw(row: Row, other: Row, used: Iterable[str], name: str) -> str | Non
         if (type(value), spelled(value)) != (type(before), spelled(before)):  # 1, 1.0 and true are equal
             return f"{source}has another {column} than {other.source}, which has the same key, {row.suffix}"
     return None
-
-
-def _paths_in(paths: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
-    """Yield the paths of inputs or outputs as written."""
-    for path in paths.values() if isinstance(paths, dict) else paths:
-        yield from [path] if isinstance(path, str) else path

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from functools import cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.spec.each.tables import SourceError, doubled, is_json
-from runner.spec.globs import from_root, is_glob, may_meet, name_flaw
+from runner.spec.each.tables import SourceError, Table, doubled, is_json
+from runner.spec.globs import from_root, is_glob, name_flaw
 from runner.spec.kinds import Finding, Place, did_you_mean, show
-from runner.spec.values import UNKNOWN, literal_glob, references, spelled
+from runner.spec.placeholders import REFERENCE
+from runner.spec.values import UNKNOWN, Reference, literal_glob, references, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from runner.spec.each.conditions import Where
+    from runner.spec.each.instances import Outputs
     from runner.spec.each.tables import Disk
     from runner.spec.values import Inserter, Json, Values
 
-UNSUPPORTED = "a number of instances that only a stage knows is not supported"
 _STAR = "\1"  # stands for the wildcard of a pattern while values are inserted; no path holds it
 _ENCODED = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -89,8 +89,8 @@ class Reader:
     """Reads what gives values to the template at position `index`, as far as its `where` allows.
 
     `sources` are the patterns and tables that it read, `matches` the files on disk that patterns matched and no stage
-    declares. `reasons` say why there are no values, and `directories` are those in which a pattern matched nothing;
-    they are absolute.
+    declares. `makers` are the stages that make any of the sources; it `is_open` if one of them has yet to. `reasons`
+    say why there are no values, and `directories` are those in which a pattern matched nothing; they are absolute.
 
     The SourceErrors that it raises have places below the form.
     """
@@ -103,6 +103,8 @@ class Reader:
         self.where = where
         self.sources: list[Source] = []
         self.matches: set[str] = set()
+        self.makers: dict[str, None] = {}
+        self.is_open = False
         self.reasons: list[Finding] = []
         self.directories: dict[str, None] = {}
 
@@ -115,10 +117,15 @@ class Reader:
         if isinstance(rows, list):
             path, own = "rows", self._inserter.insert((*at, "rows"), rows, {}, "params")
         else:
-            _refuse_reference("rows", rows)
-            path, own = from_root(self._inserter.insert((*at, "rows"), rows, {}, "processor"), self._disk.root), None
+            path, own = self._table_path(at, rows), None
             self.sources.append(Source(self._index, (*at, "rows"), path, literal_glob(path)))
-        table = self._disk.table(path, columns, own)
+        maker = None if own is not None else self._outputs.maker_of(path)
+        if maker is not None:
+            self.makers[maker] = None
+        table = self._disk.table(path, columns, own, maker)
+        if table is None:
+            self.is_open = True
+            table = Table((), [])
         key = given.get("key") or list(table.columns[:1])
         key = key if isinstance(key, list) else [key]
         for name in key if table.columns else ():
@@ -136,6 +143,12 @@ class Reader:
         result = [row_of(values, key, (*at, "rows"), place) for place, values in kept]
         return Form(table.columns or None, tuple(key), lambda _: result)
 
+    def _table_path(self, at: Place, given: str) -> str:
+        """Return the path of a table, which may be a reference to an output."""
+        if reference := table_reference(given):
+            return self._outputs.path_of(reference)
+        return from_root(self._inserter.insert((*at, "rows"), given, {}, "processor"), self._disk.root)
+
     def names(self, at: Place, given: Json, earlier: Collection[str] | None) -> Form:
         """Return the form of names, whose patterns may use the names of `earlier` entries (None: not known)."""
         patterns = {name: source for name, source in given.items() if isinstance(source, str)}
@@ -145,6 +158,10 @@ class Reader:
                     hint = did_you_mean(text, earlier) or "a pattern can use the entries of the list before its own"
                     raise SourceError(f"{{each.{text}}}: no value named {show(text)}", hint, at=(name,))
         used = dict.fromkeys(references([*patterns.values()], "each"))
+        referred = filter(None, (REFERENCE.match(pattern) for pattern in patterns.values()))
+        used.update(
+            (name, None) for match in referred for name in self._outputs.names_of(match[1]) & {*(earlier or ())}
+        )
         rows_with = cache(partial(self._combinations, at, given))
 
         def rows_after(values: Values) -> list[Row]:
@@ -178,15 +195,45 @@ class Reader:
             written = isinstance(source, list)
             return [((name, number) if written else (name,), value) for number, value in enumerate(listed)]
         assert isinstance(source, str)
-        pattern = pattern_of(self._inserter, at, source, earlier, self._disk.root)
+        pattern = self._pattern(at, source, earlier)
+        if pattern is None:
+            return []
         self.sources.append(Source(self._index, at, str(pattern), pattern.glob))
-        if not (values := self._matched(name, pattern)):
+        values = self._matched(name, pattern)
+        if not values and not self.is_open:
             self._note_no_match(at, pattern)
         return [((name,), value) for value in sorted(values)]
 
+    def _pattern(self, at: Place, source: str, earlier: Values) -> Pattern | None:
+        """Return the pattern of a name, which may begin with a reference to a directory; None if that means none."""
+        root, match = self._disk.root, REFERENCE.match(source)
+        if not match:
+            return pattern_of(self._inserter, at, source, earlier, root)
+        reference = Reference(match[1], match[2], source[match.end() :])
+        head, tail = pattern_of(self._inserter, at, reference.rest, earlier, root)
+        makers = self._outputs.agreeing(reference, earlier)
+        paths = [self._outputs.path_of(reference._replace(stage=maker), at[-1]) for maker in makers]
+        if not paths:
+            self.reasons.append(Finding(at, f"{reference}: no instance agrees with the entries before"))
+            return None
+        if len(paths) > 1 or not paths[0].endswith("/") or head.startswith(("/", "../")):
+            flaw = (
+                f"means {len(paths):,} outputs"
+                if len(paths) > 1
+                else f'is "{paths[0]}", which holds no "{head}*{tail}"'
+            )
+            raise SourceError(f"{reference} {flaw}", "only one directory can begin a pattern", at=at[-1:])
+        return Pattern(f"{paths[0]}{head}", tail)
+
     def _matched(self, name: str | int, pattern: Pattern) -> set[str]:
         """Return the values of the declared outputs, and of the files on disk, that the pattern of a name matches."""
-        made = (path for path, maker in self._outputs.starting_with(pattern.head) if maker != self._index)
+        if above := self._outputs.directory_of(pattern.head):
+            directory, maker = above
+            self.makers[maker] = None
+            found = self._disk.made_files(directory, maker, *pattern)
+            self.is_open |= found is None
+            return {value for path in found or () if (value := pattern.value(path)) is not None}
+        made = (path for path, position in self._outputs.starting_with(pattern.head) if position != self._index)
         on_disk = [path for path in self._disk.files(*pattern) if path not in self._outputs.made]
         matches = {path: value for path in (*made, *on_disk) if (value := pattern.value(path)) is not None}
         read = matches.keys() & on_disk
@@ -208,33 +255,6 @@ class Reader:
         self.reasons.append(Finding(at, what, "hidden files and orphans are never matched"))
 
 
-class Outputs:
-    """The declared outputs of stages. `made`: those of stages and instances -> position of the stage as written.
-
-    `patterns`: those of templates, with a `*` for each value, and those of stages that are off.
-    """
-
-    def __init__(self) -> None:
-        self.made: dict[str, int] = {}
-        self.patterns: list[str] = []
-        self._sorted: list[str] = []
-
-    def starting_with(self, head: str) -> Iterator[tuple[str, int]]:
-        """Yield those of `made` that begin with a text, each with its position."""
-        if len(self._sorted) != len(self.made):
-            self._sorted = sorted(self.made)
-        for place in range(bisect_left(self._sorted, head), len(self._sorted)):
-            path = self._sorted[place]
-            if not path.startswith(head):
-                break
-            yield path, self.made[path]
-
-    def may_lie_in(self, directory: str) -> bool:
-        """Whether an output, of any instance, may lie in a directory."""
-        top = f"{directory}/"
-        return any(self.starting_with(top)) or any(may_meet(top, pattern) for pattern in self.patterns)
-
-
 def listed_values(inserter: Inserter, at: Place, source: str | list[object]) -> list[object] | None:
     """Return the values of a name that has a list, or a var that is one; None for a pattern."""
     given = inserter.insert(at, source, None if isinstance(source, str) else {}, "params")
@@ -243,7 +263,9 @@ def listed_values(inserter: Inserter, at: Place, source: str | list[object]) -> 
 
 def pattern_of(inserter: Inserter, at: Place, text: str, each: Values | None, root: str) -> Pattern:
     """Return a pattern as written with the values in it; those of `each` may be unknown. Raises SourceError."""
-    _refuse_reference(at[-1], text)
+    if "{outputs." in text:
+        hint = "a reference can only begin a pattern, and names one directory"
+        raise SourceError(f"{show(text)} has no reference that can be resolved", hint, at=at[-1:])
     if text.count("*") != 1 or is_glob(text.replace("*", "", 1)) or text.endswith("/"):
         hint = "the value is the text that one * matches; several values are several names, or the rows of a table"
         raise SourceError(f"{show(text)} must have exactly one *, and no other wildcard", hint, at=at[-1:])
@@ -254,9 +276,12 @@ def pattern_of(inserter: Inserter, at: Place, text: str, each: Values | None, ro
     return Pattern(head, tail)
 
 
-def _refuse_reference(name: str | int, text: str) -> None:
-    if "{outputs." in text:
-        raise SourceError(f"{show(text)} refers to an output", UNSUPPORTED, at=(name,))
+def table_reference(text: str) -> Reference | None:
+    """Return the reference that stands for the path of a table. None for a path; SourceError for a part of one."""
+    match = REFERENCE.fullmatch(text)
+    if not match and "{outputs." in text:
+        raise SourceError(f"{show(text)} is more than a reference", "a table is a whole output", at=("rows",))
+    return Reference(match[1], match[2], "") if match else None
 
 
 def row_of(values: Values, key: Iterable[str], at: Place, source: str = "") -> Row:

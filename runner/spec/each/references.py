@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.spec.globs import normal, stem
+from runner.spec.each.instances import outputs_of
 from runner.spec.kinds import Finding, Place, did_you_mean, show
 from runner.spec.model import Join
 from runner.spec.values import literal_glob, spelled
@@ -17,7 +17,7 @@ from runner.spec.values import literal_glob, spelled
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from runner.spec.each.expansion import Instance
+    from runner.spec.each.instances import Instance
     from runner.spec.values import Reference
 
 
@@ -69,7 +69,7 @@ class References:
         makers = self._makers_of(reference.stage)
         if not makers:
             return _Relation(self._unknown(reference))
-        maker, outputs = makers[0], _outputs_of(makers[0])
+        maker, outputs = makers[0], outputs_of(makers[0])
         path = outputs.get(reference.label)
         if path is None:
             what = f'{reference}: stage "{reference.stage}" has no output named {show(reference.label)}'
@@ -78,8 +78,8 @@ class References:
             return _Relation((f'{reference} is "{path}", which is no directory', "only a directory can begin a path"))
         if maker.why:
             return _Relation()
-        if reader.why or maker.missing or not maker.named_by or "@" in reference.stage:
-            return _Relation(path=literal_glob(path) if reference.rest and not maker.missing else path)
+        if reader.why or maker.is_unexpanded or not maker.named_by or "@" in reference.stage:
+            return _Relation(path=literal_glob(path) if reference.rest and not maker.is_unexpanded else path)
         by = tuple(name for name in reader.named_by if name in maker.named_by)
         if reader.named_by and not by:
             self._note_nothing_common(reader, maker, at, reference)
@@ -100,8 +100,8 @@ class References:
     def _makers_of(self, stage: str) -> list[Instance]:
         """Return the instances that a name means: of a template without known instances, what stands for them."""
         template = self._makers.get(stage.partition("@")[0], [])
-        is_open = bool(template) and bool(template[0].missing or template[0].why)
-        return self._makers.get(stage, template if is_open else [])
+        is_known = not template or not (template[0].is_unexpanded or template[0].why)
+        return self._makers.get(stage, [] if is_known else template)
 
     def _indexed(self, stage: str, label: str, by: Sequence[str], is_begin: bool) -> dict[tuple[str, ...], list[str]]:
         """Return the paths of an output of all instances of a template, by the values of the names `by`.
@@ -110,7 +110,7 @@ class References:
         """
         index: dict[tuple[str, ...], list[str]] = {}
         for maker in self._makers[stage]:
-            if (path := _outputs_of(maker).get(label)) is not None:
+            if (path := outputs_of(maker).get(label)) is not None:
                 index.setdefault(_values(maker, by), []).append(literal_glob(path) if is_begin else path)
         return {values: sorted(paths) for values, paths in index.items()}
 
@@ -131,13 +131,6 @@ class References:
         names = ", ".join(maker.named_by)
         hint = f'if each instance should read its own, its "each" needs {names}; or write the path'
         self.warnings.setdefault(at, Finding(at, f"{what}: no name is common to both", hint))
-
-
-def _outputs_of(instance: Instance) -> dict[str, str]:
-    """Return the outputs of an instance by label, normalised."""
-    given = instance.given.get("outputs", {})
-    labelled = given.items() if isinstance(given, dict) else ((stem(path), path) for path in given)
-    return {label: normal(path) for label, path in labelled}
 
 
 def _values(instance: Instance, names: Iterable[str]) -> tuple[str, ...]:

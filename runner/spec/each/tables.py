@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, SpecError, raise_if_system_error
+from runner.hashing import sha256_of
 from runner.spec.fields import ROWS
 from runner.spec.kinds import Finding, Place, pointer, show
+from runner.spec.model import MadeTable
 from runner.spec.source import decoded, parse_source, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from runner.spec.values import Json
 
@@ -39,16 +42,35 @@ class SourceError(Exception):
         self.is_missing = is_missing
 
 
+class Made(NamedTuple):
+    """What earlier runs made below `workspace`.
+
+    `digest` returns the SHA-256 that the marker of a stage has for an output, given both. None without such a marker,
+    and for a directory that is not what it describes.
+    """
+
+    workspace: str
+    digest: Callable[[str, str], str | None]
+
+
+NOTHING_MADE = Made("", lambda *_: None)
+
+
 class Disk:
     """Names and tables below `root`. The directories `own`, and files in `without`, match no pattern.
 
-    `inputs` is a directory laid out as root: what is in it is taken from there only. `examined` are the absolute paths
-    on which the answers depend: the no-op record notices a change of any of them.
+    `inputs` is a directory laid out as root: what is in it is taken from there only, but for what a stage makes, which
+    is as `made` says. `examined` are the absolute paths on which the answers depend: the no-op record notices a change
+    of any of them. `made_tables` are the outputs of stages among them.
     """
 
-    def __init__(self, root: str, own: Collection[str], without: Collection[str], inputs: str | None) -> None:
+    def __init__(
+        self, root: str, own: Collection[str], without: Collection[str], inputs: str | None, made: Made = NOTHING_MADE
+    ) -> None:
         self.root = root
         self.examined: set[str] = set()
+        self.made_tables: dict[tuple[str, str], MadeTable] = {}
+        self._made = made
         self._bases = (root,) if inputs is None else (inputs, root)
         self._own = own
         self._without = {os.path.relpath(path, root) for path in without}
@@ -58,6 +80,13 @@ class Disk:
         """Return the paths of the files that `head*tail` matches, relative to root. Raises SourceError."""
         found = (paths for base in self._bases if (paths := [*self._files_in(base, head, tail)]))
         return [path for path in next(found, []) if path not in self._without]
+
+    def made_files(self, directory: str, maker: str, head: str, tail: str) -> list[str] | None:
+        """Return the paths that `head*tail` matches in a directory that a stage makes; None if it has yet to."""
+        self.examined.add(_absolute(self._made.workspace, directory))
+        if self._note_made(directory, maker, self._made.digest(maker, directory)) is None:
+            return None
+        return [*self._files_in(self._made.workspace, head, tail)]
 
     def directories(self, directory: str) -> list[str]:
         """Return the absolute paths at which a directory is there."""
@@ -84,23 +113,43 @@ class Disk:
             if os.path.isfile(_absolute(base, path)) if nested else not entry.is_dir():
                 yield path
 
-    def table(self, path: str, columns: tuple[str, ...] = (), own: list[Json] | None = None) -> Table:
+    def table(
+        self, path: str, columns: tuple[str, ...] = (), own: list[Json] | None = None, maker: str | None = None
+    ) -> Table | None:
         """Return a table, or that of rows of its `own` that stand in the spec. Raises SourceError.
 
-        A table without a header has these `columns`.
+        A table without a header has these `columns`. `maker` is the stage that makes it: None if it has yet to.
         """
         places = [_absolute(base, path) for base in self._bases]
         full = next(filter(os.path.lexists, places), places[-1])
         try:
             if own is not None:
                 return _json_table(path, own)
+            if maker is not None:
+                full = _absolute(self._made.workspace, path)
             self.examined.add(full)
-            content = read_source(full, "table")
+            content = read_source(full, "table") if maker is None else self._made_table(full, path, maker)
+            if content is None:
+                return None
             return _parsed(path, content) if is_json(path) else _csv_table(path, content, columns)
         except SpecError as error:
             fault, is_missing = error.faults[0], isinstance(error.__cause__, OSError)
             what = f"{fault.where.replace(full, path)}: {fault.what}"
             raise SourceError(what, fault.hint, at=("rows",), is_missing=is_missing) from error
+
+    def _made_table(self, full: str, path: str, maker: str) -> bytes | None:
+        """Return the content of a table that a stage makes, if its marker describes just that."""
+        digest, content = self._made.digest(maker, path), None
+        if digest is not None:
+            with suppress(SpecError):  # it is not there
+                content = read_source(full, "table")
+        is_recorded = content is not None and sha256_of(content) == digest
+        self._note_made(path, maker, digest if is_recorded else None)
+        return content if is_recorded else None
+
+    def _note_made(self, path: str, maker: str, digest: str | None) -> str | None:
+        self.made_tables[maker, path] = MadeTable(maker, path, digest)
+        return digest
 
 
 def is_json(path: str) -> bool:

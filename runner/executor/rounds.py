@@ -1,0 +1,119 @@
+"""Rounds: open templates are expanded in the middle of a run, as soon as the stages that make their values have ended.
+
+Each expansion plans again, from what is on disk, and replaces the planning of the run. What has ended stays ended, and
+what runs goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from runner.canonical import canonical
+from runner.errors import EXIT_INPUT, EXIT_INTERNAL, Fault, InputError, InterruptedRunError, OfflineError, OffpipeError
+from runner.executor.job import Job
+from runner.hashing import sha256_of
+from runner.plan.orphans import Places
+from runner.record.events import EXPANDED, RunExpanded, encode
+from runner.results import GOOD
+from runner.spec.model import effective_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pluggy import HookRelay
+
+    from runner.executor.job import RunContext
+    from runner.executor.removals import Removals
+    from runner.plan.planner import Planning
+    from runner.results import StageResult
+    from runner.spec.graph import ReadyQueue
+
+
+class Rounds:
+    """The open templates of one run."""
+
+    def __init__(
+        self,
+        run: RunContext,
+        results: Mapping[str, StageResult],
+        ready: ReadyQueue,
+        removals: Removals,
+        hooks: HookRelay,
+        fail: Callable[[Job, Fault, int], None],
+    ) -> None:
+        """`results`, `ready` and `removals` are those of the run, and take each new planning.
+
+        `fail` ends a template that has no instances, with the fault and the exit code.
+        """
+        self._run = run
+        self._results = results
+        self._ready = ready
+        self._removals = removals
+        self._hooks = hooks
+        self._fail = fail
+        self._unknown: dict[str, str] = {}  # instance that this run has learned of -> a file in the way
+        self._refused: dict[str, tuple[Fault, ...]] = {}  # template -> faults of code that only values name
+
+    def expand(self) -> bool:
+        """Plan again if all sources of an open template are up to date by now, and put its instances on record.
+
+        Return whether there was one, and no interrupt. Raises OffpipeError for a fault of the disk.
+        """
+        opened = (stage for stage in self._run.planning.stages if stage.is_open and stage.name not in self._results)
+        templates = [stage for stage in opened if all(map(self._is_good, stage.sources))]
+        if not templates:
+            return False
+        ended = [*filter(self._is_good, self._results)]
+        try:
+            planning = self._run.replan(ended)
+        except InterruptedRunError:
+            return False
+        except OffpipeError as error:
+            if error.exit_code >= EXIT_INTERNAL:
+                raise
+            for template in templates:
+                self._fail(Job(self._run.spec, template), error.faults[0], EXIT_INPUT)
+            return True
+        spec = canonical(effective_spec(planning.spec))
+        self._run.log.append(EXPANDED, encode(RunExpanded(spec.decode(), sha256_of(spec))), sync=self._run.durable)
+        self._note_unknown(planning)
+        self._refused = {name.partition("@")[0]: faults for name, faults in planning.plan.refused.items()}
+        self._run.plan_is(planning)
+        self._ready.replace(planning.graph, planning.stages, planning.planner.temporary.inputs, self._results)
+        self._removals.replan(ended)
+        names = [template.name for template in templates]
+        self._hooks.offpipe_run_expanded(spec=planning.spec, templates=names, stages=len(planning.stages))
+        for name in names:
+            if name in planning.opened and all(map(self._is_good, planning.opened[name].sources)):
+                self._fail(Job(planning.spec, self._run.stages[name]), self._other_values(name), EXIT_INPUT)
+        return True
+
+    def refuse(self, stage: str) -> None:
+        """Raise OfflineError if an instance of the same template has code that is refused.
+
+        InputError for an instance that would replace a file which no stage is known to have made.
+        """
+        if faults := self._refused.get(stage.partition("@")[0]):
+            raise OfflineError(*faults)
+        if path := self._unknown.get(stage):
+            what = f'"{path}" is in the place of its output, and no stage is known to have made it'
+            raise InputError(Fault(f"stage {stage}", what, "move it away if you need it, or run again to replace it"))
+
+    def _note_unknown(self, planning: Planning) -> None:
+        """Note the files in the places of outputs of new instances, which no run has warned of."""
+        known = Places(output.path for marker in planning.markers for output in marker.all_outputs())
+        for stage in planning.stages:
+            if stage.sources and stage.name not in self._run.planning.graph.upstream:
+                for path in stage.outputs.values():
+                    if path not in known and os.path.lexists(planning.spec.output_path(path)):
+                        self._unknown[stage.name] = path
+
+    def _other_values(self, template: str) -> Fault:
+        made = (table for table in self._run.spec.made_tables if table.stage in self._run.stages[template].sources)
+        paths = ", ".join(f'"{table.path}"' for table in made if table.sha256 is None)
+        what = f"{paths} is not what its stage made: something has changed it since"
+        return Fault(f"stage {template}", what, "run again: it is made anew")
+
+    def _is_good(self, stage: str) -> bool:
+        return stage in self._results and self._results[stage].status in GOOD

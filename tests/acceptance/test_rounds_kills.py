@@ -1,0 +1,67 @@
+"""A run of three rounds is killed at random moments, and the same command goes on."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections import Counter
+
+import pytest
+from pipeline_bench import kill_and_await
+
+KILLS = 20
+LONGEST = 0.6  # seconds that an undisturbed run takes, more or less
+NAMES = "abcd"
+
+
+def listing(name: str, source: str) -> dict[str, object]:
+    """A stage that makes a table of the words in its inputs."""
+    return {
+        "name": name, "command": ["sh", "-c", 'echo name; cat "$@" | sort -u', "sh", "{inputs.x}"], "stdout": "table",
+        "inputs": {"x": source}, "outputs": {"table": f"w/{name}.tsv"},
+    }  # fmt: skip
+
+
+def each(name: str, maker: str) -> dict[str, object]:
+    return {
+        "name": name, "each": {"rows": f"{{outputs.{maker}.table}}"}, "command": ["cat", "{inputs.x}", "{inputs.salt}"],
+        "stdout": "o", "inputs": {"x": "in/{each.name}", "salt": "salt"}, "outputs": {"o": f"{name}/{{each.name}}"},
+    }  # fmt: skip
+
+
+@pytest.mark.full
+def test_a_run_of_three_rounds_goes_on_after_a_kill_at_any_moment(bench):
+    gather = {"name": "all", "command": ["cat", "{inputs.x}"], "stdout": "o",
+              "inputs": {"x": "{outputs.third.o}"}, "outputs": {"o": "all"}}  # fmt: skip
+    bench.define(
+        gather, each("third", "list3"), listing("list3", "{outputs.second.o}"), each("second", "list2"),
+        listing("list2", "{outputs.first.o}"), each("first", "list1"), listing("list1", "names"),
+    )  # fmt: skip
+    for name in NAMES:
+        bench.write(f"in/{name}", f"{name}\n")
+    chance = random.Random(7)
+    rounds_at_kill: Counter[int] = Counter()
+    for kill in range(KILLS):
+        names = sorted(chance.sample(NAMES, 2))
+        salt = f"s{kill}"
+        bench.write("names", "".join(f"{name}\n" for name in names))
+        bench.write("salt", f"{salt}\n")
+        bench.write(f"in/{salt}", f"{salt}\n")
+        before = len(bench.records())
+        process = bench.start()
+        try:
+            process.wait(chance.uniform(0.05, LONGEST))
+        except subprocess.TimeoutExpired:
+            kill_and_await(process)
+        killed = bench.records()[before:]
+        rounds_at_kill[sum(record["ev"] == "run.expanded" for record in killed)] += 1
+        committed = {record["data"]["stage"] for record in killed if record["ev"] == "stage.commit"}
+        begun = len(bench.records())
+        bench.succeed()
+        again = [record for record in bench.records()[begun:] if record["ev"] == "attempt.started"]
+        assert committed.isdisjoint(record["data"]["stage"] for record in again), kill
+        read = [*names, salt]
+        assert bench.read("all").decode() == "".join(f"{name}\n{salt}\n" for name in read), kill
+        assert bench.leftovers() == []
+    assert bench.skips_everything() and bench.run("verify", "--outputs").returncode == 0
+    assert len(rounds_at_kill) > 1, rounds_at_kill
