@@ -42,7 +42,7 @@ class SpecFile(pytest.Module):
         try:
             shown = shown_path(self.path)
             self.spec = load(shown, settings.inputs)
-            stages = chosen(self.spec, self.config).stages
+            stages = chosen(self.spec, self.config, runs=False).stages
             lines = _stage_lines(read_source(shown))
             exempt = {stage.name: extension_of(self.spec, stage)["skip_checks"] for stage in stages}
             session: Any = self.config.pluginmanager.get_plugin("offpipe-session")  # it made this file
@@ -71,9 +71,10 @@ def _make_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     if item.exempt:
         pytest.skip(f"the spec skips it: {item.exempt}")
     shared = shared_run(item.config, tmp_path_factory, request.node.parent.spec, item.config.stash[SETTINGS].inputs)
+    case = Case(item, shared)
     if item.stage and getattr(item, "execution_count", 1) > 1:  # by pytest-rerunfailures
-        shared.run_again(item.stage.name)
-    run_check(Case(item, shared))
+        shared.run_again(case.stage.name)
+    run_check(case)
 
 
 def _stage_lines(content: bytes) -> list[int]:

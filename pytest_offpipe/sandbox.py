@@ -21,7 +21,8 @@ from runner.plan.inputs import AbsentError, InputFile, InputResolver
 from runner.plan.orphans import find_orphans
 from runner.record.files import discard as remove
 from runner.record.markers import read_markers
-from runner.spec.globs import is_glob
+from runner.spec.each.tables import NOTHING_MADE
+from runner.spec.globs import is_glob, literal_directory
 from runner.spec.graph import build_graph
 from runner.spec.model import READY_MADE, Spec, Stage, effective_spec
 
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.usage import Fields
     from runner.plan.code.banned import BanList
+    from runner.spec.each.tables import Made
     from runner.spec.kinds import Place
 
     Relink = Callable[[str], str] | None
 
 Files = dict[str, str]  # where each belongs (an absolute path, as if in the source) -> where it is
+_OPEN_HINT = "the checks of --offpipe-spec and the fixture offpipe_run make them; offpipe.cli runs everything"
 LARGEST = 64 * 1024 * 1024
 """Bytes of source input that a test copies at most."""
 
@@ -84,7 +87,7 @@ class Source:
         faults: list[Fault] = []
         errors: list[OffpipeError] = []
         for stage in stages:
-            for name in () if stage.missing else stage.inputs:
+            for name in () if stage.is_unexpanded else stage.inputs:  # code_of says what is not known
                 self._require_paths(stage, name)
                 try:
                     inputs.update(self.input_files(stage, name))
@@ -110,9 +113,12 @@ class Source:
         """Return the code files of a stage, without those that come with offpipe.
 
         A program below root that the command finds along PATH is code, as if the command named it by its path. The
-        offline scan is not applied. Raises OfflineError for what cannot be parsed, and InputError for a template
-        without instances.
+        offline scan is not applied. Raises OfflineError for what cannot be parsed, and InputError for a template whose
+        instances are not known.
         """
+        if stage.is_open:
+            where = f"{self.spec.shown}#/stages/{stage.index}/each"
+            raise InputError(Fault(where, f"its values are what {', '.join(stage.sources)} will make", _OPEN_HINT))
         if stage.missing:
             raise InputError(stage.missing)
         program, _ = find_command(self.spec, stage)
@@ -194,10 +200,13 @@ class Source:
         return {self.spec.source_path(file.path): file.absolute.rstrip("/") for file in files}
 
 
-def load(path: str, inputs: str | None = None) -> Spec:
-    """Return a spec, in which no `each` matches an orphan; `inputs` as for load_spec. Raises SpecError."""
-    options = Options(inputs=inputs)
-    spec = options.load(path)
+def load(path: str, inputs: str | None = None, made: Made = NOTHING_MADE, content: bytes | None = None) -> Spec:
+    """Return a spec, in which no `each` matches an orphan; `inputs` and `content` as for load_spec. Raises SpecError.
+
+    What stages have `made`, in a copy, gives values to templates; what they made in the user's workspace does not.
+    """
+    options = Options(inputs=inputs, made=made)
+    spec = options.load(path, content=content)
     return without_orphans(options, spec, [*read_markers(spec.paths)], DigestCache())[0] if spec.matches else spec
 
 
@@ -213,13 +222,18 @@ def lay_out(
     content: Fields,
     unchanged: Collection[str] = (),
     origin: str = "",
+    root: str = "",
 ) -> Sandbox:
     """Copy `files` into a `directory`, with `content` as the spec; leave files that are `unchanged` there as they are.
 
     Files keep their positions relative to each other, so that every relative path of the spec still holds. `origin`:
-    the user's own root, if `spec` is that of a copy.
+    the user's own root, if `spec` is that of a copy. `root`: that of the sandbox, if it was laid out before.
     """
-    top = os.path.commonpath([os.path.dirname(spec.path), spec.root, *map(os.path.dirname, files)])
+    opened = (path for stage in spec.stages if stage.is_open for _, _, path in stage.entries())
+    later = (spec.source_path(literal_directory(path)) for path in opened)  # there, files of instances may be
+    top = os.path.commonpath([os.path.dirname(spec.path), spec.root, *map(os.path.dirname, files), *later])
+    if root:
+        top = os.path.normpath(os.path.join(spec.root, os.path.relpath(f"{directory}/files", root)))
 
     def place(path: str) -> str:
         relative = os.path.relpath(path, top)

@@ -23,13 +23,15 @@ from pytest_offpipe import measuring
 from pytest_offpipe.compare import Snapshot, changes, snapshot
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
-from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
+from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, load
 from pytest_offpipe.settings import SHARED, given
-from pytest_offpipe.usage import require_known
+from pytest_offpipe.usage import require_known, shown_path
+from runner.engine import digest_on_record
 from runner.engine.programs import program_faults
-from runner.errors import EXIT_STAGE_FAILED, OffpipeError
+from runner.errors import EXIT_STAGE_FAILED, Fault, InputError, OffpipeError
 from runner.record.noop_record import record_path
-from runner.spec.graph import build_graph, name_finder, select, select_names
+from runner.spec.each.tables import Made
+from runner.spec.graph import build_graph, name_finder, select, stage_finder
 from runner.spec.load import load_spec
 from runner.verbs.clean import OURS
 
@@ -71,26 +73,76 @@ class Undisturbed(NamedTuple):
 class SharedRun:
     """The stages of one spec in the sandbox that all workers share."""
 
-    def __init__(self, spec: Spec, chosen: Spec, base: Path, inputs: str | None) -> None:
-        """`chosen`: the spec with the stages to run. `base`: a directory that only workers of this session share."""
-        self.spec = chosen
+    def __init__(self, spec: Spec, config: pytest.Config, base: Path, inputs: str | None) -> None:
+        """`base`: a directory that only workers of this session share."""
+        self._config = config
+        self._inputs = inputs
+        self._take(spec)
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.place = f"{self.directory}/run"  # of the sandbox
         self.laid_out = self.directory / "laid-out"  # exists once the sandbox is complete
-        self.source = Source(spec, inputs)  # of all stages: an output is never a source, even of one that does not run
-        self.graph = build_graph(chosen)
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
         self._latest: Snapshot = {}
 
+    def _take(self, spec: Spec) -> None:
+        self.spec = chosen(spec, self._config)  # the stages to run
+        self.source = Source(spec, self._inputs)  # of all stages: an output is never a source, even of one not run
+        self.graph = build_graph(self.spec)
+        self.__dict__.pop("laid", None)
+
     def stage(self, name: str) -> Undisturbed:
         """Return how a stage ended. Runs it, and the stages that it needs, unless they have been run."""
+        self.expand(name)
         for stage in select(self.graph, (name,)):
             if stage.name not in self._known:
                 with self.held():
                     record = self.directory / f"{stage.name}.record"
                     self._known[stage.name] = _kept(record, partial(self._run, stage))
         return self._known[name]
+
+    def expand(self, name: str) -> None:
+        """Expand the template of this name, and those that a stage needs, if what gives their values succeeds."""
+        while (
+            (names := stage_finder(self.spec)(name))  # a template may turn out to have no instances
+            and (opened := next((stage for stage in select(self.graph, names) if stage.is_open), None))
+            and opened.name not in self._known
+            and all(self.stage(source).succeeded for source in opened.sources)
+        ):
+            before = self.source.spec
+            with self.held():
+                try:
+                    self._take(self._reloaded())
+                    if self.source.spec.stages == before.stages:
+                        raise InputError(Fault(f"stage {opened.name}", "the table of its values is not the one made"))
+                    files = _kept(self.laid_out, self._lay_out)[1]
+                    _keep(self.laid_out, self._lay_out(files, self.sandbox.root))
+                except OffpipeError as error:
+                    self._take(before)
+                    self._known[opened.name] = Undisturbed(error=str(error))
+
+    def _reloaded(self) -> Spec:
+        """Return the spec with the instances that the sandbox gives values to."""
+        spec, laid = self.source.spec, self.laid
+        made = Made(laid.workspace, partial(digest_on_record, laid.paths, laid.workspace))
+        path = spec.shown if os.path.isabs(spec.shown) else spec.path
+        return load(shown_path(path), self._inputs, made, spec.content)._replace(path=spec.path)
+
+    def instance(self, stage: Stage) -> Stage:
+        """Return the stage that the node ids of a stage stand for.
+
+        Of a template that was open when they were made, it is the instance that --offpipe-each means, else the first.
+        Skips the check if there is none.
+        """
+        if not stage.is_open:
+            return stage
+        self.expand(stage.name)
+        for empty in self.spec.empty:
+            if empty.stage.name == stage.name:
+                pytest.skip(f"{stage.name} is {empty.text}")
+        named = _named(self.spec, self._config)
+        instances = (other for other in self.spec.stages if other.template == stage.name)
+        return max(instances, key=lambda other: other.name in named)  # the first of these
 
     def run_again(self, name: str) -> None:
         """Make a stage run again when it is next needed, even if it is up to date. Removes its undeclared files."""
@@ -106,19 +158,28 @@ class SharedRun:
 
     def all(self) -> dict[str, Undisturbed]:
         """Return how all stages ended, in their order."""
+        for stage in self.graph.order:
+            self.expand(stage.name)
         return {stage.name: self.stage(stage.name) for stage in self.graph.order}
 
     @cached_property
     def sandbox(self) -> Sandbox:
         """The sandbox, laid out if it was not. Raises OffpipeError as Source.files does."""
         with self.held():
-            return _kept(self.laid_out, self._lay_out)
+            return _kept(self.laid_out, self._lay_out)[0]
 
-    def _lay_out(self) -> Sandbox:
-        discard(self.place)  # a worker that died may have left a part of it
-        files = self.source.files(self.graph.order, is_complete=False)
-        content = self.source.content(map(_limited, self.spec.stages))
-        return lay_out(self.spec, self.place, files, content)
+    def _lay_out(self, laid: Collection[str] = (), root: str = "") -> tuple[Sandbox, set[str]]:
+        """Lay the sandbox out; if it has a `root`, add what is not `laid`. Return all its files, too."""
+        if not root:
+            discard(self.place)  # a worker that died may have left a part of it
+        waiting: set[str] = set()  # for instances that are not known
+        for stage in self.graph.order:
+            if stage.is_unexpanded or not waiting.isdisjoint(self.graph.upstream[stage.name]):
+                waiting.add(stage.name)
+        stages = [stage for stage in self.spec.stages if stage.name not in waiting]
+        files = self.source.files(stages, is_complete=False)
+        content = self.source.content(map(_limited, stages))
+        return lay_out(self.spec, self.place, files, content, laid, root=root), {*files, *laid}
 
     @cached_property
     def laid(self) -> Spec:
@@ -136,8 +197,8 @@ class SharedRun:
             if not self._known[upstream].succeeded:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
         try:
-            spec = self.laid
             self.source.files([stage])  # so that faults name the user's files, not their copies
+            spec = self.laid
         except OffpipeError as error:
             programs = program_faults(self.spec, [stage])
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
@@ -191,23 +252,25 @@ def shared_run(
     if key not in runs:
         base = factory.getbasetemp()  # each worker has its own, below that of the session
         config.stash[SHARED] = f"{base.parent if hasattr(config, 'workerinput') else base}/offpipe"
-        runs[key] = SharedRun(spec, chosen(spec, config), Path(config.stash[SHARED], own), inputs)
+        runs[key] = SharedRun(spec, config, Path(config.stash[SHARED], own), inputs)
     return runs[key]
 
 
-def chosen(spec: Spec, config: pytest.Config) -> Spec:
+def chosen(spec: Spec, config: pytest.Config, *, runs: bool = True) -> Spec:
     """Return the spec with the instances of templates that are checked, and what these need.
 
     They are those that node ids name and that --offpipe-each means, else the first of each template. Of the instances
-    that an input matches or refers to, at least the first is among them, and a reference means only those. Raises
-    UsageError if the option means nothing, and SpecError for a cycle.
+    that an input matches or refers to, at least the first is among them, and a reference means only those. So it is
+    with stages that make values of a template, unless it is for `runs`, which need them all. Raises UsageError if the
+    option means nothing, and SpecError for a cycle.
     """
     graph, find, named = build_graph(spec), name_finder(spec.names), _named(spec, config)
     first = {stage.template or stage.name: stage.name for stage in reversed(spec.stages)}
     wanted = named | {name for template, name in first.items() if named.isdisjoint(find(template))}
     for stage in reversed(graph.order):
         if stage.name in wanted:
-            for names in [*_makers(graph, stage), *map(find, stage.needs)]:
+            wanted.update(stage.sources if runs else ())
+            for names in [*_makers(graph, stage), *map(find, stage.needs), stage.sources]:
                 if wanted.isdisjoint(names):
                     wanted.update(names[:1])
     return spec._replace(stages=tuple(_reduced(graph, stage, wanted) for stage in spec.stages if stage.name in wanted))
@@ -245,7 +308,7 @@ def _named(spec: Spec, config: pytest.Config) -> set[str]:
     nodes, base = (argument.partition("::") for argument in config.args), config.invocation_params.dir
     named = {name.partition("[")[0] for path, _, name in nodes if os.path.normpath(base / path) == spec.path}
     each = given(config, "offpipe_each")[0] or ""
-    named.update(spec.names if each == "all" else select_names(spec.names, [each]))
+    named.update(spec.names if each == "all" else stage_finder(spec)(each))
     if each and named.isdisjoint(spec.names) and any(stage.template for stage in spec.stages):
         require_known([each], spec.names, "--offpipe-each", f"{spec.shown} has no instance")
     return named
@@ -284,8 +347,12 @@ def _of_runner(spec: Spec) -> list[str]:
 def _kept(path: Path, make: Callable[[], T]) -> T:
     """Return the value in a file of this session; make it unless another worker has."""
     if not path.exists():
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        temporary.write_bytes(pickle.dumps(make()))
-        temporary.replace(path)
+        _keep(path, make())
     value: T = pickle.loads(path.read_bytes())  # noqa: S301 - written above
     return value
+
+
+def _keep(path: Path, value: object) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(pickle.dumps(value))
+    temporary.replace(path)

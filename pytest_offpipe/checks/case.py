@@ -10,6 +10,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -89,17 +90,17 @@ class Case:
     def __init__(self, item: SpecItem, shared: SharedRun) -> None:
         self.item = item
         self.shared = shared
-        self.spec = shared.spec  # as the user has it
+        self.spec = shared.spec  # as the user has it; templates may be open
         self.settings = item.config.stash[SETTINGS]
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
         self._subject = item.stage.name if item.stage else "pipeline"
         self.directory = shared.directory / ".".join(filter(None, (self._subject, item.check, worker)))
 
-    @property
+    @cached_property
     def stage(self) -> Stage:
-        """The stage."""
+        """The stage, or the instance that stands for a template."""
         assert self.item.stage is not None
-        return self.item.stage
+        return self.shared.instance(self.item.stage)
 
     def undisturbed(self) -> StageReport:
         """Return the report of the undisturbed run. Fails, or skips, if it did not succeed."""
@@ -122,10 +123,11 @@ class Case:
 
     def skip_if_reported(self, stage: str, check: str = "run", why: str = "") -> None:
         """Skip if another check of this session reports that the stage fails."""
-        name = f"{stage}[{check}]"
-        items = (item for item in self.item.session.items if item.name == name and item.path == self.item.path)
-        if name != self.item.name and any(not getattr(item, "exempt", "") for item in items):
-            pytest.skip(f"{why} {name} fails".lstrip())
+        names = {f"{name}[{check}]" for name in (stage, stage.partition("@")[0])} - {self.item.name}
+        items: list[Any] = [item for item in self.item.session.items if item.name in names]
+        for item in items:
+            if item.path == self.item.path and not item.exempt and self.shared.instance(item.stage).name == stage:
+                pytest.skip(f"{why} {item.name} fails".lstrip())
 
     def described(self, changes: Sequence[tuple[str, str]]) -> list[str]:
         """Return changes in the shared sandbox as text, with paths relative to the root, or to $HOME."""
@@ -156,7 +158,7 @@ class Case:
             "kept": kept or str(self.directory if self.directory.exists() else ""),
             "by hand": by_hand or self.by_hand,
         }
-        own = f"stage {self._subject}: "  # the test's id names it
+        own = f"stage {self.stage.name if self.item.stage else ''}: "  # the test's id names it
         lines = [(found or expected).splitlines()[0].removeprefix(own)]
         for name, text in rows.items():
             first, *others = text.splitlines() or [""]

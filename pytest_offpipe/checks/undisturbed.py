@@ -65,9 +65,9 @@ def _faults(path: str) -> Iterator[str]:
 
 def check_offline(case: Case) -> None:
     """Scan the code of all stages, then look for attempts in the run of each."""
-    if faults := "\n".join(map(str, _scanned(case.spec))):
+    runs = case.shared.all().values()  # the code of instances may be known only then
+    if faults := "\n".join(map(str, _scanned(case.shared.spec))):
         case.fail("scanned the Python code of all stages", "no code for reaching a network", faults)
-    runs = case.shared.all().values()
     reports = [run.report for run in runs if run.report]
     if calls := [f"{report.name}: {network_text(report.network)}" for report in reports if report.network]:
         case.fail(RUN_ALL, "no stage asks for a network", "\n".join(calls))
