@@ -1,6 +1,6 @@
 """Write what the workflow of the original downloads, and the reads of each row of units.tsv: the same bytes every time.
 
-`resources/` gets a genome of two contigs and its index, known variants, regions, and the cache and plugins of VEP.
+`resources/` gets a genome of two contigs, known variants, regions, and the cache and plugins of VEP.
 The variants of each sample are in `data/SAMPLE.truth.tsv`.
 """
 
@@ -26,12 +26,6 @@ def save(path: str, text: str) -> None:
 
 def make_resources(genome: dict[str, str], variants: list[tuple[str, int, str, str]]) -> None:
     save("resources/genome.fasta", "".join(f">{name}\n{bases}\n" for name, bases in genome.items()))
-    index, offset = [], 0
-    for name, bases in genome.items():
-        offset += len(name) + 2
-        index.append(f"{name}\t{len(bases)}\t{offset}\t{len(bases)}\t{len(bases) + 1}\n")
-        offset += len(bases) + 1
-    save("resources/genome.fasta.fai", "".join(index))
     lines = [f"##contig=<ID={name},length={len(bases)}>" for name, bases in genome.items()]
     rows = [f"{contig}\t{at + 1}\trs{at}\t{old}\t{new}\t.\t.\t." for contig, at, old, new in variants[::2]]
     head = ["##fileformat=VCFv4.2", *lines, "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"]
