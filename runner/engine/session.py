@@ -214,7 +214,7 @@ class Session:
         if not self.options.keep_temporary:
             is_current = cache(partial(planner.is_current, examiner=new_examiner()))
             plan = plan._replace(removes=tuple(temporary.removable(plan.decisions, is_current)))
-        return Planning(graph, stages, plan, planner, examiner, new_examiner, every, orphans, checkpoints)
+        return Planning(graph, stages, plan, planner, examiner, new_examiner, every, orphans, checkpoints, self.spec)
 
     def _find_checkpoints(self, spec: Spec, selected: Collection[str]) -> dict[str, Progress]:
         """Return the checkpoints that earlier runs left, by stage."""

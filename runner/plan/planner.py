@@ -144,7 +144,10 @@ class Planner(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A template that is open: the stages that make its values, and how many instances have markers."""
+    """A template that is open: the stages that make its values, and how many instances it had last time.
+
+    That is what the last table says, or, if it is lost, how many instances have markers.
+    """
 
     sources: tuple[str, ...]
     last_instances: int
@@ -156,7 +159,8 @@ class Planning(NamedTuple):
     `graph` has the instances of templates that are there now, without those that only orphans made. `stages` are the
     selected ones, in order. `planner` and `new_examiner` decide a stage again, once more has been made. `examiner` has
     read everything that the decisions depend on. `markers` are all that were there, also of stages that are gone.
-    `checkpoints`: those of earlier runs, by stage.
+    `checkpoints`: those of earlier runs, by stage. `loaded` is the spec with the instances of the last tables, also of
+    stages that are not up to date.
     """
 
     graph: Graph
@@ -168,6 +172,7 @@ class Planning(NamedTuple):
     markers: Collection[Marker]
     orphans: Orphans
     checkpoints: dict[str, Progress]
+    loaded: Spec
 
     @property
     def spec(self) -> Spec:
@@ -178,7 +183,13 @@ class Planning(NamedTuple):
     def opened(self) -> dict[str, Opened]:
         """The selected templates that are open."""
         last = Counter(marker.stage.partition("@")[0] for marker in self.markers if "@" in marker.stage)
-        return {stage.name: Opened(stage.sources, last[stage.name]) for stage in self.stages if stage.is_open}
+        known = Counter(stage.template for stage in self.loaded.stages if stage.values)
+        known.update({empty.stage.name: 0 for empty in self.loaded.empty})
+        return {
+            stage.name: Opened(stage.sources, known.get(stage.name, last[stage.name]))
+            for stage in self.stages
+            if stage.is_open
+        }
 
 
 def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reason]:
