@@ -144,16 +144,17 @@ class Status(NamedTuple):
 def validate(spec_path: str, options: Options, warn: Warn = no_warning) -> Planning:
     """Load and plan. Raises one error with every fault that would keep a run from starting."""
     session = Session(spec_path, options, warn=warn)
-    programs = program_faults(session.spec, session.stages)
+    spec, stages = session.spec, session.stages
     try:
         planning = _planned(session).planning
+        spec, stages = planning.spec, planning.stages
         if planning.plan.faults:
             raise InputError(*planning.plan.faults)
     except (OfflineError, InputError) as error:
-        if programs:
+        if programs := program_faults(spec, stages):
             raise SpecError(*programs, *error.faults) from error
         raise
-    if programs:
+    if programs := program_faults(spec, stages):
         raise SpecError(*programs)
     return planning
 
