@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from each_stages import planned, ran
+from pipeline_bench import wait_for
 
 ONLY_HEADER = "name\n"
 
@@ -123,6 +126,130 @@ def test_outputs_of_an_open_template_are_no_orphans_whatever_the_last_table_said
         assert "orphan" not in rounds.succeed(verb).stderr
     assert rounds.json("status")["undeclared"] == []
     assert "orphan" not in rounds.succeed().stderr
+
+
+def test_last_time_counts_the_rows_of_the_last_table_and_no_orphans(rounds):
+    rounds.succeed()
+    names(rounds, "a")
+    rounds.succeed()
+    names(rounds, "a", "b", "c")
+    assert rounds.json("plan")["stages"][1]["lastInstances"] == 1
+    assert "as many as list will say (1 last time)" in rounds.succeed("status").stdout
+
+
+def test_validate_judges_no_program_of_a_table_that_is_made_anew(rounds):
+    rounds.define(table(), call(command=["{each.name}", "{inputs.x}"]))
+    names(rounds, "cat", "no-such-program")
+    done = rounds.run("-k")
+    assert done.returncode == 2 and 'no program "no-such-program"' in done.stderr
+    assert rounds.read("calls/cat") == b"cat\n"  # the other one failed alone
+    assert rounds.run("validate").returncode == 2
+    names(rounds, "cat")
+    assert "valid, at least 1 stage" in rounds.succeed("validate").stdout
+    assert ran(rounds) == ["list"]
+
+
+# ---- sources ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["source", "instances"])
+def test_a_run_that_was_interrupted_goes_on(rounds, place):
+    waits = {"command": ["sh", "-c", "until [ -e go ]; do sleep 0.02; done; cat"]}
+    rounds.define(table(**(waits if place == "source" else {})), call(**(waits if place == "instances" else {})),
+                  gather())  # fmt: skip
+    process = rounds.start("-j2")
+    count = 1 if place == "source" else 3
+    wait_for(lambda: len(rounds.records("attempt.started")) == count)
+    working = sorted(each["stage"] for each in rounds.json("status")["working"])
+    assert working == {"source": ["list"], "instances": ["call@a", "call@b"]}[place]
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert planned(rounds)["list"] == ("run" if place == "source" else "skip")
+    rounds.write("go", "")
+    done = rounds.succeed()
+    assert "goes on" in done.stderr and rounds.read("all.txt") == b"a\nb\n"
+    assert rounds.run("verify", "--outputs").returncode == 0
+
+
+def test_a_source_that_is_retried_is_expanded_once(rounds):
+    script = 'cat; [ "$PIPELINE_ATTEMPT" = 2 ]'
+    rounds.define(table(command=["sh", "-c", script], retry={"attempts": 2, "retryExitCodes": [1], "delaySeconds": 0}),
+                  call(), gather())  # fmt: skip
+    assert ran(rounds) == ["all", "call@a", "call@b", "list", "list"]
+    assert len(rounds.records("run.expanded")) == 1
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def listing(name: str, source: str) -> dict[str, object]:
+    """A stage that makes a table of the words in its inputs."""
+    return {
+        "name": name, "command": ["sh", "-c", 'echo name; cat "$@" | sort -u', "sh", "{inputs.x}"], "stdout": "table",
+        "inputs": {"x": source}, "outputs": {"table": f"w/{name}.tsv"},
+    }  # fmt: skip
+
+
+def test_templates_hang_on_the_gathers_of_others_three_levels_deep(rounds):
+    second = call("second", "w/list2.tsv", "second/{each.name}")
+    third = call("third", "{outputs.list3.table}", "third/{each.name}")
+    rounds.define(gather("{outputs.third.o}"), third, listing("list3", "second/*"), second,
+                  listing("list2", "{outputs.call.o}"), call(), table())  # fmt: skip
+    rounds.succeed()
+    assert len(rounds.records("run.expanded")) == 3
+    names(rounds, "b", "c")
+    assert ran(rounds) == ["all", "call@c", "list", "list2", "list3", "second@c", "third@c"]
+    assert rounds.read("all.txt") == b"b\nc\n"
+    assert ran(rounds, "-f") == sorted(
+        [
+            "all",
+            "list",
+            "list2",
+            "list3",
+            *(f"{name}@{value}" for name in ("call", "second", "third") for value in "bc"),
+        ]
+    )
+
+
+def test_open_templates_may_have_paths_in_common_and_a_clash_fails_one_of_them(rounds):
+    rounds.write("others.tsv", "name\nc\n")
+    rounds.write("in/c", "c\n")
+    rounds.define(table(), table("others", "others.tsv", "w/others.tsv"), call(),
+                  call("two", "w/others.tsv"), gather())  # fmt: skip
+    rounds.succeed()
+    assert rounds.read("all.txt") == b"a\nb\nc\n"
+    rounds.write("others.tsv", "name\na\n")
+    done = rounds.run("-k")
+    assert done.returncode == 5
+    assert 'two@a: "calls/a" is already an output of stage "call@a"' in done.stderr
+    assert planned(rounds)["others"] == "skip" and planned(rounds)["two"] == "blocked"
+    rounds.write("others.tsv", "name\nc\n")
+    assert ran(rounds) == ["others"]
+
+
+def test_an_input_that_an_open_template_could_make_is_missing_only_after_it_was_expanded(rounds):
+    rounds.define(table(), call(), gather("calls/z"))
+    assert planned(rounds) == {"list": "run", "call": "depends", "all": "run"}
+    done = rounds.run("-k")
+    assert done.returncode == 5 and '"calls/z": no such file' in done.stderr and rounds.exists("calls/a")
+    names(rounds, "z")
+    rounds.succeed()
+    assert rounds.read("all.txt") == b"z\n"
+
+
+def test_an_input_of_the_source_that_its_template_could_make_is_a_cycle(rounds):
+    rounds.define(table(inputs={"names": "calls/seed"}), call())
+    done = rounds.run("validate")
+    assert done.returncode == 2 and "a cycle: list -> call -> list" in done.stderr
+
+
+def test_a_renamed_template_takes_over_its_instances_once_they_are_known(rounds):
+    rounds.succeed()
+    names(rounds, "a", "b", "c")
+    rounds.define(table(), call("ring"), gather())
+    assert planned(rounds)["ring"] == "depends" and rounds.json("status")["undeclared"] == []
+    assert ran(rounds) == ["all", "list", "ring@c"]
+    assert [each["data"]["stage"] for each in rounds.records("stage.adopted")] == ["ring@a", "ring@b"]
 
 
 # ---- faults that only values have ------------------------------------------------------------------------------------
