@@ -10,7 +10,6 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -96,7 +95,7 @@ class Case:
         self._subject = item.stage.name if item.stage else "pipeline"
         self.directory = shared.directory / ".".join(filter(None, (self._subject, item.check, worker)))
 
-    @cached_property
+    @property
     def stage(self) -> Stage:
         """The stage, or the instance that stands for a template."""
         assert self.item.stage is not None

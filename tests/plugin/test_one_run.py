@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from spec_project import SpecProject
+from spec_project import RERUNS, SpecProject
 
 from runner.audit.verify import verify
 from runner.engine import Options
@@ -21,22 +21,6 @@ LEDGER = """
         assert [record["ev"] for record in ledger] == {expected}
         commits = [record["data"]["stage"] for record in offpipe_run.audit if record["ev"] == "stage.commit"]
         assert commits == ["copy", "sort"]
-"""
-
-RERUNS = """
-    from importlib import import_module
-
-    def pytest_runtest_protocol(item, nextitem):  # as pytest-rerunfailures does
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for item.execution_count in (1, 2):
-            reports = import_module("_pytest.runner").runtestprotocol(item, nextitem=nextitem, log=False)
-            if not any(report.failed for report in reports):
-                break
-            item._initrequest()
-        for report in reports:
-            item.ihook.pytest_runtest_logreport(report=report)
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        return True
 """
 
 

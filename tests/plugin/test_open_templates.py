@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 from forked_runs import offpipe
-from spec_project import SpecProject
+from spec_project import RERUNS, SpecProject
 
 PIPELINE = ["pipeline[offline]", "pipeline[skip]", "pipeline[audit]"]
 
@@ -137,6 +137,14 @@ def test_a_failed_instance_skips_the_checks_that_need_it(project, each):
     result = project.pytest("it.json", "-rs", *(["--offpipe-each", each] if each else []))
     result.assert_outcomes(passed=2, failed=1, skipped=6)
     result.stdout.fnmatch_lines(["SKIPPED*call[[]run[]] fails"])
+
+
+def test_a_check_that_is_rerun_runs_a_failed_source_again(project):
+    source, flag = listing(), project.path / "flag"
+    source["command"] = ["sh", "-ec", f"test -e {flag} || {{ touch {flag}; exit 3; }}; {source['command'][2]}"]
+    project.spec(source, CALL, GATHER)
+    project.write("conftest.py", RERUNS)
+    project.pytest("it.json::call[run]", "it.json::gather[run]").assert_outcomes(passed=2)
 
 
 def test_inputs_above_root_that_only_instances_have_are_in_the_copy(project):

@@ -14,6 +14,21 @@ SORT = {
     "name": "sort", "command": ["sort", "-o", "{outputs.text}", "{inputs.text}"],
     "inputs": {"text": "out/copy.txt"}, "outputs": {"text": "out/sorted.txt"},
 }  # fmt: skip
+RERUNS = """
+    from importlib import import_module
+
+    def pytest_runtest_protocol(item, nextitem):  # as pytest-rerunfailures does
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for item.execution_count in (1, 2):
+            reports = import_module("_pytest.runner").runtestprotocol(item, nextitem=nextitem, log=False)
+            if not any(report.failed for report in reports):
+                break
+            item._initrequest()
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+"""
 PLAIN = ("run", "outputs")
 LEFT_OUT = ("-p", "no:randomly", "-p", "no:hypothesispytest")  # order matters here, and these load slowest
 
