@@ -117,6 +117,13 @@ def test_a_source_without_a_value_fails_its_template(project):
     result.stdout.fnmatch_lines(["*it.json#/stages/1/each/rows: work/contigs.tsv: has no rows*"])
 
 
+def test_a_fault_of_a_value_fails_its_template_with_the_place(project):
+    project.spec(listing("contig\\nb\\na\\tx\\n"), CALL, GATHER)
+    result = project.pytest("it.json", "-rA")
+    result.assert_outcomes(passed=2, failed=1, skipped=6)
+    result.stdout.fnmatch_lines(["*it.json#/stages/1*work/contigs.tsv:3*"])
+
+
 def test_a_template_that_may_be_empty_has_nothing_to_check(project):
     project.spec(listing("contig\\n"), {**CALL, "mayBeEmpty": True}, {**GATHER, "optional": ["texts"]})
     result = project.pytest("it.json", "-rs")
@@ -145,6 +152,12 @@ def test_a_check_that_is_rerun_runs_a_failed_source_again(project):
     project.spec(source, CALL, GATHER)
     project.write("conftest.py", RERUNS)
     project.pytest("it.json::call[run]", "it.json::gather[run]").assert_outcomes(passed=2)
+
+
+def test_smaller_inputs_are_those_of_instances_too(project):
+    project.write("small/in/b.txt", "z\n")
+    project.spec(listing(), CALL, gathers("Z"))
+    passes(project, ["list", "call", "gather"], "--offpipe-inputs", "small")
 
 
 def test_inputs_above_root_that_only_instances_have_are_in_the_copy(project):
