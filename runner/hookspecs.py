@@ -53,7 +53,7 @@ def offpipe_run_started(
 def offpipe_run_expanded(spec: Spec, templates: list[str], stages: int) -> None:
     """Called when a run has learned the instances of `templates`, whose values it made.
 
-    `spec` has all instances that are known by now; `stages` is the number of stages of the run.
+    `spec` has all instances that are known by now; `stages` is the number of the run's stages that are known.
     """
 
 

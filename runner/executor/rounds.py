@@ -82,10 +82,12 @@ class Rounds:
         self._run.plan_is(planning)
         self._ready.replace(planning.graph, planning.stages, planning.planner.temporary.inputs, self._results)
         self._removals.replan(ended)
-        names = [template.name for template in templates]
-        self._hooks.offpipe_run_expanded(spec=planning.spec, templates=names, stages=len(planning.stages))
-        for name in names:
-            if name in planning.opened and all(map(self._is_good, planning.opened[name].sources)):
+        left = planning.opened  # it may have some of `templates`: their sources are instances that are new
+        names = [template.name for template in templates if template.name not in left]
+        known = len(planning.stages) - len(left)
+        self._hooks.offpipe_run_expanded(spec=planning.spec, templates=names, stages=known)
+        for name in (template.name for template in templates):
+            if name in left and all(map(self._is_good, left[name].sources)):
                 self._fail(Job(planning.spec, self._run.stages[name]), self._other_values(name), EXIT_INPUT)
         return True
 

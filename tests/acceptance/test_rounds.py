@@ -112,6 +112,28 @@ def test_what_the_run_learned_is_on_record_before_its_first_instance(rounds):
     assert [stage["name"] for stage in stages] == ["list", "call@a", "call@b", "all"]
 
 
+NOTES = """import runner.hookspecs as it
+
+@it.hookimpl
+def offpipe_run_started(stages): note(stages)
+
+@it.hookimpl
+def offpipe_run_expanded(templates, stages): note(*templates, stages)
+
+def note(*values):
+    with open(__file__ + ".txt", "a") as file: print(*values, file=file)
+"""
+
+
+def test_a_plugin_hears_of_each_expansion_and_of_the_stages_that_are_known(rounds):
+    rounds.define(listing(), call(), call("deep", "{outputs.call@b.o}", "deep/{each.b}.txt", command=["cat"]), gather())
+    rounds.write("site/notes.py", NOTES)
+    rounds.write("site/notes-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: notes\nVersion: 1\n")
+    rounds.write("site/notes-1.dist-info/entry_points.txt", "[offpipe]\nnotes = notes\n")
+    assert rounds.run(env={"PYTHONPATH": f"{ROOT}:{rounds.root}/site"}).returncode == 0
+    assert rounds.read("site/notes.py.txt").decode().splitlines() == ["2", "call 4", "deep 5"]
+
+
 def test_the_example_in_the_reference_runs(bench):
     page = (ROOT / "docs/spec.md").read_text("utf-8").partition("### Instances that only a run knows\n")[2]
     bench.spec.write_text(page.partition("```json\n")[2].partition("```")[0])
