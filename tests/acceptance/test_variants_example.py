@@ -153,6 +153,16 @@ def test_a_sheet_without_units_ends_with_5(bench) -> None:
     assert bench.run().returncode == 5
 
 
+@pytest.mark.full
+def test_a_contig_more_is_called_in_each_sample(bench) -> None:
+    genome = bench.read("resources/genome.fasta").decode()
+    bench.write("resources/genome.fasta", f"{genome}>chr3\n{genome.splitlines()[1][::-1]}\n")
+    assert "as many as genome_faidx will say (4 last time)" in bench.succeed("plan").stdout
+    new = [name for name in started_by(bench) if name.endswith("chr3")]
+    assert new == ["call_variants@A,chr3", "call_variants@B,chr3", "combine_calls@chr3", "genotype_variants@chr3"]
+    assert found(bench) == planted(bench, "A", "B")
+
+
 def test_the_other_filter_takes_the_place_of_the_first(bench) -> None:
     after = ["merge_calls", "annotate_variants", "vcf_to_tsv", "plot_stats"]
     of_types = [f"{stage}@{kind}" for stage in ("recalibrate_calls", "select_calls") for kind in ("indels", "snvs")]
