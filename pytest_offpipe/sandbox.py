@@ -25,7 +25,6 @@ from runner.spec.each.tables import NOTHING_MADE
 from runner.spec.globs import is_glob, literal_directory
 from runner.spec.graph import build_graph
 from runner.spec.model import READY_MADE, Spec, Stage, effective_spec
-from runner.spec.values import UNKNOWN, literal_glob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -134,8 +133,7 @@ class Source:
         Raises InputError if a path that no stage makes has none.
         """
         faults: list[Fault] = []
-        for _, at, path in stage.entries(name):
-            pattern = path.replace(literal_glob(UNKNOWN), UNKNOWN) if stage.is_open else path
+        for _, at, pattern in stage.entries(name):
             is_made = bool(self.graph.outputs.matches(pattern))
             if is_made and not is_glob(pattern):
                 continue

@@ -166,6 +166,8 @@ def build_graph(spec: Spec) -> Graph:
     for stage in spec.stages:
         names = () if stage.missing else stage.inputs  # what its instances may read could make a cycle
         fed = {name: pairs for name in names if (pairs := index.feeding(stage, name))}
+        if stage.is_open:  # an instance may read what another one makes; only its value shows it
+            fed = {name: tuple(pair for pair in pairs if pair[0] != stage.name) for name, pairs in fed.items()}
         if fed:
             feeds[stage.name] = fed
         before = set(chain.from_iterable(map(find, (*stage.needs, *stage.sources))))

@@ -37,7 +37,15 @@ FILLED = {  # of a stage: where values are inserted, and what the result must be
     "env": WORD,
     "params": None,
 }
-UNKNOWN = "*"  # stands for a value that is not known
+
+
+class Unknown(str):
+    """Stands for a value that is not known: in an input, any text, and not the character."""
+
+    __slots__ = ()
+
+
+UNKNOWN: str = Unknown("*")
 _COMMANDS = {"args", "command", "programVersion"}  # fields of words with placeholders of their own
 _LISTED = {"args", "command", "inputs"}  # fields in which a list becomes words or paths
 _NO_PATH = "an optional path is left out only if all its placeholders are empty: put the whole path in one value"
@@ -52,6 +60,11 @@ def spelled(value: object) -> str:
 def literal_glob(text: str) -> str:
     """Return a glob that matches only the text itself."""
     return text if text.isalnum() else _WILDCARD.sub(r"[\1]", text)  # nearly every value is
+
+
+def _of_input(value: object) -> str:
+    """Return the text of a value in the path of an input, which may be a glob."""
+    return spelled(value) if isinstance(value, Unknown) else literal_glob(spelled(value))
 
 
 def references(value: object, form: str) -> list[str]:
@@ -161,7 +174,7 @@ class Inserter:
 
     def _joined(self, at: Place, text: str, literals: list[str], values: Sequence[object], field: str) -> str:
         """Return literal parts with values between them; the `text` as written if the field cannot hold that."""
-        words = [literal_glob(spelled(value)) if field == "inputs" else spelled(value) for value in values]
+        words = [_of_input(value) if field == "inputs" else spelled(value) for value in values]
         result = guarded(literals, words) if field in _COMMANDS else joined(literals, words)
         kind = FILLED.get(field, WORD)
         if kind and (faults := kind.check(result.replace("{\0", "{"))):

@@ -185,6 +185,22 @@ def test_a_list_of_forms_multiplies_the_rows_of_a_made_table(rounds):
     assert sorted(path.name for path in (rounds.root / "calls").iterdir()) == ["a.1", "a.2", "b.1", "b.2"]
 
 
+def test_an_open_template_may_read_what_lies_beside_its_outputs(rounds):
+    rounds.write("s/a.bam", "a\n")
+    rounds.write("s/b.bam", "b\n")
+    rounds.define(listing(), call(inputs={"x": "s/{each.name}.bam"}, to="s/{each.name}.sorted.bam"))
+    rounds.succeed()
+    assert rounds.read("s/b.sorted.bam") == b"b\nb\n"
+
+
+def test_an_open_template_waits_for_what_a_stage_makes_at_one_of_its_paths(rounds):
+    made = {"name": "made", "command": ["touch", "{outputs.o}"], "outputs": {"o": "in/b"}, "temporary": ["o"]}
+    rounds.define(listing(), made, call(inputs={"x": "in/{each.name}"}, mayBeEmpty=True))
+    rounds.write("names.txt", "b\n")
+    assert ran(rounds) == ["call@b", "list", "made"]
+    assert not rounds.exists("in/b")
+
+
 def test_a_template_whose_table_is_made_from_its_own_instances_is_refused_with_the_cycle(rounds):
     rounds.define(listing(source="all.txt"), call(), gather())
     done = rounds.run("validate")
