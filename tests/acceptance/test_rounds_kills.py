@@ -1,4 +1,4 @@
-"""A run of three rounds is killed at random moments, and the same command goes on."""
+"""A run of three rounds is killed at 50 random moments, with OFFPIPE_SWEEP=all at 200. The same command goes on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import subprocess
 from collections import Counter
 
 import pytest
+from crash_sweep import ALL
 from pipeline_bench import kill_and_await
 
-KILLS = 20
+KILLS = 200 if ALL else 50
 LONGEST = 0.6  # seconds that an undisturbed run takes, more or less
 NAMES = "abcd"
 
