@@ -127,12 +127,12 @@ class Place:
             if _is_stuck(lock):
                 yield f"{lock.name} is still held"
         try:
-            decisions, _, removes = plan(self.spec_path, Options(workspace=str(self.workspace))).planning.plan
+            planned = plan(self.spec_path, Options(workspace=str(self.workspace))).planning.plan
         except OffpipeError as error:
             yield f"cannot be planned: {error}"
             return
-        yield from (f"{name} is not up to date" for name, planned in decisions.items() if not isinstance(planned, Skip))
-        yield from (f"{path} is temporary, and was not removed" for path in removes)
+        yield from (f"{name} is not up to date" for name, now in planned.decisions.items() if not isinstance(now, Skip))
+        yield from (f"{path} is temporary, and was not removed" for path in planned.removes)
         last = (self.state / "audit_ledger.jsonl").read_bytes().splitlines()[-1]
         if still_open := json.loads(last)["data"]["open"]:
             yield f"runs are still open: {', '.join(still_open)}"
