@@ -122,6 +122,30 @@ def test_a_stage_whose_worker_is_killed_runs_again_without_a_retry(bench, make_c
     assert not bench.leftovers()
 
 
+def test_a_run_whose_worker_is_killed_in_its_second_round_goes_on(bench, make_cluster, here):
+    cluster = make_cluster("one", "two")
+    once = (
+        f"[ -e {here}/began ] || {{ touch {here}/began; exec sleep 1000; }}; echo {{each.name}} >$PIPELINE_OUTPUT_OUT"
+    )
+    bench.write("names", "name\np\nq\n")
+    bench.define(
+        shell("table", "cat names >$PIPELINE_OUTPUT_T", inputs={"x": "names"}, outputs={"t": "w/names.tsv"}),
+        shell("row", once, each={"rows": "{outputs.table.t}"}, outputs={"out": "r/{each.name}"}),
+    )
+    process = bench.start("--cluster", str(cluster.file), "-j1")
+    name = worker_of(cluster, stage_process(bench, here / "began"))
+    cluster.kill(name)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stdout + stderr
+    assert [(attempt.stage.partition("@")[0], attempt.lost is not None) for attempt in ended(bench)] == [
+        ("table", False), ("row", True), ("row", False), ("row", False),
+    ]  # fmt: skip
+    assert [bench.read(f"r/{word}") for word in "pq"] == [b"p\n", b"q\n"]
+    assert len(bench.records("run.expanded")) == 1
+    assert bench.run("verify").returncode == 0
+    assert not bench.leftovers()
+
+
 @pytest.mark.full
 def test_a_killed_launcher_loses_its_stages_and_not_its_worker(bench, make_cluster, here):
     cluster = make_cluster("one")

@@ -135,3 +135,34 @@ def test_the_end_of_a_run_is_on_record_before_its_local_workers_are_closed(bench
 def workers_of(process):
     """Return the processes of the workers: those that have a launcher below them."""
     return [pid for pid in children(process.pid) if any(map(children, children(pid)))]
+
+
+def define_rounds(bench, script="cat $PIPELINE_INPUT_X >$PIPELINE_OUTPUT_OUT"):
+    """Define a stage that makes a table, one that makes a directory, a template of each, and what gathers them."""
+    bench.write("in/names", "name\np\nq\n")
+    bench.write("in/chunks", "r\ns\n")
+    bench.define(
+        shell("table", "cat $PIPELINE_INPUT_X >$PIPELINE_OUTPUT_T",
+              inputs={"x": "in/names"}, outputs={"t": "w/names.tsv"}),
+        shell("split", "mkdir $PIPELINE_OUTPUT_D; while read c; do echo $c >$PIPELINE_OUTPUT_D/$c; done <in/chunks",
+              inputs={"x": "in/chunks"}, outputs={"d": "w/chunks/"}),
+        shell("row", script, each={"rows": "{outputs.table.t}"}, inputs={"x": "w/names.tsv"},
+              outputs={"out": "r/{each.name}"}),
+        shell("chunk", script, each={"c": "{outputs.split.d}*"}, inputs={"x": "w/chunks/{each.c}"},
+              outputs={"out": "c/{each.c}"}),
+        shell("all", "cat r/* c/* >$PIPELINE_OUTPUT_OUT",
+              inputs={"r": "{outputs.row.out}", "c": "{outputs.chunk.out}"}, outputs={"out": "all"}),
+    )  # fmt: skip
+
+
+def test_instances_that_stages_make_are_found_as_on_one_machine(make_bench, workers):
+    there, here = make_bench("there"), make_bench("here")
+    for bench, words in ((there, ("--cluster", workers.address)), (here, ())):
+        define_rounds(bench)
+        bench.succeed("-j1", *words)
+    assert there.read("all") == here.read("all") == b"name\np\nq\nname\np\nq\nr\ns\n"
+    assert there.records("run.expanded")
+    made, alone = record_of(there), record_of(here)
+    assert sorted(made["keys"]) == sorted(alone["keys"])
+    assert there.run("verify", "--outputs").returncode == 0
+    assert here.skips_everything() and there.skips_everything()
