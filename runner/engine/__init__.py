@@ -113,9 +113,8 @@ def digest_on_record(paths: StatePaths, workspace: str, stage: str, path: str) -
     if made is None or not path.endswith("/"):
         return made and made.sha256
     place = os.path.join(workspace, path.rstrip("/"))
-    status = made.at(place)
-    is_itself = status is not None and status.st_mtime_ns == made.mtime_ns
-    return made.sha256 if is_itself or present_digest(place, made, DigestCache()) == made.sha256 else None
+    is_unchanged = made.is_itself(place) or present_digest(place, made, DigestCache()) == made.sha256
+    return made.sha256 if is_unchanged else None
 
 
 def _orphans_matched(spec: Spec | None) -> set[str]:

@@ -83,7 +83,8 @@ def load_spec(
 
     spec, flaws = build(made_in, {})
     if flaws and spec.made_tables:
-        spec, flaws = _without_made_flaws(spec, flaws, partial(build, made_in), build(lambda *_: NOTHING_MADE, {})[1])
+        _, as_written = build(lambda *_: NOTHING_MADE, {})  # every template is open
+        spec, flaws = (spec, as_written) if as_written else _without_made_flaws(spec, flaws, partial(build, made_in))
     if findings := [*findings, *flaws]:
         error = SpecError(*_faults(path, findings, {(stage.index,) for stage in spec.stages if stage.template}))
         error.spec = spec
@@ -112,22 +113,19 @@ def _without_made_flaws(
     spec: Spec,
     flaws: list[Finding],
     build: Callable[[Mapping[int, Unusable]], tuple[Spec, list[Finding]]],
-    as_written: list[Finding],
 ) -> tuple[Spec, list[Finding]]:
-    """Return a spec whose templates have no flaw that comes from the values in a table of a stage, and other flaws.
+    """Return a spec without the templates whose made values have flaws, and the flaws that are left.
 
-    `build` builds it again, with templates that cannot be used, by position; `as_written` are the flaws that it has
-    without values.
+    One after another is marked as unusable, and `build` builds the spec again, given these by position.
     """
     unusable: dict[int, Unusable] = {}
-    tables = spec.made_tables  # those of templates that cannot be used are not read again
+    tables = spec.made_tables  # those of unusable templates are not read again
     made = {stage.index: stage.sources for stage in spec.stages if stage.sources}
-    while flaws and made and not as_written:
-        place = flaws[0].at[1] if flaws[0].at[0] == "stages" else None
-        index = place if isinstance(place, int) and place in made else min(made)
+    while flaws and made:
+        index = next((index for index in made if flaws[0].at[:2] == ("stages", index)), min(made))
         unusable[index] = Unusable(flaws[0], made.pop(index))
         spec, flaws = build(unusable)
-    return spec._replace(made_tables=tables), as_written or flaws
+    return spec._replace(made_tables=tables), flaws
 
 
 def ready_made_directory() -> str:

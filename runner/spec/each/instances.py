@@ -97,7 +97,9 @@ class Outputs:
         """Return the path of the output that a reference to a stage means. SourceError, `name` is its place."""
         stage, label, _ = reference
         if stage not in self._by_name:
-            hint = did_you_mean(stage, self._by_name) or "name a stage, or one instance"
+            hint = did_you_mean(stage, self._by_name) or "name a stage"
+            if stage in self._instances:
+                hint = f"name one instance, such as {show(self._instances[stage][0].name)}"
             raise SourceError(f"{reference}: no stage or instance named {show(stage)}", hint, at=(name,))
         paths = outputs_of(self._by_name[stage])
         if label not in paths:

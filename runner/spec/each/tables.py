@@ -84,9 +84,9 @@ class Disk:
     def made_files(self, directory: str, maker: str, head: str, tail: str) -> list[str] | None:
         """Return the paths that `head*tail` matches in a directory that a stage makes; None if it has yet to."""
         self.examined.add(_absolute(self._made.workspace, directory))
-        if self._note_made(directory, maker, self._made.digest(maker, directory)) is None:
-            return None
-        return [*self._files_in(self._made.workspace, head, tail)]
+        digest = self._made.digest(maker, directory)
+        self.made_tables[maker, directory] = MadeTable(maker, directory, digest)
+        return None if digest is None else [*self._files_in(self._made.workspace, head, tail)]
 
     def directories(self, directory: str) -> list[str]:
         """Return the absolute paths at which a directory is there."""
@@ -138,18 +138,14 @@ class Disk:
             raise SourceError(what, fault.hint, at=("rows",), is_missing=is_missing) from error
 
     def _made_table(self, full: str, path: str, maker: str) -> bytes | None:
-        """Return the content of a table that a stage makes, if its marker describes just that."""
+        """Return the content of a table that a stage makes; None if its marker describes another."""
         digest, content = self._made.digest(maker, path), None
         if digest is not None:
             with suppress(SpecError):  # it is not there
                 content = read_source(full, "table")
         is_recorded = content is not None and sha256_of(content) == digest
-        self._note_made(path, maker, digest if is_recorded else None)
+        self.made_tables[maker, path] = MadeTable(maker, path, digest if is_recorded else None)
         return content if is_recorded else None
-
-    def _note_made(self, path: str, maker: str, digest: str | None) -> str | None:
-        self.made_tables[maker, path] = MadeTable(maker, path, digest)
-        return digest
 
 
 def is_json(path: str) -> bool:
