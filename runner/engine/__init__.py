@@ -63,8 +63,8 @@ class Options(NamedTuple):
     ) -> Spec:
         """Return the spec; no `each` matches the files `without`. Raises SpecError if it is not valid.
 
-        A template whose table is not what its stage made last is open, and so is one whose stage is `outdated`.
-        `content` replaces that of the file.
+        A template is open if its table is not what a stage made last, or if that stage is `outdated`. `content`
+        replaces that of the file.
         """
 
         def made_in(paths: StatePaths, workspace: str) -> Made:

@@ -101,8 +101,8 @@ class Session:
     ) -> tuple[Graph, Orphans]:
         """Return the outputs that no stage declares any more, given all markers, and the graph of the spec then.
 
-        A pattern of an `each` may have matched orphans: then the spec is expanded again, without these. So it is if a
-        table that gives values is another by now, or its stage is `outdated`: then its template is open.
+        The spec is expanded again without orphans that a pattern of an `each` has matched. It is also expanded again if
+        the table of a template has changed since, or is made by an `outdated` stage: then the template is open.
         """
         spec = self.spec
         changed = (
@@ -163,14 +163,10 @@ class Session:
         ended. UsageError for an instance that the options name, and that is not there.
         """
         outdated: set[str] = set()
-        while True:
-            planning = self._plan(outdated, ended, reads_all=reads_all)
-            closed = (stage for stage in planning.spec.declared if not stage.is_open)
-            sources = {source for stage in closed for source in stage.sources}
-            more = self._pending(planning, sources) - outdated - {*ended}
-            if not more:
-                break
+        planning = self._plan(outdated, ended, reads_all=reads_all)
+        while more := self._outdated_sources(planning) - outdated - {*ended}:
             outdated |= more
+            planning = self._plan(outdated, ended, reads_all=reads_all)
         plan = planning.plan
         if plan.refused and not ended:
             raise OfflineError(*merged([*chain.from_iterable(plan.refused.values()), *plan.faults]))
@@ -180,11 +176,14 @@ class Session:
             self.warn(fault)
         return planning
 
-    def _pending(self, planning: Planning, sources: set[str]) -> set[str]:
-        """Return the sources that are not up to date: those that are planned, and those of templates without instances.
+    def _outdated_sources(self, planning: Planning) -> set[str]:
+        """Return the stages that make values of closed templates, and are not up to date.
 
-        What is selected may read outputs of such a template, once it has instances.
+        These are the selected ones, and those of templates without instances. Once such a template has instances, what
+        is selected may read their outputs.
         """
+        closed = (stage for stage in planning.spec.declared if not stage.is_open)
+        sources = {source for stage in closed for source in stage.sources}
         decisions = planning.plan.decisions
         empty = {source for each in planning.spec.empty for source in each.stage.sources} - decisions.keys()
         if empty:

@@ -52,7 +52,7 @@ class RunContext:
         keeps_temporary: bool = False,
     ) -> None:
         self.stages: dict[str, Stage] = {}  # all that were planned, also templates while they were open
-        self.plan_is(planning)
+        self.replace_planning(planning)
         self.replan = replan
         self.log = log
         self.earlier = earlier
@@ -65,7 +65,7 @@ class RunContext:
         self.warn = warn
         self.keeps_temporary = keeps_temporary
 
-    def plan_is(self, planning: Planning) -> None:
+    def replace_planning(self, planning: Planning) -> None:
         """Take a planning in place of the one before."""
         self.planning = planning
         self.stages.update((stage.name, stage) for stage in planning.stages)

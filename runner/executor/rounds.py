@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runner.plan.planner import Planning
     from runner.results import StageResult
     from runner.spec.graph import ReadyQueue
+    from runner.spec.model import Stage
 
 
 class Rounds:
@@ -52,17 +53,14 @@ class Rounds:
         self._removals = removals
         self._hooks = hooks
         self._fail = fail
-        self._unknown: dict[str, str] = {}  # instance that this run has learned of -> a file in the way
-        self._refused: dict[str, tuple[Fault, ...]] = {}  # template -> faults of code that only values name
+        self._in_the_way: dict[str, str] = {}  # instance that this run has learned of -> a file in its output's place
 
     def expand(self) -> bool:
         """Plan again if all sources of an open template are up to date by now, and put its instances on record.
 
         Return whether there was one, and no interrupt. Raises OffpipeError for a fault of the disk.
         """
-        opened = (stage for stage in self._run.planning.stages if stage.is_open and stage.name not in self._results)
-        templates = [stage for stage in opened if all(map(self._is_good, stage.sources))]
-        if not templates:
+        if not (templates := self._due()):
             return False
         ended = [*filter(self._is_good, self._results)]
         try:
@@ -77,45 +75,50 @@ class Rounds:
             return True
         spec = canonical(effective_spec(planning.spec))
         self._run.log.append(EXPANDED, encode(RunExpanded(spec.decode(), sha256_of(spec))), sync=self._run.durable)
-        self._note_unknown(planning)
-        self._refused = {name.partition("@")[0]: faults for name, faults in planning.plan.refused.items()}
-        self._run.plan_is(planning)
+        self._note_files_in_the_way(planning)
+        self._run.replace_planning(planning)
         self._ready.replace(planning.graph, planning.stages, planning.planner.temporary.inputs, self._results)
         self._removals.replan(ended)
         left = planning.opened  # it may have some of `templates`: their sources are instances that are new
         names = [template.name for template in templates if template.name not in left]
         known = len(planning.stages) - len(left)
         self._hooks.offpipe_run_expanded(spec=planning.spec, templates=names, stages=known)
-        for name in (template.name for template in templates):
-            if name in left and all(map(self._is_good, left[name].sources)):
-                self._fail(Job(planning.spec, self._run.stages[name]), self._other_values(name), EXIT_INPUT)
+        for template in self._due():  # it is open, although its sources are up to date
+            self._fail(Job(planning.spec, template), self._changed_since(template), EXIT_INPUT)
         return True
 
     def refuse(self, stage: str) -> None:
-        """Raise OfflineError if an instance of the same template has code that is refused.
+        """Raise OfflineError if any instance of the same template has code that is refused.
 
-        InputError for an instance that would replace a file which no stage is known to have made.
+        InputError for a new instance that would replace a file that no stage is known to have made.
         """
-        if faults := self._refused.get(stage.partition("@")[0]):
-            raise OfflineError(*faults)
-        if path := self._unknown.get(stage):
+        template = stage.partition("@")[0]
+        for name, faults in self._run.planning.plan.refused.items():
+            if name.partition("@")[0] == template:
+                raise OfflineError(*faults)
+        if path := self._in_the_way.get(stage):
             what = f'"{path}" is in the place of its output, and no stage is known to have made it'
             raise InputError(Fault(f"stage {stage}", what, "move it away if you need it, or run again to replace it"))
 
-    def _note_unknown(self, planning: Planning) -> None:
-        """Note the files in the places of outputs of new instances, which no run has warned of."""
+    def _due(self) -> list[Stage]:
+        """Return the open templates whose sources are all up to date."""
+        opened = (stage for stage in self._run.planning.stages if stage.is_open and stage.name not in self._results)
+        return [stage for stage in opened if all(map(self._is_good, stage.sources))]
+
+    def _note_files_in_the_way(self, planning: Planning) -> None:
+        """Note files that outputs of new instances would replace, and that no marker knows."""
         known = Places(output.path for marker in planning.markers for output in marker.all_outputs())
         for stage in planning.stages:
             if stage.sources and stage.name not in self._run.planning.graph.upstream:
                 for path in stage.outputs.values():
                     if path not in known and os.path.lexists(planning.spec.output_path(path)):
-                        self._unknown[stage.name] = path
+                        self._in_the_way[stage.name] = path
 
-    def _other_values(self, template: str) -> Fault:
-        made = (table for table in self._run.spec.made_tables if table.stage in self._run.stages[template].sources)
+    def _changed_since(self, template: Stage) -> Fault:
+        made = (table for table in self._run.spec.made_tables if table.stage in template.sources)
         paths = ", ".join(f'"{table.path}"' for table in made if table.sha256 is None)
         what = f"{paths} is not what its stage made: something has changed it since"
-        return Fault(f"stage {template}", what, "run again: it is made anew")
+        return Fault(f"stage {template.name}", what, "run again: it is made anew")
 
     def _is_good(self, stage: str) -> bool:
         return stage in self._results and self._results[stage].status in GOOD
