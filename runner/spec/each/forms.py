@@ -115,13 +115,12 @@ class Reader:
             raise SourceError('"columns" are for a table without a header', "its rows have names", at=("columns",))
         _check_doubled(columns, "columns")
         if isinstance(rows, list):
-            path, own = "rows", self._inserter.insert((*at, "rows"), rows, {}, "params")
+            path, own, maker = "rows", self._inserter.insert((*at, "rows"), rows, {}, "params"), None
         else:
             path, own = self._table_path(at, rows), None
             self.sources.append(Source(self._index, (*at, "rows"), path, literal_glob(path)))
-        maker = None if own is not None else self._outputs.maker_of(path)
-        if maker is not None:
-            self.makers[maker] = None
+            if (maker := self._outputs.maker_of(path)) is not None:
+                self.makers[maker] = None
         table = self._disk.table(path, columns, own, maker)
         if table is None:
             self.is_open = True
@@ -158,16 +157,13 @@ class Reader:
                     hint = did_you_mean(text, earlier) or "a pattern can use the entries of the list before its own"
                     raise SourceError(f"{{each.{text}}}: no value named {show(text)}", hint, at=(name,))
         used = dict.fromkeys(references([*patterns.values()], "each"))
-        referred = filter(None, (REFERENCE.match(pattern) for pattern in patterns.values()))
-        used.update(
-            (name, None) for match in referred for name in self._outputs.names_of(match[1]) & {*(earlier or ())}
-        )
+        for match in filter(None, map(REFERENCE.match, patterns.values())):
+            used.update(dict.fromkeys(self._outputs.names_of(match[1]) & {*(earlier or ())}))
         rows_with = cache(partial(self._combinations, at, given))
 
         def rows_after(values: Values) -> list[Row]:
-            return rows_with(
-                *((name, spelled(values.get(name, UNKNOWN))) for name in used)
-            )  # 1, 1.0 and true are equal
+            # As text, because 1, 1.0 and true are equal.
+            return rows_with(*((name, spelled(values.get(name, UNKNOWN))) for name in used))
 
         return Form(given, tuple(given), rows_after)
 
