@@ -51,7 +51,7 @@ def offpipe_run_started(
 
 @hookspec
 def offpipe_run_expanded(spec: Spec, templates: list[str], stages: int) -> None:
-    """Called when a run has learned the instances of `templates`, whose values it made.
+    """Called when a run has made the values of `templates`, so that their instances are known.
 
     `spec` has all instances that are known by now; `stages` is the number of the run's stages that are known.
     """
