@@ -42,7 +42,9 @@ def read_params(settings: Sequence[str], path: str, options: Options) -> dict[st
     known, the longest key of its template. Loading the spec with these params refuses unknown stages. A param that a
     command does not declare is refused here, as a typing mistake.
     """
-    loaded = options.load(path).declared if settings else ()
+    spec = options.load(path) if settings else None
+    loaded = spec.declared if spec else ()
+    none = {empty.stage.index for empty in spec.empty} if spec else ()  # what such a stage declares does not matter
     stages = {name: stage for stage in loaded for name in (stage.template, stage.name) if name}
     params: dict[str, dict[str, object]] = {}
     for setting in settings:
@@ -58,7 +60,8 @@ def read_params(settings: Sequence[str], path: str, options: Options) -> dict[st
             raise UsageError(Fault("--param", f'"{setting}" is not STAGE.KEY=JSON', hint))
         params.setdefault(stage, {})[key] = _param_value(name, value)
         known = stages.get(stage, template)
-        if known and known.command and known.command[0] != "{python}" and key not in known.params:  # code has defaults
+        is_code = not known or known.command is None or known.command[0] == "{python}"  # which has defaults
+        if known and not is_code and known.index not in none and key not in known.params:
             hint = did_you_mean(key, known.params) or 'declare it in "params"'
             raise UsageError(Fault("--param", f'stage "{stage}" has no parameter "{key}"', hint))
     return params

@@ -100,11 +100,12 @@ class Options(NamedTuple):
 def digest_on_record(paths: StatePaths, workspace: str, stage: str, path: str) -> str | None:
     """Return the SHA-256 that the marker of a stage has for an output; None without a usable marker.
 
-    Also None for a directory in which something has changed. If it is the one that was committed, and no name in it was
-    added or removed since, its files are not read: a plan does that.
+    Also None for a directory that is another by now. Its files are read unless the digest cache knows them.
     """
     from runner.plan.digests import DigestCache, present_digest
     from runner.record.markers import read_marker
+    from runner.record.noop_record import is_plain
+    from runner.record.state import MOST_CACHE, no_note, read_usable
 
     marker = None
     with suppress(StateError):  # of a newer release, which a plan refuses
@@ -112,9 +113,10 @@ def digest_on_record(paths: StatePaths, workspace: str, stage: str, path: str) -
     made = next((output for output in marker.outputs.values() if output.path == path), None) if marker else None
     if made is None or not path.endswith("/"):
         return made and made.sha256
-    place = os.path.join(workspace, path.rstrip("/"))
-    is_unchanged = made.is_itself(place) or present_digest(place, made, DigestCache()) == made.sha256
-    return made.sha256 if is_unchanged else None
+    cache = DigestCache(None if is_plain() else read_usable(paths.digest_cache, MOST_CACHE, no_note))
+    return (
+        made.sha256 if present_digest(os.path.join(workspace, path.rstrip("/")), made, cache) == made.sha256 else None
+    )
 
 
 def _orphans_matched(spec: Spec | None) -> set[str]:

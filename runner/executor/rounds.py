@@ -73,6 +73,10 @@ class Rounds:
             for template in templates:
                 self._fail(Job(self._run.spec, template), error.faults[0], EXIT_INPUT)
             return True
+        if fault := self._lost(planning):
+            for template in templates:
+                self._fail(Job(self._run.spec, template), fault, EXIT_INPUT)
+            return True
         spec = canonical(effective_spec(planning.spec))
         self._run.log.append(EXPANDED, encode(RunExpanded(spec.decode(), sha256_of(spec))), sync=self._run.durable)
         self._note_files_in_the_way(planning)
@@ -113,6 +117,19 @@ class Rounds:
                 for path in stage.outputs.values():
                     if path not in known and os.path.lexists(planning.spec.output_path(path)):
                         self._in_the_way[stage.name] = path
+
+    def _lost(self, planning: Planning) -> Fault | None:
+        """Return why another planning lacks stages that this run knows; None if it has them all.
+
+        They may be at work. So a run only adds instances, even if the values of others have changed since.
+        """
+        known = (stage.name for stage in self._run.planning.stages if not stage.is_unexpanded)
+        if all(name in planning.graph.upstream for name in known):
+            return None
+        flawed = (stage.missing for stage in planning.stages if stage.missing)
+        paths = ", ".join(f'"{table.path}"' for table in planning.spec.made_tables if table.sha256 is None)
+        what = f"{paths} gave instances to this run, and something has changed it since"
+        return next(flawed, Fault(self._run.spec.shown, what, "run again: it is made anew"))
 
     def _changed_since(self, template: Stage) -> Fault:
         made = (table for table in self._run.spec.made_tables if table.stage in template.sources)

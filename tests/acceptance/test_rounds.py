@@ -235,6 +235,30 @@ def test_a_scatter_in_a_scatter_finds_the_files_of_each_directory(bench):
     assert not bench.exists("up/a/zz")
 
 
+def test_a_file_deep_in_a_made_directory_that_is_gone_or_new_gives_no_other_values(bench):
+    bench.write("a.txt", "one\ntwo\n")
+    deep = 'mkdir -p "$PIPELINE_OUTPUT_DIR/q"; split -l1 a.txt "$PIPELINE_OUTPUT_DIR/q/p"'
+    split = {**SPLIT, "each": {"s": ["a"]}, "command": ["sh", "-c", deep]}
+    upper = {**UPPER, "each": {"part": "{outputs.split@a.dir}q/p*"}, "outputs": {"o": "up/{each.part}"}}
+    bench.define(split, {**upper, "inputs": {"x": "parts/a/q/p{each.part}"}}, JOIN)
+    bench.succeed()
+    (bench.root / "parts/a/q/pab").unlink()
+    bench.succeed("clean", "--orphans")
+    assert bench.exists("up/ab")
+    assert ran(bench) == ["split@a"]
+    bench.write("parts/a/q/pzz", "strange\n")
+    assert ran(bench) == ["split@a"]
+    assert bench.read("joined/a") == b"ONE\nTWO\n" and not bench.exists("up/zz")
+
+
+def test_a_name_in_a_made_directory_that_is_not_utf8_fails_the_template(bench):
+    odd = 'mkdir "$PIPELINE_OUTPUT_DIR"; : > "$PIPELINE_OUTPUT_DIR/$(printf \'p\\377\')"'
+    bench.define({**SPLIT, "each": {"s": ["a"]}, "inputs": {}, "command": ["sh", "-c", odd]}, UPPER)
+    done = bench.run()
+    assert done.returncode == 5 and "not UTF-8" in done.stderr, done.stderr
+    assert bench.run("status").returncode in (0, 3) and bench.run("verify").returncode in (0, 3)
+
+
 def test_a_pattern_in_a_directory_may_be_written_as_a_path(bench):
     bench.write("a.txt", "one\ntwo\n")
     split = {**SPLIT, "each": {"s": ["a"]}}
@@ -348,6 +372,26 @@ def test_a_fault_of_its_values_fails_the_template_and_its_source_stands(rounds, 
     rounds.define(listing(), call(), gather())
     rounds.succeed()
     assert rounds.read("all.txt") == b"c\nx\n"
+
+
+def test_a_later_expansion_takes_away_no_instance_that_is_at_work(rounds):
+    rounds.write("later.txt", "a\n")
+    slow = ["sh", "-c", "echo {each.name}; cat; until [ -e go ]; do sleep 0.05; done"]
+    wait = ["sh", "-c", "echo name; cat later.txt; until [ -e w/started ]; do sleep 0.05; done"]
+    rounds.define(
+        listing(), call(command=slow), listing("list2", "later.txt", "w/later.tsv", command=wait),
+        call("other", "w/later.tsv", "calls/{each.name}.txt"),
+    )  # fmt: skip
+    process = rounds.start("-k", "-j4")
+    wait_for(lambda: sum(each["data"].get("stage", "").startswith("call@") for each in rounds.records()) == 2)
+    rounds.write("w/started", "")
+    wait_for(lambda: any(each["data"].get("stage") == "list2" for each in rounds.records("stage.commit")))
+    wait_for(lambda: rounds.records("stage.finished"))
+    rounds.write("go", "")
+    assert process.wait() == 5
+    assert rounds.read("calls/b.txt") == b"b\nx\n"
+    assert {each["data"]["stage"] for each in rounds.records("stage.commit")} == {"list", "list2", "call@a", "call@b"}
+    assert rounds.leftovers() == []
 
 
 def test_with_keep_going_the_rest_goes_on_after_a_fault_of_values(rounds):

@@ -228,15 +228,21 @@ class Reader:
             self.makers[maker] = None
             found = self._disk.made_files(directory, maker, *pattern)
             self.is_open |= found is None
-            return {value for path in found or () if (value := pattern.value(path)) is not None}
+            matches = {path: value for path in found or () if (value := pattern.value(path)) is not None}
+            self._check_names(name, matches)
+            return {*matches.values()}
         made = (path for path, position in self._outputs.starting_with(pattern.head) if position != self._index)
         on_disk = [path for path in self._disk.files(*pattern) if path not in self._outputs.made]
         matches = {path: value for path in (*made, *on_disk) if (value := pattern.value(path)) is not None}
         read = matches.keys() & on_disk
-        for flaw in filter(None, map(name_flaw, sorted(read))):
-            raise SourceError(*flaw, at=(name,), is_missing=True)
+        self._check_names(name, read)
         self.matches.update(read)
         return set(matches.values())
+
+    def _check_names(self, name: str | int, paths: Iterable[str]) -> None:
+        """Raise SourceError for a file whose name no stage could get."""
+        for flaw in filter(None, map(name_flaw, sorted(paths))):
+            raise SourceError(*flaw, at=(name,), is_missing=True)
 
     def _note_no_match(self, at: Place, pattern: Pattern) -> None:
         """Note that a pattern matches nothing.
