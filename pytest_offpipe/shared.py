@@ -26,7 +26,7 @@ from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, load
 from pytest_offpipe.settings import SHARED, given
 from pytest_offpipe.usage import require_known, shown_path
-from runner.engine import digest_on_record
+from runner.engine import DigestsOnRecord
 from runner.engine.programs import program_faults
 from runner.errors import EXIT_STAGE_FAILED, Fault, InputError, OffpipeError
 from runner.record.noop_record import record_path
@@ -124,7 +124,7 @@ class SharedRun:
     def _reloaded(self) -> Spec:
         """Return the spec with the instances that the sandbox gives values to."""
         spec, laid = self.source.spec, self.laid
-        made = Made(laid.workspace, partial(digest_on_record, laid.paths, laid.workspace))
+        made = Made(laid.workspace, DigestsOnRecord(laid.paths, laid.workspace).of)
         path = spec.shown if os.path.isabs(spec.shown) else spec.path
         return load(shown_path(path), self._inputs, made, spec.content)._replace(path=spec.path)
 

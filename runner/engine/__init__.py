@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from runner.errors import SpecError, StateError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from runner.paths import StatePaths
+    from runner.plan.digests import DigestCache
     from runner.spec.model import Spec
     from runner.spec.values import Var
 
@@ -68,9 +70,9 @@ class Options(NamedTuple):
         """
 
         def made_in(paths: StatePaths, workspace: str) -> Made:
+            digests = DigestsOnRecord(paths, workspace)
             return self.made or Made(
-                workspace,
-                lambda stage, path: None if stage in outdated else digest_on_record(paths, workspace, stage, path),
+                workspace, lambda stage, path: None if stage in outdated else digests.of(stage, path)
             )
 
         try:
@@ -87,9 +89,8 @@ class Options(NamedTuple):
         except SpecError as error:
             if not (matched := _orphans_matched(cast("Spec | None", error.spec))):
                 raise
-        return self.load(
-            spec_path, {*without, *matched}, outdated, content
-        )  # orphans may be what makes an `each` invalid
+        # Orphans may be what makes an `each` invalid.
+        return self.load(spec_path, {*without, *matched}, outdated, content)
 
     @property
     def is_durable(self) -> bool:
@@ -97,26 +98,40 @@ class Options(NamedTuple):
         return self.durability == "full"
 
 
-def digest_on_record(paths: StatePaths, workspace: str, stage: str, path: str) -> str | None:
-    """Return the SHA-256 that the marker of a stage has for an output; None without a usable marker.
+class DigestsOnRecord:
+    """The digests of outputs in the markers of a state directory. `cache`: of files, by default that on disk."""
 
-    Also None for a directory that is another by now. Its files are read unless the digest cache knows them.
-    """
-    from runner.plan.digests import DigestCache, present_digest
-    from runner.record.markers import read_marker
-    from runner.record.noop_record import is_plain
-    from runner.record.state import MOST_CACHE, no_note, read_usable
+    def __init__(self, paths: StatePaths, workspace: str, cache: DigestCache | None = None) -> None:
+        self._paths = paths
+        self._workspace = workspace
+        self._given = cache
 
-    marker = None
-    with suppress(StateError):  # of a newer release, which a plan refuses
-        marker = read_marker(paths, stage)
-    made = next((output for output in marker.outputs.values() if output.path == path), None) if marker else None
-    if made is None or not path.endswith("/"):
-        return made and made.sha256
-    cache = DigestCache(None if is_plain() else read_usable(paths.digest_cache, MOST_CACHE, no_note))
-    return (
-        made.sha256 if present_digest(os.path.join(workspace, path.rstrip("/")), made, cache) == made.sha256 else None
-    )
+    def of(self, stage: str, path: str) -> str | None:
+        """Return the SHA-256 that the marker of a stage has for an output; None without a usable marker.
+
+        Also None for a directory that is another by now. Its files are read unless the cache knows them.
+        """
+        from runner.plan.digests import present_digest
+        from runner.record.markers import read_marker
+
+        marker = None
+        with suppress(StateError):  # of a newer release, which a plan refuses
+            marker = read_marker(self._paths, stage)
+        made = next((output for output in marker.outputs.values() if output.path == path), None) if marker else None
+        if made is None or not path.endswith("/"):
+            return made and made.sha256
+        present = present_digest(os.path.join(self._workspace, path.rstrip("/")), made, self._cache)
+        return present if present == made.sha256 else None
+
+    @cached_property
+    def _cache(self) -> DigestCache:
+        if self._given is not None:
+            return self._given
+        from runner.plan.digests import DigestCache
+        from runner.record.noop_record import is_plain
+        from runner.record.state import MOST_CACHE, no_note, read_usable
+
+        return DigestCache(None if is_plain() else read_usable(self._paths.digest_cache, MOST_CACHE, no_note))
 
 
 def _orphans_matched(spec: Spec | None) -> set[str]:

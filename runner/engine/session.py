@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
-from runner.engine import digest_on_record
+from runner.engine import DigestsOnRecord
 from runner.engine.programs import find_command
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.plan.code.banned import BanList, merged
@@ -104,11 +104,8 @@ class Session:
         The spec is expanded again without orphans that a pattern of an `each` has matched. It is also expanded again if
         the table of a template has changed since, or is made by an `outdated` stage: then the template is open.
         """
-        spec = self.spec
-        changed = (
-            table.sha256 != digest_on_record(spec.paths, spec.workspace, table.stage, table.path)
-            for table in spec.made_tables
-        )
+        spec, digests = self.spec, DigestsOnRecord(self.spec.paths, self.spec.workspace, cache)
+        changed = (table.sha256 != digests.of(table.stage, table.path) for table in spec.made_tables)
         if outdated or any(changed):
             spec = self.options.load(self.spec.shown, (), outdated, self.spec.content)
         spec, orphans = without_orphans(self.options, spec, markers, cache, outdated)
