@@ -48,7 +48,7 @@ PRELOADED = (
     "runner.record.removal",
     "runner.sdk",  # compiles the SDK for the stages, which write no bytecode
 )
-EXPANSION = ("csv", "difflib", "io")  # of templates that are open when a run starts
+EXPANSION = ("csv", "difflib")  # of templates that are open when a run starts
 THREADS = ("queue", "threading")  # of the queue that makes outputs durable
 
 
