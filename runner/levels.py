@@ -17,6 +17,8 @@ NONE = "none"  # the level of a run that started no stage
 NAMED = "named"  # the layer `attempts`, if each attempt is recorded with its program
 TAGGED = "by tags"  # the layer `processes`, if tags tell to which stage each process belongs
 STRICT = "strict"  # refuses a level below FILTER
+POSSIBLE = "possible"  # the layer `views`, if sealed stages get views of their own
+MAKING_VIEW = "making its view"  # what a sealed stage could not start by
 
 
 class RefusedError(Exception):

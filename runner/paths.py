@@ -95,6 +95,16 @@ def partial_path(output: str, tag: str) -> str:
     return f"{parent}{slash}{PARTIAL_PREFIX}{tag}.{name}"
 
 
+def view_path(directory: str, tag: str) -> str:
+    """Return the directory of a sealed attempt: a partial without a name, so that it is never that of an output."""
+    return f"{directory}/{PARTIAL_PREFIX}{tag}."
+
+
+def is_view(name: str) -> bool:
+    """Whether a file name is that of the directory of a sealed attempt."""
+    return is_partial(name) and not output_of(name)
+
+
 def output_of(partial: str) -> str:
     """Return the path of a partial's output."""
     parent, slash, name = partial.rpartition("/")

@@ -59,6 +59,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--events", "FILE", "run", "append each event to this file, as a line of JSON"),
     ("--durability", "full|process", "run", "what stages survive: a power cut (default), or only a crash"),
     ("--offline", "strict|best-effort", "run", "without the kernel's guard: refuse (default), or run"),
+    ("--sealed", "strict|best-effort", "run", "if sealed stages get no views: refuse (default), or run them unsealed"),
     ("--paranoid", "", "run plan", "hash every file, and trust no time stamps"),
     ("--exit-code", "", "status", "exit with 3 if a run would have work to do"),
     ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.display.text import printable
-from runner.levels import FILTER, KERNEL, NONE, SCAN, RefusedError
+from runner.levels import FILTER, KERNEL, NONE, POSSIBLE, SCAN, RefusedError
 from runner.results import RunResult, listed, network_text
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _LAYERS = (
     ("Landlock", "landlock", "each stage is confined, {}"),
     ("memory", "memory", "other processes of the same user: {} (tested)"),
     ("capabilities", "privileges", "left to stages: {}"),
+    ("views", "views", "of sealed stages: {}"),
 )
 _MISSING = {
     KERNEL: """\
@@ -43,6 +44,11 @@ _MISSING = {
   closed memory needs Landlock (Linux 5.19 or later), or kernel.yama.ptrace_scope at 1 or above
 """,
 }
+
+_NO_VIEWS = """\
+  views need Linux 5.12, and a user namespace in that of the level: a container's profile
+  may deny it, and so may the settings above, and user.max_mnt_namespaces
+"""
 
 
 def offline_text(result: RunResult) -> str:
@@ -81,6 +87,8 @@ def doctor_lines(survey: Survey) -> Iterator[str]:
             for title, name, effect in _LAYERS:
                 if name in layers:
                     yield f"  {title:<18} {effect.format(printable(layers[name]))}\n"
+            if layers.get("views", POSSIBLE) != POSSIBLE:
+                yield _NO_VIEWS
         else:
             yield f"\n{level}: not available\n  {printable(str(layers))}\n{_MISSING[level]}"
     if reached == SCAN:

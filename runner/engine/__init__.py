@@ -29,9 +29,10 @@ class Options(NamedTuple):
 
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key; `variables` its vars.
     `durability` is `full`, or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is
-    `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `events` is a file that gets a
-    copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec. `made`: what
-    stages made, if that is not in the workspace.
+    `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `sealed` is `strict`, which
+    refuses to run if sealed stages get no views, or `best-effort`, which runs them unsealed. `events` is a file that
+    gets a copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec. `made`:
+    what stages made, if that is not in the workspace.
 
     `var_sources` are the words, and the content of the file, from which `variables` were read, if they are known.
     """
@@ -55,6 +56,7 @@ class Options(NamedTuple):
     inputs: str | None = None
     made: Made | None = None
     keep_temporary: bool = False
+    sealed: str = STRICT
 
     def load(
         self,

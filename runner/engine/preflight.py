@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from runner.engine.open_runs import is_closed
 from runner.engine.programs import program_faults
-from runner.errors import Fault, InputError, InterruptedRunError, LockHeldError, SpecError, UsageError
+from runner.errors import Fault, InputError, InterruptedRunError, LockHeldError, OfflineError, SpecError, UsageError
+from runner.levels import KERNEL, POSSIBLE, STRICT
 from runner.plan.decisions import Skip
 from runner.plan.orphans import PATHS_SHOWN, Places
 from runner.record.ledger import pruned_commits
@@ -26,7 +27,7 @@ from runner.spec.placeholders import remarks
 from runner.spec.temporary import unread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from runner.engine.session import Session
     from runner.interrupts import Interrupts
@@ -105,6 +106,29 @@ def refuse_newer(session: Session) -> None:
         read_metrics(paths, run)
     for stage in session.spec.stages if runs else ():
         read_marker(paths, stage.name)
+
+
+def refuse_without_views(session: Session, planning: Planning, layers: Mapping[str, str]) -> None:
+    """Raise OfflineError if a sealed stage has to run, and the launcher with these layers gives it no view.
+
+    With `--sealed best-effort`, warn, and raise only if such a stage has paths that only a view has.
+    """
+    if layers.get("views") == POSSIBLE:
+        return
+    decisions = planning.plan.decisions
+    sealed = [stage for stage in planning.stages if stage.sealed and not isinstance(decisions[stage.name], Skip)]
+    if not sealed:
+        return
+    why = layers.get("views") or layers.get(KERNEL) or f"its launcher is at level {layers['level']}"
+    what = f"is sealed, but this machine gives it no view: {why.removeprefix('none: ')}"
+    if session.options.sealed == STRICT:
+        hint = "offpipe doctor says what views need; or run it unsealed: --sealed best-effort"
+        raise OfflineError(Fault(f"stage {sealed[0].name}", what, hint))
+    if moved := next((stage for stage in sealed if stage.seen_as), None):
+        hint = 'without a view, its paths cannot be those of "seenAs"; offpipe doctor says what views need'
+        raise OfflineError(Fault(f"stage {moved.name}", what, hint))
+    names = listed([stage.name for stage in sealed], PATHS_SHOWN)
+    session.warn(Fault("sealed stages", f"run unsealed, so undeclared reads are not noticed: {names} ({why})"))
 
 
 # ---- warnings ----

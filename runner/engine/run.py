@@ -78,6 +78,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         preload(planning.spec, durable=options.is_durable)
         preflight.remark(session, planning.spec, planning.stages, planning.markers)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
+        preflight.refuse_without_views(session, planning, launcher.layers)
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, planning.spec, recovered.mine, launcher.layers, invocation)
         executor = make_executor(

@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError
-from runner.levels import KERNEL
+from runner.levels import KERNEL, POSSIBLE
 from runner.listener import Clock, Listener
 from runner.plan.code.modules import sdk_path
 from runner.record.locks import is_held
@@ -65,7 +65,7 @@ def early_launcher(spec: Spec, options: Options) -> Launcher | None:
     has_work = options.force or not all(map(os.path.lexists, markers))
     if has_work and not is_held(spec.paths):
         with suppress(StateError):
-            return Launcher.start(KERNEL, fork_env=fork_environment(spec))
+            return Launcher.start(KERNEL, fork_env=fork_environment(spec), views=has_sealed(spec))
     return None
 
 
@@ -76,7 +76,12 @@ def make_launcher(
     chosen: Launcher | None = hooks.offpipe_make_launcher(spec=spec, warn=warn, check=check)
     if chosen is not None and early is not None:
         early.close()
-    return chosen or early or Launcher.start(KERNEL, fork_env=fork_environment(spec))
+    return chosen or early or Launcher.start(KERNEL, fork_env=fork_environment(spec), views=has_sealed(spec))
+
+
+def has_sealed(spec: Spec) -> bool:
+    """Whether a stage is sealed, so that the launcher has to find out whether there are views."""
+    return any(stage.sealed for stage in spec.stages)
 
 
 def fork_environment(spec: Spec) -> dict[str, str] | None:
@@ -153,6 +158,7 @@ def make_executor(
         is_remote=is_remote,
         warn=session.warn,
         keeps_temporary=options.keep_temporary,
+        has_views=launcher.layers.get("views") == POSSIBLE,
     )
     return Executor(
         context, launcher, hooks, interrupts, clock or Clock(), listener, options.jobs, keep_going=options.keep_going

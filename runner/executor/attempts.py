@@ -16,6 +16,7 @@ from runner.reading import open_regular
 from runner.record import events, files
 from runner.record.checkpoints import Checkpoint, adopt, collect, keep_checkpoint, read_progress
 from runner.record.locks import lock
+from runner.record.views import View
 from runner.results import GOOD, AttemptResult, NetworkCalls, StageResult, added_up
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ class Attempts:
         job.before = job.signatures()
         for path in (*job.real.values(), job.log):
             files.make_directories(os.path.dirname(path))
+        if stage.sealed and self._run.has_views:
+            job.view = View(self._run.spec.workspace, paths, stage.name, stage.outputs, stage.seen_as, job.tag)
+            job.reports_to = job.view.sent_progress if self._run.is_remote else job.view.progress
         if before:
             files.discard(stdout_path(paths.log(run, stage.name, before)))
         job.scratch = self._scratch.take()
@@ -156,13 +160,20 @@ class Attempts:
             cpus=job.needs.cpus if job.needs.is_cut else None,
             position=job.needs.position or None,
             replaces=self._replaced(job) if job.needs.position else None,
+            sealed=job.view is not None if stage.sealed else None,
+            seen_as=(job.view and job.view.seen_as) or None,
         )
         self._log.append(events.ATTEMPT_STARTED, started)
         self._run.tags.setdefault(stage.name, {})[job.tag] = key
+        if job.view:
+            job.view.make()
         if checkpoint:
-            adopt(checkpoint, job.real, job.tag, job.progress, job.reports_to)
+            is_in_place = job.view and not self._run.is_remote
+            adopt(checkpoint, job.real, job.tag, job.progress, job.progress if is_in_place else job.reports_to)
+        if job.view:
+            job.view.begin()
         if stage.stdout:
-            files.touch(job.partials[stage.stdout])
+            files.touch(job.written_to[stage.stdout])
 
     # ---- during and after ----
 
@@ -182,7 +193,7 @@ class Attempts:
         if ended.code == 0 and job.shortage:
             self.discard(job)
         self.record_network(job, ended.network)
-        collect(job.reports_to, job.progress, job.tag)
+        self._collect(job)
         if ended.node:
             job.program_sha256 = ended.program_sha256
         progress = read_progress(job.progress) if job.has_checkpoint() else None
@@ -256,8 +267,14 @@ class Attempts:
 
         A stage that could not be decided has no key, so the next run decides about its checkpoint.
         """
-        collect(job.reports_to, job.progress, job.tag)
+        self._collect(job)
         self._keep(job, job.fingerprint.key or None)
+
+    def _collect(self, job: Job) -> None:
+        """Take the outputs of a sealed attempt from its view, and the checkpoint of an attempt from where it is."""
+        if job.view:
+            job.view.end()
+        collect(job.reports_to, job.progress, job.tag)
 
     def _keep(self, job: Job, key: str | None, listings: dict[str, list[str]] | None = None) -> Checkpoint | None:
         return keep_checkpoint(job.progress, key, job.real, self._run.tags.get(job.stage.name, {}), listings)
@@ -280,5 +297,5 @@ class Attempts:
 
     def discard(self, job: Job) -> None:
         """Remove the partials and the checkpoint of a stage."""
-        files.discard(job.reports_to)
+        self._collect(job)
         keep_checkpoint(job.progress, "", job.real, {})

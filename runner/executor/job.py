@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runner.record.log import AuditLog
     from runner.record.markers import Marker
     from runner.record.recovery import Place
+    from runner.record.views import View
     from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100  # in records and markers
@@ -32,7 +33,7 @@ class RunContext:
     of all attempts of open runs, stage -> tag -> key; grows. `positions`: see OpenLogs. `most_cpus`: for one stage.
     `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
     an attempt that was given up may go on. `warn` shows a warning, and puts it on record. `keeps_temporary`: no
-    temporary output is removed.
+    temporary output is removed. `has_views`: sealed stages run in views; else they run unsealed.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class RunContext:
         durable: bool,
         is_remote: bool,
         keeps_temporary: bool = False,
+        has_views: bool = False,
     ) -> None:
         self.stages: dict[str, Stage] = {}  # all that were planned, also templates while they were open
         self.replace_planning(planning)
@@ -64,6 +66,7 @@ class RunContext:
         self.is_remote = is_remote
         self.warn = warn
         self.keeps_temporary = keeps_temporary
+        self.has_views = has_views
 
     def replace_planning(self, planning: Planning) -> None:
         """Take a planning in place of the one before."""
@@ -101,6 +104,7 @@ class Job:
         self.scratch = ""
         self.reports_to = self.progress  # the progress file that it writes
         self.partials: dict[str, str] = {}  # by output
+        self.view: View | None = None  # of a sealed attempt
         self.before: dict[str, Signature | None] = {}  # of the final paths, when the attempt was prepared
         self.needs = Needs()
         self.limits = Limits()
@@ -117,6 +121,15 @@ class Job:
     def tries(self) -> int:
         """How many attempts count since it was last decided anew."""
         return len(self.attempts) - self.tries_before
+
+    def seen_as(self, name: str, path: str) -> str:
+        """Return the path in the view of an input or output that is declared as `path`."""
+        return self.stage.seen_as.get(name, path)
+
+    @property
+    def written_to(self) -> dict[str, str]:
+        """Where the present attempt's outputs are until it ends, by output."""
+        return self.view.outputs if self.view else self.partials
 
     def has_checkpoint(self) -> bool:
         """Whether there is a progress file, valid or not."""

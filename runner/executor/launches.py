@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.canonical import VERSION, canonical
 from runner.errors import SpecError
+from runner.executor.views import TEMPORARY, seen_inputs, view_steps
 from runner.plan.code.modules import sdk_path
 from runner.record import files
 from runner.sandbox.environment import DEFAULT_PATH, contract_variables, stage_environment
@@ -36,23 +37,27 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
     Raises SpecError for a missing program.
     """
     stage, spec = job.stage, run.spec
-    inputs = {name: [file.absolute for file in listed] for name, listed in job.fingerprint.inputs.items()}
-    environment = _environment(run, job, inputs)
-    argv = _command(spec, job, inputs)
+    files_of = {name: [file.absolute for file in listed] for name, listed in job.fingerprint.inputs.items()}
+    inputs, outputs = files_of, job.partials
+    if job.view:  # its paths are those in the view
+        inputs, outputs = seen_inputs(spec, job), {name: f"{spec.root}/{path}" for name, path in job.view.seen.items()}
+    environment = _environment(run, job, inputs, outputs)
+    argv = _command(spec, job, inputs, outputs)
     program = _program(spec, argv, environment, f"{spec.shown}#/stages/{stage.index}")
     processor = spec.processor_path(stage)
     forks = processor is not None and processor.endswith(".py") and not stage.fresh_interpreter
     watched = dict(job.fingerprint.watched)
     keyed = watched.pop(program, None) if job.fingerprint.components.get("program") else None
     reads = (*watched, *job.fingerprint.trees, f"{job.scratch}.json", *lists_of(job))
-    writes = (*job.partials.values(), job.reports_to, job.log)
+    writes = (*job.written_to.values(), job.reports_to, job.log)
+    own = (f"{job.scratch}.json", *lists_of(job), job.log)
     return Launch(
         number,
         argv,
         environment,
         spec.root,
-        inputs[stage.stdin][0] if stage.stdin else None,
-        job.partials[stage.stdout] if stage.stdout else None,
+        files_of[stage.stdin][0] if stage.stdin else None,
+        job.written_to[stage.stdout] if stage.stdout else None,
         job.log,
         timeout=job.needs.timeout,
         program=program,
@@ -66,6 +71,7 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
         reads=reads if run.is_remote else (),
         writes=writes if run.is_remote else (),
         program_sha256=keyed.sha256 if keyed else None,
+        view=view_steps(spec, job, job.view, program, own) if job.view else None,
     )
 
 
@@ -102,7 +108,7 @@ def lists_of(job: Job) -> list[str]:
     return [f"{job.scratch}.{name}.list" for name in list_inputs(job.stage.command or job.stage.args)]
 
 
-def _environment(run: RunContext, job: Job, inputs: Inputs) -> dict[str, str]:
+def _environment(run: RunContext, job: Job, inputs: Inputs, outputs: Mapping[str, str]) -> dict[str, str]:
     """Write the stage file, and return the whole environment of the attempt."""
     stage, needs, checkpoint = job.stage, job.needs, job.stage.checkpoint
     stage_file = f"{job.scratch}.json"
@@ -116,9 +122,9 @@ def _environment(run: RunContext, job: Job, inputs: Inputs) -> dict[str, str]:
         "checkpoint": {"everyLines": checkpoint.every_lines, "everySeconds": checkpoint.every_seconds},
         "durability": "full" if run.durable else "process",
         "inputs": inputs,
-        "outputs": job.partials,
-        "realOutputs": job.real,
-        "progress": job.reports_to,
+        "outputs": outputs,
+        "realOutputs": outputs if job.view else job.real,
+        "progress": run.spec.paths.progress(stage.name, job.tag if run.is_remote else ""),
         "scratch": job.scratch,
         "resources": {
             "cpus": needs.cpus,
@@ -127,7 +133,8 @@ def _environment(run: RunContext, job: Job, inputs: Inputs) -> dict[str, str]:
         },
     }
     files.create(stage_file, canonical({"v": VERSION, **content}))
-    return _environment_of(stage, job.scratch, needs.cpus, contract_variables(stage_file, content, run.level))
+    contract = contract_variables(stage_file, content, run.level)
+    return _environment_of(stage, TEMPORARY if job.view else job.scratch, needs.cpus, contract)
 
 
 def _environment_of(
@@ -145,7 +152,7 @@ def _environment_of(
     )
 
 
-def _command(spec: Spec, job: Job, inputs: Inputs) -> list[str]:
+def _command(spec: Spec, job: Job, inputs: Inputs, outputs: Mapping[str, str]) -> list[str]:
     """Return the command line, after writing the files of its `{list.NAME}`. Paths in both are relative to root."""
     stage, root, lists = job.stage, spec.root, {}
     words = list(stage.command or stage.args)
@@ -154,8 +161,8 @@ def _command(spec: Spec, job: Job, inputs: Inputs) -> list[str]:
         path = f"{job.scratch}.{name}.list"
         files.create(path, "".join(f"{file}\n" for file in relative[name]).encode())
         lists[name] = relative_path(path, root)
-    outputs = {name: relative_path(path, root) for name, path in job.partials.items()}
-    argv = expand(words, {"inputs": relative, "list": lists, "outputs": outputs, "params": stage.params})
+    written = {name: relative_path(path, root) for name, path in outputs.items()}
+    argv = expand(words, {"inputs": relative, "list": lists, "outputs": written, "params": stage.params})
     processor = spec.processor_path(stage)
     if processor is not None:
         return [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]

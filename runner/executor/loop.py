@@ -229,7 +229,7 @@ class Executor:
             stage=job.stage,
             attempt=job.number,
             progress=job.reports_to,
-            partials=job.partials,
+            partials=job.written_to,
             input_bytes=job.fingerprint.input_bytes,
             changed=job.changed,
         )

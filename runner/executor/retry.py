@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, SYSTEM_ERRORS, Fault
 from runner.hashing import hasher
+from runner.levels import MAKING_VIEW
 from runner.paths import variable_name
 from runner.results import AttemptResult, network_text, signal_name
 from runner.spec.fields import ANY
@@ -91,6 +92,8 @@ def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
     fault = _fault_of(job, attempt)
     if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in SYSTEM_ERRORS:
         return fault, EXIT_STATE
+    if attempt.failed_to_start and MAKING_VIEW in attempt.failed_to_start:
+        return fault, EXIT_OFFLINE
     if given_up:
         fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
     is_any = job.stage.retry.retry_exit_codes == ANY and not (attempt.lost or attempt.timed_out)

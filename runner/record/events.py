@@ -67,7 +67,8 @@ class AttemptStarted(NamedTuple):
     """An attempt starts; `tag` is part of the names of its partials. `outputs`: name -> path.
 
     `cpus`: those that it got, if the spec has more. `position`: of its values in the lists of the spec, if that is not
-    0. Then `replaces` is the commit whose marker a commit would replace, as in StageCommit.
+    0. Then `replaces` is the commit whose marker a commit would replace, as in StageCommit. `sealed`: whether it has a
+    view, if the spec wants one; `seen_as`: where its outputs are in it, if that is elsewhere.
     """
 
     stage: str
@@ -83,6 +84,8 @@ class AttemptStarted(NamedTuple):
     cpus: float | None = None
     position: int | None = None
     replaces: Sequence[Any] | None = None
+    sealed: bool | None = None
+    seen_as: Mapping[str, str] | None = None
 
 
 class AttemptFinished(NamedTuple):
@@ -288,6 +291,10 @@ def _is_number(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def _is_invocation(value: object) -> bool:
     return isinstance(value, dict) and _misshapen(_INVOCATION, value) is None
 
@@ -342,6 +349,8 @@ _CHECKS: dict[type[Event], dict[str, Check]] = {
         "outputs": _object_of(is_relative),
         "position": _if_any(_is_number),
         "replaces": _is_commit,
+        "sealed": _if_any(_is_truth),
+        "seenAs": _if_any(_object_of(is_relative)),
     },
     AttemptFinished: {"stage": is_stage},
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},

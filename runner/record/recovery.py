@@ -19,6 +19,7 @@ from runner.record.ledger import refuse_replaced_log
 from runner.record.log import Position, Record, cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
 from runner.record.markers import Marker, OutputIdentity, read_marker, write_marker
 from runner.record.seal import PLAIN, Seal
+from runner.record.views import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,13 +34,14 @@ class OpenLogs(NamedTuple):
     `tags`: those of all attempts, stage -> tag -> key. `positions`: of each stage, and the commit whose marker its
     attempts would have replaced, the last position in the lists of the spec, if that is not 0. It never falls before
     the stage succeeds. So it is the highest one. `lineage`: commit -> the commit whose marker it replaced. `removed`:
-    temporary outputs, by the run and record of their commit, and their path.
+    temporary outputs, by the run and record of their commit, and their path. `sealed`: the attempts that had a view.
     """
 
     tags: dict[str, dict[str, str]]
     positions: dict[tuple[str, Place | None], int]
     lineage: dict[Place, Place | None]
     removed: set[tuple[str, int, str]]
+    sealed: list[events.AttemptStarted]
 
 
 class OpenRun:
@@ -52,7 +54,7 @@ class OpenRun:
     def __init__(self, run: str, logs: OpenLogs | None = None) -> None:
         """`logs` are shared by all open runs."""
         self.run = run
-        self.logs = logs or OpenLogs({}, {}, {}, set())
+        self.logs = logs or OpenLogs({}, {}, {}, set(), [])
         self.last: Position | None = None
         self.attempts: dict[str, int] = {}
         self.selected: tuple[str, ...] = ()
@@ -94,6 +96,8 @@ class OpenRun:
             self.started.update(event.outputs.values())
             self.outputs_of[event.stage] = event.outputs
             self.offline_failures.discard(event.stage)
+            if event.sealed:
+                self.logs.sealed.append(event)
             if event.position:
                 key = event.stage, _place(event.replaces)
                 self.logs.positions[key] = max(event.position, self.logs.positions.get(key, 0))
@@ -135,7 +139,7 @@ def recover(
     `durable`, every output that a dead run renamed is on disk when this returns, because no later run syncs it. `warn`
     is called for a commit whose output cannot be renamed because a file of another origin is in the way.
     """
-    recovery = _Recovery(paths, workspace, declared, frozenset(), warn, durable, OpenLogs({}, {}, {}, set()))
+    recovery = _Recovery(paths, workspace, declared, frozenset(), warn, durable, OpenLogs({}, {}, {}, set(), []))
     opened = [recovery.read(run, seal) for run in runs]
     started = chain.from_iterable(run.outputs_of.items() for run in opened)
     declared = {**declared, **{stage: made for stage, made in started if stage.partition("@")[0] in unknown}}
@@ -245,6 +249,8 @@ class _Recovery(NamedTuple):
         the record and left the partial.
         """
         listings: dict[str, list[str]] = {}
+        for attempt in self.logs.sealed:
+            View(self.workspace, self.paths, attempt.stage, attempt.outputs, attempt.seen_as or {}, attempt.tag).end()
         for stage, tags in self.logs.tags.items():
             last = next(reversed(tags))  # of the newest attempt
             collect(self.paths.progress(stage, last), self.paths.progress(stage), last)

@@ -61,7 +61,7 @@ def survey() -> dict[str, dict[str, str] | RefusedError]:
     """Try `kernel` and `filter`; return the layers of each, or why it could not be reached."""
     results: dict[str, dict[str, str] | RefusedError] = {}
     for level in (KERNEL, FILTER):
-        with Launcher.start(level) as launcher:
+        with Launcher.start(level, views=True) as launcher:
             launcher.await_ready()
             results[level] = launcher.refusal or launcher.layers
     return results

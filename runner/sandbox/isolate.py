@@ -38,16 +38,22 @@ class Isolation:
         if self._landlock is not None:
             self._landlock.enter()
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What `enter` needs in a child."""
+        return () if self._landlock is None else (self._landlock.ruleset,)
+
     def become_program(self) -> None:
         """Runs in a *child* that never calls exec, after `enter`: let it read its own memory, as after an exec."""
         if self.layers["level"] != SCAN:
             open_memory(is_open=True)
 
 
-def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
+def isolate(level: str, runner: int, descriptors: tuple[int, ...], *, views: bool = False) -> Isolation:
     """Enter a level; at `kernel` this returns in another process (see namespaces). RefusedError names a missing layer.
 
-    `runner` is the process that started this one; only the launcher may keep these `descriptors`.
+    `runner` is the process that started this one; only the launcher may keep these `descriptors`. `views`: find out
+    whether sealed stages get views.
     """
     layers = {"level": level}
     if level == SCAN:
@@ -67,6 +73,10 @@ def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
         listener, layers["attempts"] = install()
         open_memory(is_open=False)
         layers["seccomp"] = _verified_filter()
+        if views and level == KERNEL:
+            from runner.sandbox.view import views_layer
+
+            layers["views"] = views_layer()
         isolation = Isolation(layers, listener, landlock, process)
         if witness is not None:
             layers["memory"] = _verified_memory(isolation, *witness)

@@ -31,16 +31,16 @@ class Landlock:
         self.layer = f"ABI {abi}: " + ", ".join(what for since, what in COVERED if abi >= since)
         fields = handled(abi)
         attributes = struct.pack(f"={len(fields)}Q", *fields)
-        self._ruleset = syscalls.call("landlock_create_ruleset", attributes, len(attributes), 0)
+        self.ruleset = syscalls.call("landlock_create_ruleset", attributes, len(attributes), 0)
         if FS_REFER & fields[0]:  # it is restricted: allow renames everywhere
             root = os.open("/", os.O_PATH | os.O_CLOEXEC)
             beneath = struct.pack("=Qi", FS_REFER, root)  # struct landlock_path_beneath_attr
-            syscalls.call("landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
+            syscalls.call("landlock_add_rule", self.ruleset, RULE_PATH_BENEATH, beneath, 0)
             os.close(root)
 
     def enter(self) -> None:
         """Put this thread, and all that it starts, into a domain for good. RefusedError if the kernel refuses."""
-        syscalls.call("landlock_restrict_self", self._ruleset, 0)
+        syscalls.call("landlock_restrict_self", self.ruleset, 0)
 
 
 def open_landlock(layers: dict[str, str]) -> Landlock | None:

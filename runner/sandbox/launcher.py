@@ -19,7 +19,7 @@ from runner.results import AttemptResult, NetworkCalls, signal_name
 from runner.sandbox.protocol import START, message, take_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
 PATIENCE_MS = 30_000  # a launcher reads at once: one that has not read for so long is stopped or stuck
@@ -37,7 +37,8 @@ class Launch(NamedTuple):
     interpreter, `-B`, the script and its arguments, and a fork server may fork itself instead. The script will import
     the modules of `preload`. For a cluster: `cpus` and `memory_mib` are what the stage asks for. The paths `reads` and
     `writes` must look the same to both machines before it starts, and `writes` after it has ended. `program_sha256` is
-    that of the program, if the key has it.
+    that of the program, if the key has it. A sealed stage has a `view`: a mount point, and the steps that make it, see
+    view.enter_view.
     """
 
     id: int
@@ -61,6 +62,7 @@ class Launch(NamedTuple):
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     program_sha256: str | None = None
+    view: tuple[str, Sequence[tuple[str, str, str]]] | None = None
 
 
 class NetworkReport(NamedTuple):
@@ -104,20 +106,22 @@ class Launcher:
         *,
         interpreter: str = sys.executable,
         fork_env: Mapping[str, str] | None = None,
+        views: bool = False,
     ) -> Self:
         """Start the program and return at once; it enters `level` (see levels) and gets ready.
 
-        With `fork_env`, the variables of Python stages that interpreters read, it becomes a fork server for them.
+        With `fork_env`, the variables of Python stages that interpreters read, it becomes a fork server for them. With
+        `views`, its layers say whether sealed stages get views.
         Raises StateError if the interpreter is missing, or if there are no descriptors or processes left.
         """
         try:
-            return cls(*_start_program(interpreter, level, fork_env), level, fork_env)
+            return cls(*_start_program(interpreter, level, fork_env, views=views), level, fork_env)
         except OSError as error:
             raise StateError.from_os(error, interpreter, "start the launcher with") from error
 
     def instead(self, level: str) -> Self:
         """Start a launcher of the same kind at another level, after this one could not reach its level."""
-        other = self.start(level, fork_env=self._fork_env)
+        other = self.start(level, fork_env=self._fork_env)  # only the first level has views
         other.load(self._loaded)
         return other
 
@@ -270,7 +274,9 @@ class Launcher:
         await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
 
 
-def _start_program(interpreter: str, level: str, fork_env: Mapping[str, str] | None) -> tuple[int, int, int]:
+def _start_program(
+    interpreter: str, level: str, fork_env: Mapping[str, str] | None, *, views: bool
+) -> tuple[int, int, int]:
     """Start the program, in `fork_env` or an empty environment; its stderr goes to the pipe of reports.
 
     Returns its process and our ends of the pipes to and from it. OSError leaves nothing open.
@@ -284,7 +290,7 @@ def _start_program(interpreter: str, level: str, fork_env: Mapping[str, str] | N
         ends += os.pipe()
         ends += os.pipe()
         options, role = (("-I", "-S"), ()) if fork_env is None else (("-B",), ("forkserver",))
-        words = [interpreter, *options, PROGRAM, level, str(os.getpid()), *role]
+        words = [interpreter, *options, PROGRAM, level, str(os.getpid()), *role, *(("views",) if views else ())]
         actions = [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((ends[0], ends[3], ends[3]))]
         # The signals are blocked in it from its first instruction, see child.BLOCKED.
         pid = os.posix_spawn(interpreter, words, dict(fork_env or {}), file_actions=actions, setsigmask=SIGNALS)

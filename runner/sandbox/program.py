@@ -1,8 +1,9 @@
 """The program that `launcher` starts. It becomes the launcher and, in a fork of a fork server, the code of a stage.
 
-The command is `python -I -S program.py LEVEL RUNNER_PID`, in an empty environment. With `forkserver` as a third word it
-is `python -B`, with the variables of the stages' environment that interpreters read. A stage's code can see this file
-at the bottom of its stack, so it holds as little as possible.
+The command is `python -I -S program.py LEVEL RUNNER_PID`, in an empty environment. The word `views` after these lets it
+find out whether sealed stages get views. With the word `forkserver` it is `python -B`, with the variables of the
+stages' environment that interpreters read. A stage's code can see this file at the bottom of its stack, so it holds as
+little as possible.
 """
 
 import sys

@@ -305,7 +305,7 @@ def main(server: ForkServer | None) -> NoReturn:
     level, runner = sys.argv[1], int(sys.argv[2])
     pipes = _take_pipes()
     try:
-        isolation = isolate(level, runner, (*pipes, 2))
+        isolation = isolate(level, runner, (*pipes, 2), views="views" in sys.argv[3:])
     except RefusedError as error:  # no process can leave the layers that it has entered
         os.write(pipes[1], START + message("refused", error.args))
         os._exit(0)

@@ -54,7 +54,7 @@ class Spawner:
 
     def spawn(self, request: Request) -> tuple[int, int] | None:
         """Start the program of a stage; return its process and its launch's number, or None if a fork has to try."""
-        if any(request[limit] is not None for limit in ("affinity", "address_space", "file_size")):
+        if any(request[field] is not None for field in ("view", "affinity", "address_space", "file_size")):
             return None
         opened: list[int] = []
         try:

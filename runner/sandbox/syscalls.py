@@ -23,6 +23,7 @@ NEW_NUMBERS = {
     "io_uring_register": 427,
     "clone3": 435,
     "pidfd_getfd": 438,
+    "mount_setattr": 442,
     "landlock_create_ruleset": 444,
     "landlock_add_rule": 445,
     "landlock_restrict_self": 446,
@@ -82,6 +83,7 @@ NUMBERS: dict[str, dict[str, int]] = {
 
 # linux/mount.h
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
+MS_MOVE = 8192
 MS_NOATIME, MS_NODIRATIME = 1024, 2048
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1

@@ -39,7 +39,7 @@ def test_resumes_the_run_of_the_given_id():
 
 
 def test_a_new_run_knows_the_partials_and_positions_of_open_runs():
-    logs = OpenLogs({"a": {"abcdef": "key"}}, {("a", None): 1}, {}, set())
+    logs = OpenLogs({"a": {"abcdef": "key"}}, {("a", None): 1}, {}, set(), [])
     made = run_to_resume(PATHS, [OpenRun("old", logs)], Options(stages=("a",)))
     assert (made.logs, made.last, made.attempts) == (logs, None, {})
     assert made.run != "old" and run_to_resume(PATHS, [], Options()).logs.tags == {}

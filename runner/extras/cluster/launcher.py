@@ -19,7 +19,7 @@ from runner.extras.cluster import shared
 from runner.extras.cluster.connection import Connection
 from runner.extras.cluster.worker import ENDED, Member, Outcome, end_stages, execute, join
 from runner.interrupts import GRACE
-from runner.levels import KERNEL, LEVELS, SCAN
+from runner.levels import KERNEL, LEVELS, POSSIBLE, SCAN
 from runner.record import files
 from runner.results import AttemptResult
 from runner.sandbox.launcher import Launch, Launcher, Report
@@ -141,7 +141,8 @@ class ClusterLauncher(Launcher):
                 raise self._no_worker()
         self._lowest = max((member.layers["level"] for member in members), key=LEVELS.index)
         nodes = ", ".join(f"{member.node} ({member.layers['level']})" for member in members)
-        layers = next(member.layers for member in members if member.layers["level"] == self._lowest)
+        lowest = [member.layers for member in members if member.layers["level"] == self._lowest]
+        layers = min(lowest, key=lambda layers: layers.get("views") == POSSIBLE)  # all must have them
         self.layers = {**layers, "cluster": where, "workers": nodes}
 
     @property

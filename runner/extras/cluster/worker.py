@@ -192,7 +192,7 @@ class Session:
         """Runs in the *thread*."""
         why = ENDED
         try:
-            launcher = Launcher.start(KERNEL, fork_env=fork_env)
+            launcher = Launcher.start(KERNEL, fork_env=fork_env, views=True)
             launcher.load(modules)
             with settle(launcher, strict=False) as launcher:
                 self.layers.set_result(launcher.layers)

@@ -1,0 +1,131 @@
+"""The directory of a sealed attempt, which its view shows in place of root, and in which its outputs lie until it ends.
+
+An output on another file system is in a directory of its own beside the real output, because no file can be renamed
+from one file system to another. When an attempt has ended, or recovery finds that its run has died, its outputs and its
+checkpoint are moved to where those of other attempts are, and its directories go.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from runner.errors import Fault, OfflineError
+from runner.paths import partial_path, view_path
+from runner.record import files
+from runner.record.checkpoints import collect
+from runner.record.state import MOST_PROGRESS, no_note, read_usable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.paths import StatePaths
+
+
+class View:
+    """The directories of the attempt with this `tag`, and where its outputs and its progress file are in them.
+
+    `seen`: the outputs' paths in the view, relative to root. `root` is shown in place of root and workspace. `others`
+    are directories on other file systems, by the relative path at which the view shows them.
+    """
+
+    def __init__(
+        self,
+        workspace: str,
+        paths: StatePaths,
+        stage: str,
+        outputs: Mapping[str, str],
+        seen_as: Mapping[str, str],
+        tag: str,
+    ) -> None:
+        """`outputs` and `seen_as`, name -> path relative to root: where they are in the end, and in the view."""
+        self._paths, self._stage, self._tag = paths, stage, tag
+        self._real = {name: f"{workspace}/{path}".rstrip("/") for name, path in outputs.items()}
+        self.seen_as = {name: path for name, path in seen_as.items() if name in outputs}
+        self.seen = {name: seen_as.get(name, path).rstrip("/") for name, path in outputs.items()}
+        parents = {name: os.path.dirname(path) for name, path in self._real.items()}
+        mounts = {parent: _mount_of(parent) for parent in {*parents.values(), workspace}}
+        top = next(iter(parents.values()))
+        top = workspace if mounts[workspace] == mounts[top] else top
+        self.root = view_path(top, tag)
+        self.others: dict[str, str] = {}
+        self.outputs: dict[str, str] = {}
+        for name, path in self.seen.items():
+            directory, base = os.path.split(path)
+            if mounts[parents[name]] == mounts[top]:
+                self.outputs[name] = f"{self.root}/{path}"
+            else:
+                self.others[directory] = own = view_path(parents[name], tag)
+                self.outputs[name] = f"{own}/{base}"
+        self.progress = f"{self.root}/{os.path.relpath(paths.progress(stage), workspace)}"
+        self.sent_progress = f"{self.root}/{os.path.relpath(paths.progress(stage, tag), workspace)}"  # on a cluster
+
+    def make(self) -> None:
+        """Make the directories. Raises OfflineError if outputs in one directory would be on several file systems."""
+        for directory, own in self.others.items():
+            inside = f"{directory}/" if directory else ""
+            for name, path in self.seen.items():
+                if path.startswith(inside) and os.path.dirname(self.outputs[name]) != own:
+                    what = f'cannot be sealed: "{path}" and others in one directory are on several file systems'
+                    raise OfflineError(
+                        Fault(f"stage {self._stage}, output {name}", what, "give it a directory of its own")
+                    )
+        for path in (*self.outputs.values(), self.progress, self.sent_progress):
+            files.make_directories(os.path.dirname(path))
+
+    def begin(self) -> None:
+        """Give the attempt what a checkpoint has kept: partials first, because the progress file vouches for them."""
+        for name, path in self.outputs.items():
+            _move(partial_path(self._real[name], self._tag), path)
+        _copy(self._paths.progress(self._stage), self.progress)
+        files.discard(self._paths.progress(self._stage))
+
+    def end(self) -> None:
+        """Undo `begin`, and remove the directories. May be called again, also if there are none.
+
+        A path that leads through a link is left alone: the stage may have made it lead anywhere.
+        """
+        if not any(map(os.path.lexists, (self.root, *self.others.values()))):
+            return
+        for name, path in self.outputs.items():
+            if not self._is_linked(path):
+                _move(path, partial_path(self._real[name], self._tag))
+        progress = self._paths.progress(self._stage)
+        if not self._is_linked(self.progress):
+            _copy(self.progress, progress)
+        if not self._is_linked(self.sent_progress):
+            collect(self.sent_progress, progress, self._tag)
+        for directory in (*self.others.values(), self.root):
+            files.discard(directory)
+
+    def _is_linked(self, path: str) -> bool:
+        """Whether a directory above a path was replaced by a link."""
+        while (path := os.path.dirname(path)) not in (self.root, *self.others.values()):
+            if os.path.islink(path):
+                return True
+        return False
+
+
+def _move(path: str, target: str) -> None:
+    if os.path.lexists(path):
+        files.rename(path, target)
+
+
+def _copy(progress: str, target: str) -> None:
+    """Copy a progress file, which may be on another file system, unless it is missing or unusable."""
+    content = read_usable(progress, MOST_PROGRESS, no_note)
+    if content is not None:
+        files.replace(target, content, temporary=f"{target}~")
+
+
+def _mount_of(directory: str) -> tuple[int, bytes]:
+    """Return what identifies the file system and the mount of a directory, or of the nearest one above it."""
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    with files.naming(directory, "open"):
+        descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+        try:
+            with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:  # proc(5): mnt_id
+                return os.fstat(descriptor).st_dev, next(line for line in file if line.startswith(b"mnt_id"))
+        finally:
+            os.close(descriptor)
