@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from runner.canonical import VERSION, canonical
 from runner.errors import SpecError
-from runner.executor.views import TEMPORARY, seen_inputs, view_steps
+from runner.executor.views import seen_inputs, view_steps
 from runner.plan.code.modules import sdk_path
 from runner.record import files
+from runner.sandbox.contents import TEMPORARY
 from runner.sandbox.environment import DEFAULT_PATH, contract_variables, stage_environment
 from runner.sandbox.launcher import Launch
 from runner.sandbox.programs import find_program, missing_program
@@ -71,7 +72,7 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
         reads=reads if run.is_remote else (),
         writes=writes if run.is_remote else (),
         program_sha256=keyed.sha256 if keyed else None,
-        view=view_steps(spec, job, job.view, program, own) if job.view else None,
+        view=view_steps(spec, job, program, os.path.join(spec.root, environment["HOME"]), own),
     )
 
 

@@ -61,11 +61,8 @@ def _become(
         tried = "opening "  # `failure_text` adds the name of the file
         for descriptor, opened in enumerate(open_streams(request, [])):
             os.dup2(opened, descriptor)
-        if request["view"] is not None:
-            tried = MAKING_VIEW
-            _enter_view(request, (0, 1, 2, failure, *isolation.descriptors))
-        tried = "entering its isolation"
-        isolation.enter()
+        tried = MAKING_VIEW if request["view"] else "entering its isolation"
+        isolation.enter(request["view"], (0, 1, 2, failure))
         tried = "setting affinity"
         if request["affinity"] is not None:
             os.sched_setaffinity(0, request["affinity"])
@@ -93,13 +90,6 @@ def _become(
             os.write(failure, failure_text(error, tried).encode("utf-8", "backslashreplace"))
         finally:
             os._exit(127)
-
-
-def _enter_view(request: Request, kept: tuple[int, ...]) -> None:
-    from runner.sandbox.view import enter_view  # here, because few stages are sealed
-
-    point, steps = request["view"]
-    enter_view(point, steps, kept)
 
 
 def failure_text(error: BaseException, tried: str) -> str:

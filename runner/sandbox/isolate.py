@@ -15,6 +15,10 @@ from runner.sandbox.namespaces import enter_namespaces
 from runner.sandbox.privileges import drop_privileges, open_memory
 from runner.sandbox.seccomp import AF_NETLINK, SOCK_STREAM, Listener, install
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runner.sandbox.view import Step
+
 PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # not a reason for a lower level
 REFUSED, OPENED = 0, 1  # how the probe ends
 
@@ -30,18 +34,19 @@ class Isolation:
         self.listener = listener
         self._landlock = landlock
 
-    def enter(self) -> None:
+    def enter(self, view: tuple[bytes, list[Step]] | None = None, kept: tuple[int, ...] = ()) -> None:
         """Put this *child*, or a *thread* of the launcher that starts a program, behind the walls of a stage.
 
-        It still holds the launcher's descriptors, such as the listener; exec or the fork server closes them.
+        A child with a `view` keeps only the descriptors `kept`. Others still hold the launcher's, such as the listener;
+        exec or the fork server closes them.
         """
+        if view is not None:
+            from runner.sandbox.view import enter_view  # here, because few stages are sealed
+
+            point, steps = view
+            enter_view(point, steps, kept if self._landlock is None else (*kept, self._landlock.ruleset))
         if self._landlock is not None:
             self._landlock.enter()
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """What `enter` needs in a child."""
-        return () if self._landlock is None else (self._landlock.ruleset,)
 
     def become_program(self) -> None:
         """Runs in a *child* that never calls exec, after `enter`: let it read its own memory, as after an exec."""

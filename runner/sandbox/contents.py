@@ -1,0 +1,139 @@
+"""What a sealed stage sees: the steps that make its view, which the launcher's child takes (see `view`).
+
+All that is below root and the workspace comes from one writable directory, in which inputs and code are bound one by
+one. Elsewhere everything is as it is, but some directories are empty but for what the stage needs there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from runner.paths import upward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    Source = tuple[str, str]  # the kind of a step, and its source
+    Step = tuple[str, str, str]  # and a path in the view
+
+ABSENT = ("/home", "/media", "/mnt", "/root", "/run", "/srv")  # what is in these is not there
+TEMPORARY = "/tmp"  # a directory of the attempt
+_MOST_LINKS = 40  # on the way to one file, path_resolution(7)
+
+
+class Contents:
+    """What a view shows: `ours`, by path relative to root, and the rest by real path."""
+
+    def __init__(self, root: str, workspace: str) -> None:
+        bases = {os.path.realpath(root), os.path.realpath(workspace)}
+        self._bases = sorted(bases, key=len, reverse=True)  # if one lies in the other, the inner one first
+        self._places = root, workspace
+        self._hidden: dict[str, Source] = {}
+        self._rest: dict[str, Source] = {}
+        self.ours: dict[str, Source] = {}
+
+    def hide(self, home: str, own_home: str, own_temporary: str, own_var: str) -> None:
+        """Hide the directories of others. Those of the attempt are in place of HOME and those for temporary files.
+
+        Show the links on the way to root and workspace, and the interpreter.
+        """
+        self._hide(home, "write", own_home)
+        self._hide(TEMPORARY, "write", own_temporary)
+        self._hide("/var/tmp", "write", own_var)
+        self._hide("/dev/shm", "own", "")
+        for directory in ABSENT:
+            self._hide(directory, "empty", "")
+        for directory in self._places:
+            self._show_links(directory)
+        for directory in (sys.prefix, sys.base_prefix):
+            self.show(directory)
+        self.show_program(sys.executable)
+
+    def _hide(self, directory: str, kind: str, source: str) -> None:
+        """Hide what is in a directory, unless it is hidden already, is root, or does not exist."""
+        real = os.path.realpath(directory)
+        if real in (*self._bases, *self._hidden, "/") or not os.path.isdir(real):
+            return
+        if any(real.startswith(f"{base}/") for base in self._bases):
+            self._put(real, kind, source)
+        else:
+            self._hidden[real] = kind, source
+
+    def show(self, path: str) -> None:
+        """Show a file or directory at its path, and at its real path, where it would not be seen without a step."""
+        real = self._show_links(path)
+        self._put(real, "read", real)
+
+    def _show_links(self, path: str) -> str:
+        """Show the symbolic links on the way to a path; return the real path."""
+        real, links = _resolve(path)
+        for at, text in links:
+            self._put(at, "link", text)
+        return real
+
+    def show_program(self, path: str) -> None:
+        """Show a program, and what is installed with it: the directory above its `bin`, or no more than that `bin`."""
+        real, links = _resolve(path)
+        for place in (*(at for at, _ in links), real):
+            directory = os.path.dirname(place)
+            prefix = os.path.dirname(directory)
+            if os.path.basename(directory) == "bin" and prefix not in self._bases:
+                self.show(directory if prefix in (*self._hidden, "/") else prefix)
+        self.show(path)
+
+    def steps(self, writable: str, outputs: Iterable[str]) -> Iterator[Step]:
+        """Yield the steps, each after those for the directories above it.
+
+        `writable` is the directory to show in place of root, and `outputs` are the paths in it of what the stage makes.
+        """
+        *inner, base = self._bases
+        yield from _in_order(self._hidden | self._rest)
+        yield "write", writable, base
+        needed = {above for path, (kind, _) in self.ours.items() if kind != "link" for above in upward(path, "")}
+        needed |= {above for path in outputs for above in upward(path, "")}
+        ours = {path: source for path, source in self.ours.items() if source[0] != "link" or path not in needed}
+        yield from ((kind, source, f"{base}/{path}") for kind, source, path in _in_order(ours))
+        for other in inner:
+            yield "again", base, other
+
+    def _put(self, path: str, kind: str, source: str) -> None:
+        for base in self._bases:
+            if path.startswith(f"{base}/"):
+                self.ours.setdefault(path.removeprefix(f"{base}/"), (kind, source))
+                return
+        if any(path.startswith(f"{hidden}/") for hidden in self._hidden):
+            self._rest.setdefault(path, (kind, source))
+
+
+def _in_order(sources: dict[str, Source]) -> Iterator[Step]:
+    """Yield steps by path, without what a directory that is shown whole has anyway."""
+    whole: set[str] = set()
+    for path in sorted(sources):
+        kind, source = sources[path]
+        if kind == "read":
+            if whole.isdisjoint(upward(path, "")):
+                yield kind, source, path
+            whole.add(path)
+        elif kind != "link" or whole.isdisjoint(upward(path, "")):
+            yield kind, source, path
+
+
+def _resolve(path: str) -> tuple[str, list[Source]]:
+    """Return the real path of an absolute path, and the links on the way: their paths and what they say."""
+    links: list[Source] = []
+    at, rest = "", path.split("/")
+    while rest:
+        name = rest.pop(0)
+        if name == "..":
+            at = os.path.dirname(at)
+        elif name not in ("", "."):
+            below = f"{at}/{name}"
+            if os.path.islink(below) and len(links) < _MOST_LINKS:
+                links.append((below, os.readlink(below)))
+                rest[:0] = links[-1][1].split("/")
+                at = "" if links[-1][1].startswith("/") else at
+            else:
+                at = below
+    return at or "/", links
