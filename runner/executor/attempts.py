@@ -10,6 +10,7 @@ from runner.errors import InputError, OffpipeError, StateError
 from runner.executor.launches import lists_of, make_launch
 from runner.executor.schedule import Needs, enforced, needs_at
 from runner.executor.scratch import ScratchPool
+from runner.executor.views import undeclared
 from runner.paths import is_partial, output_of, partial_path, partial_tag, stdout_path, tag_of
 from runner.plan.decisions import AGAIN, Reason
 from runner.reading import open_regular
@@ -207,6 +208,7 @@ class Attempts:
             now = job.signatures()
             self.keep_stdout(job)
             job.written = {name: path for name, path in job.stage.outputs.items() if now[name] != job.before[name]}
+            job.undeclared = undeclared(self._run.spec, job) if job.view else None
             self.sweep(job)
         return attempt
 

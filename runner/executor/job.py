@@ -115,6 +115,7 @@ class Job:
         # The last attempt that ended.
         self.ended = 0.0
         self.written: dict[str, str] = {}  # outputs whose final path it wrote to, if it failed, and these paths
+        self.undeclared: str | None = None  # a file of root that its log names, if it failed and was sealed
         self.commit: Marker | None = None  # if it succeeded and is on record
 
     @property

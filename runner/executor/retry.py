@@ -122,13 +122,13 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
         return Fault(where, f"its attempt was {attempt.describe()}", "run again to go on")
     tried = f" after {len(job.attempts)} attempts" if len(job.attempts) > 1 else ""
     if attempt.failed_to_start:
-        hint = "pass the names in a file: {list.NAME}" if attempt.failed_to_start.startswith("E2BIG") else ""
+        hint = "pass the names in a file: {list.NAME}" if attempt.failed_to_start.startswith("E2BIG") else _hint(job)
         return Fault(where, f"could not start {job.program}: {attempt.failed_to_start}", hint)
     refused = [calls for calls in attempt.network if not (calls.is_probe and _INNOCENT.fullmatch(calls.program))]
     offline = f"; a network was refused to {network_text(refused)}" if refused else ""
     if attempt.timed_out:
         return Fault(where, f"ended at its time limit of {job.needs.timeout:g} s{tried}{offline}")
-    hint = ""
+    hint = _hint(job)
     if attempt.local_sockets:
         hint = (
             "local sockets (AF_UNIX) were refused, as stages run offline; where multiprocessing needs them, "
@@ -138,6 +138,15 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
         name, path = next(iter(job.written.items()))
         hint = f'it wrote "{path}" itself, which stays there; write to $PIPELINE_OUTPUT_{variable_name(name)} instead'
     return Fault(where, f"failed with {attempt.describe()}{tried}{offline}", hint)
+
+
+def _hint(job: Job) -> str:
+    """Return the hint for a stage that failed because it sees too little, if it is sealed."""
+    if job.view is None:
+        return ""
+    if job.undeclared:
+        return f'it is sealed, and does not declare "{job.undeclared}", which its log names: add it to "inputs"'
+    return "it is sealed, and sees only what it declares"
 
 
 # ---- the policy: no clock, no random state ----

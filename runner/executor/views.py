@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault, OfflineError
+from runner.errors import Fault, OfflineError, OffpipeError
+from runner.paths import upward
 from runner.plan.code.modules import OUR_DIRECTORIES
+from runner.reading import open_regular
 from runner.record import files
 from runner.sandbox.contents import Contents
 from runner.spec.globs import is_below
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 MOST_ENTRIES = 50_000
+_LOG_END = 1 << 16  # bytes of a log in which an undeclared path is looked for
+_WORD = re.compile(r"'([^'\n]+)'|\"([^\"\n]+)\"|([^\s'\"]+)")  # a path in a message may be in quotes
 
 
 def seen_inputs(spec: Spec, job: Job) -> dict[str, list[str]]:
@@ -27,6 +33,22 @@ def seen_inputs(spec: Spec, job: Job) -> dict[str, list[str]]:
         name: [os.path.normpath(f"{spec.root}/{job.seen_as(name, file.path)}") for file in found]
         for name, found in job.fingerprint.inputs.items()
     }
+
+
+def undeclared(spec: Spec, job: Job) -> str | None:
+    """Return the last path in a sealed attempt's log that exists below root and that it does not declare, or None."""
+    declared = {*job.fingerprint.watched, *job.fingerprint.trees, *job.real.values(), spec.paths.state_dir}
+    above = {directory for path in declared for directory in upward(path, spec.root)}
+    with suppress(OSError, OffpipeError), open(open_regular(job.log), "rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_END))
+        text = log.read(_LOG_END).decode("utf-8", "surrogateescape")
+        for match in reversed([*_WORD.finditer(text)]):
+            word = next(filter(None, match.groups()))
+            path = os.path.normpath(os.path.join(spec.root, word.rstrip(":,;.)")))
+            is_in_root = path.startswith(f"{spec.root}/") and path not in above
+            if is_in_root and os.path.exists(path) and declared.isdisjoint(upward(path, spec.root)):
+                return os.path.relpath(path, spec.root)
+    return None
 
 
 def view_steps(spec: Spec, job: Job, program: str, home: str, own: Sequence[str]) -> tuple[str, list[Step]] | None:
