@@ -98,7 +98,6 @@ _SHARED = {
     "retryOnTimeout": Field(BOOLEAN, "The same as in retry, which it overrides.", None),
     "freshInterpreter": Field(BOOLEAN, "Whether a .py processor gets an interpreter of its own.", default=False),
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
-    "sealed": Field(BOOLEAN, "Whether the stage sees only what it declares.", default=False),
     "mayBeEmpty": Field(BOOLEAN, "Whether a stage with each may have no instance.", default=False),
     "programVersion": Field(_COMMAND, "A program and its arguments that print a version, which goes on record."),
 }
@@ -163,7 +162,6 @@ STAGE = record(
     temporary=Field(
         list_of(LABEL), "Names of outputs that a run removes as soon as every stage that reads them is up to date.", []
     ),
-    seenAs=Field(map_of(LABEL, PATH), "Label to path: where a sealed stage sees an input or output.", {}),
     offline=Field(record(onAttempt=ON_ATTEMPT), "The spec's onAttempt, for this stage."),
     programIdentity=PROGRAM_IDENTITY,
     **_SHARED,

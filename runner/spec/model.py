@@ -110,8 +110,6 @@ class Stage(NamedTuple):
     timeout_seconds: float | tuple[float, ...] | None = None
     retry_on_timeout: bool = False
     fresh_interpreter: bool = False
-    sealed: bool = False
-    seen_as: Mapping[str, str] = _NOTHING
     on_attempt: Literal["fail", "record"] = "fail"
     program_identity: Literal["name", "content"] = "name"
     program_version: tuple[str, ...] | None = None
