@@ -211,6 +211,7 @@ def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: dict[str
     command["args"] = stage.args
     streams = {"stdin": stage.stdin, "stdout": stage.stdout}
     command |= {name: label for name, label in streams.items() if label}
+    seen_as = {"seenAs": stage.seen_as} if stage.seen_as else {}  # so that other stages keep their keys
     return {
         "inputs": inputs,
         "code": code,
@@ -218,4 +219,5 @@ def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: dict[str
         "command": command,
         "env": stage.env,
         "outputs": stage.outputs,
+        **seen_as,
     }

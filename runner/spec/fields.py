@@ -97,6 +97,7 @@ _SHARED = {
     ),
     "retryOnTimeout": Field(BOOLEAN, "The same as in retry, which it overrides.", None),
     "freshInterpreter": Field(BOOLEAN, "Whether a .py processor gets an interpreter of its own.", default=False),
+    "sealed": Field(BOOLEAN, "Whether the stage sees only what it declares.", default=False),
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
     "mayBeEmpty": Field(BOOLEAN, "Whether a stage with each may have no instance.", default=False),
     "programVersion": Field(_COMMAND, "A program and its arguments that print a version, which goes on record."),
@@ -161,6 +162,11 @@ STAGE = record(
     stdout=Field(LABEL, "Name of the output, no directory, that standard output goes to."),
     temporary=Field(
         list_of(LABEL), "Names of outputs that a run removes as soon as every stage that reads them is up to date.", []
+    ),
+    seenAs=Field(
+        map_of(LABEL, PATH),
+        "Names of inputs and outputs, each with the path, below root, at which a sealed stage has it.",
+        {},
     ),
     offline=Field(record(onAttempt=ON_ATTEMPT), "The spec's onAttempt, for this stage."),
     programIdentity=PROGRAM_IDENTITY,

@@ -295,6 +295,7 @@ class SpecBuilder:
             "index": index,
             "outputs": self._labels.outputs(instance),
             "inputs": inputs.paths,
+            "seen_as": {label: normal(path) for label, path in values["seen_as"].items()},
             "processor": self._processor(given.get("processor")),
             "params": {**values["params"], **params.get(name.partition("@")[0], {}), **params.get(name, {})},
             "env": {**self._env, **given.get("env", {})},

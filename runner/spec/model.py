@@ -87,7 +87,7 @@ class Stage(NamedTuple):
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
     files. `joins` are those of references to templates. `written`: place of a list in this stage -> the place of each
     member as written, if a list of a var or a reference gave another number of members. `timeout_seconds` may be a
-    list, as in Resources. `program_version` is a command that prints a version.
+    list, as in Resources. `seen_as`: where a sealed stage has inputs and outputs, by label. `program_version` is a command that prints a version.
     """
 
     index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls
@@ -110,6 +110,8 @@ class Stage(NamedTuple):
     timeout_seconds: float | tuple[float, ...] | None = None
     retry_on_timeout: bool = False
     fresh_interpreter: bool = False
+    sealed: bool = False
+    seen_as: dict[str, str] = _NOTHING
     on_attempt: Literal["fail", "record"] = "fail"
     program_identity: Literal["name", "content"] = "name"
     program_version: tuple[str, ...] | None = None

@@ -34,6 +34,7 @@ FILLED = {  # of a stage: where values are inserted, and what the result must be
     "command": WORD,
     "inputs": PATH,
     "outputs": PATH,
+    "seenAs": PATH,
     "env": WORD,
     "params": None,
 }

@@ -25,14 +25,14 @@ RETRY = {"attempts": 2, "delaySeconds": 0, "multiplier": 2, "maxDelaySeconds": 9
          "retryExitCodes": [75, "SIGKILL"], "retryOnTimeout": True, "maxTotalSeconds": 60}  # fmt: skip
 SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, "timeoutSeconds": 60,
           "resources": {"cpus": 1, "memoryMiB": 64, "ioConcurrency": 2, "enforce": False},
-          "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}, "mayBeEmpty": True,
+          "retryOnTimeout": False, "freshInterpreter": True, "sealed": True, "env": {"A": "b"}, "mayBeEmpty": True,
           "programVersion": ["sh", "-c", ":"]}  # fmt: skip
 FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "where": {"n": 1},
          "if": "{vars.on}", "processor": "run.sh",
          "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt", "more": []}, "optional": ["more"],
          "outputs": {"text": "out/first.txt"},
          "needs": [], "params": {"p": 1},
-         "stdin": "text", "stdout": "text", "temporary": ["text"], "offline": {"onAttempt": "fail"},
+         "stdin": "text", "stdout": "text", "temporary": ["text"], "seenAs": {"more": "more.txt"}, "offline": {"onAttempt": "fail"},
          "programIdentity": "name", **SHARED}  # fmt: skip
 SECOND = {"name": "second", "command": ["sort", "{inputs.first}"], "inputs": ["out/first.txt"], "needs": ["first"],
           "outputs": ["out/second.txt"]}  # fmt: skip

@@ -11,6 +11,7 @@ from pipeline_bench import shell
 from plan_bench import PlanBench
 
 from runner.canonical import digest
+from runner.display.plan_text import reason_text
 from runner.plan.digests import DigestCache
 
 
@@ -34,6 +35,19 @@ def test_the_interpreter_is_a_component_of_python_stages_only(bench):
     bench.write("p.py", "pass")
     bench.define({"name": "a", "processor": "p.py", "outputs": ["o"]})
     assert bench.fingerprint().components["interpreter"].startswith("cpython-3.")
+
+
+def test_where_a_stage_sees_its_files_is_a_component_of_such_stages_only_and_sealed_of_none(bench):
+    stage = shell("a", "cat", inputs={"in": "in.txt", "tree": "tree/"})
+    before = bench.fingerprint().key
+    bench.define({**stage, "sealed": True})
+    assert bench.fingerprint().key == before
+    bench.define({**stage, "sealed": True, "seenAs": {"in": "./x", "tree": "t/."}})
+    assert bench.fingerprint().components["seenAs"] == {"in": "x", "tree": "t/"}
+    bench.complete("a")
+    bench.define({**stage, "sealed": True, "seenAs": {"in": "y", "tree": "t/"}})
+    (reason,) = bench.reasons()
+    assert reason_text(reason, full=False) == "seenAs.in: x -> y"
 
 
 def test_a_pipeline_moved_as_a_whole_has_the_same_keys(bench, tmp_path):

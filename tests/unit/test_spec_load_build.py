@@ -48,9 +48,11 @@ def test_defaults_are_merged_field_by_field():
         "env": {"A": "1", "B": "1"},
         "timeoutSeconds": 9,
         "freshInterpreter": True,
+        "sealed": True,
     }
     plain, _ = build({}, defaults)
     assert (plain.retry, plain.timeout_seconds, plain.fresh_interpreter) == (Retry(attempts=3, jitter=0), 9, True)
+    assert plain.sealed
     own = {
         "retry": {"attempts": 5},
         "checkpoint": {"everySeconds": 2},
@@ -58,13 +60,14 @@ def test_defaults_are_merged_field_by_field():
         "env": {"B": "2"},
         "timeoutSeconds": 1,
         "freshInterpreter": False,
+        "sealed": False,
     }
     stage, _ = build(own, defaults)
     assert stage.retry == Retry(attempts=5, jitter=0)
     assert stage.checkpoint == Checkpoint(every_lines=5, every_seconds=2)
     assert stage.resources == Resources(cpus=2, enforce=True)
     assert stage.env == {"A": "1", "B": "2"}
-    assert (stage.timeout_seconds, stage.fresh_interpreter) == (1, False)
+    assert (stage.timeout_seconds, stage.fresh_interpreter, stage.sealed) == (1, False, False)
 
 
 def test_exit_codes_and_signals_stay_as_written():
