@@ -14,6 +14,7 @@ from runner.reading import Lines, NotRegularError, read_small
 from runner.record import events
 from runner.record.log import BEGIN, Flaw, Position, Record, check, key_id_of, parse, position_of, was_unkeyed
 from runner.record.state import MOST_METRICS, refuse_newer
+from runner.results import listed
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -26,6 +27,7 @@ _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
 _IDLE = frozenset((*events.OPENINGS, events.RECOVERED, events.WARNING, END))  # the only events of a run without work
 _COMMITS = frozenset((events.COMMIT, events.ADOPTED))
 _CHECKED = frozenset((*_COMMITS, events.REMOVED, events.EXPANDED, *events.OPENINGS, *events.ENDINGS))
+_NAMED = 10  # stages in a remark
 _PARSED = 16 << 20  # bytes; no run writes longer lines, so they are not parsed
 
 
@@ -172,6 +174,7 @@ class RunLog(Chain):
         self._markers = markers
         self._heads = heads
         self._outputs = events.CommittedOutputs()
+        self._unsealed: dict[str, None] = {}  # sealed stages that ran without a view
         self._event = ""  # of the record before
         self._metrics: str | None = None  # the digest in it
 
@@ -190,6 +193,9 @@ class RunLog(Chain):
                 self._check_record(self.check_line(line))
             if lines.rest and (self._end is not None or lost_its_end(lines.rest)):
                 self.findings.damaged(self.name, self.line + 1, "", "the line has no line end")
+            if self._unsealed:
+                what = f"sealed stages ran unsealed (--sealed best-effort): {listed([*self._unsealed], _NAMED)}"
+                self.findings.remark(self.name, what)
             self._check_references()
             if self._metrics is not None:
                 self._check_metrics(lines)
@@ -207,6 +213,8 @@ class RunLog(Chain):
         self.warnings += self._event == events.WARNING
         if (reference := self._opened.pop(record["seq"], None)) is not None:
             self._check_reference(record, reference)
+        if self._event == events.ATTEMPT_STARTED and self.intact and record["data"].get("sealed") is False:
+            self._unsealed[str(record["data"].get("stage"))] = None
         if self._event in _CHECKED and (self._event not in _COMMITS or self.intact):
             self._check_event(record)
 

@@ -144,6 +144,8 @@ def _hint(job: Job) -> str:
     """Return the hint for a stage that failed because it sees too little, if it is sealed."""
     if job.view is None:
         return ""
+    if MAKING_VIEW in (job.attempts[-1].failed_to_start or ""):
+        return "offpipe doctor says what the views of sealed stages need"
     if job.undeclared:
         return f'it is sealed, and does not declare "{job.undeclared}", which its log names: add it to "inputs"'
     return "it is sealed, and sees only what it declares"

@@ -87,7 +87,8 @@ class Stage(NamedTuple):
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
     files. `joins` are those of references to templates. `written`: place of a list in this stage -> the place of each
     member as written, if a list of a var or a reference gave another number of members. `timeout_seconds` may be a
-    list, as in Resources. `seen_as`: where a sealed stage has inputs and outputs, by label. `program_version` is a command that prints a version.
+    list, as in Resources. `seen_as`: where a sealed stage has inputs and outputs, by label. `program_version` is a
+    command that prints a version.
     """
 
     index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls

@@ -32,7 +32,8 @@ FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1
          "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt", "more": []}, "optional": ["more"],
          "outputs": {"text": "out/first.txt"},
          "needs": [], "params": {"p": 1},
-         "stdin": "text", "stdout": "text", "temporary": ["text"], "seenAs": {"more": "more.txt"}, "offline": {"onAttempt": "fail"},
+         "stdin": "text", "stdout": "text", "temporary": ["text"], "seenAs": {"more": "more.txt"},
+         "offline": {"onAttempt": "fail"},
          "programIdentity": "name", **SHARED}  # fmt: skip
 SECOND = {"name": "second", "command": ["sort", "{inputs.first}"], "inputs": ["out/first.txt"], "needs": ["first"],
           "outputs": ["out/second.txt"]}  # fmt: skip
