@@ -89,7 +89,7 @@ def glob_flaw(written: str) -> Flaw:
     return (f"{show(hidden)} can match nothing", "a glob never matches hidden files") if hidden else None
 
 
-def _finding(stage: Stage, at: Place, what: str, hint: str) -> Finding:
+def path_finding(stage: Stage, at: Place, what: str, hint: str) -> Finding:
     """Return the finding of a path. The text names an instance, since a path differs from instance to instance."""
     return Finding(("stages", stage.index, *at), f"{stage.name}: {what}" if stage.values else what, hint)
 
@@ -108,7 +108,7 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
         first.setdefault(bare(path), (stage, name))
     for stage, name, path in outputs:
         if flaw := _path_flaw(path) or place_flaw(path) or _overlap(path, stage, name, first):
-            yield _finding(stage, ("outputs", name), *flaw)
+            yield path_finding(stage, ("outputs", name), *flaw)
 
 
 def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Finding]:
@@ -119,18 +119,18 @@ def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Fi
             for output, path in stage.outputs.items():
                 if path in meant:
                     what = f'"{path}" is also read by this stage, as input "{name}"'
-                    yield _finding(stage, ("outputs", output), what, _ELSEWHERE)
+                    yield path_finding(stage, ("outputs", output), what, _ELSEWHERE)
             other = bare(pattern) if pattern.endswith("/") else f"{pattern}/"
             if other in index.producers and pattern not in index.producers:
                 kind = "directory" if other.endswith("/") else "file"
                 what = f'"{pattern}" is a {kind} that stage "{index.producers[other][0]}" writes'
-                yield _finding(stage, ("inputs", *at), what, f'write "{other}"')
+                yield path_finding(stage, ("inputs", *at), what, f'write "{other}"')
 
 
 def check_input_places(spec: Spec) -> Iterator[Finding]:
     """Refuse inputs in the directories of offpipe, and directories that contain root or one of these."""
     hint = 'keep what the stage reads in a directory of its own, such as "data/"'
-    place_flaw = _place_finder(_own_directories(spec, spec.root), hint)
+    place_flaw = _place_finder(taken_by_runs(spec, spec.root), hint)
     made = {path for stage in spec.stages for path in stage.outputs.values()}  # these are below the workspace
     for stage in spec.stages:
         for _, at, path in stage.entries():
@@ -138,13 +138,18 @@ def check_input_places(spec: Spec) -> Iterator[Finding]:
             if not path.replace("../", "").removeprefix("./"):
                 flaw = f'"{path}" {"is root itself" if path == "./" else "contains root"}', hint
             if flaw:
-                yield _finding(stage, ("inputs", *at), *flaw)
+                yield path_finding(stage, ("inputs", *at), *flaw)
 
 
 def _path_flaw(path: str) -> Flaw:
     if not is_below(path):
         what = "is the workspace itself" if path == "./" else "is outside the workspace"
         return f'"{path}" {what}', "outputs are paths below root, or below --workspace DIR"
+    return names_flaw(path)
+
+
+def names_flaw(path: str) -> Flaw:
+    """Return why an output cannot have the names in a path."""
     names = bare(path).split("/")
     if (size := len(names[-1].encode())) > LONGEST_OUTPUT_NAME:
         return (
@@ -177,7 +182,7 @@ def _whose(owner: Stage, stage: Stage) -> str:
 
 def _taken_places(spec: Spec) -> dict[str, str]:
     """Return the places where no output may be: relative to the workspace -> noun. Directories end in `/`."""
-    taken = _own_directories(spec, spec.workspace)
+    taken = taken_by_runs(spec, spec.workspace)
     for base in {f"{directory.rstrip('/')}/" for directory in (spec.root, spec.workspace)}:
         for path, what in _sources(spec).items():
             if path.startswith(base):
@@ -194,7 +199,7 @@ def _sources(spec: Spec) -> dict[str, str]:
     return files
 
 
-def _own_directories(spec: Spec, base: str) -> dict[str, str]:
+def taken_by_runs(spec: Spec, base: str) -> dict[str, str]:
     """Return the directories that only offpipe writes to: relative to `base`, with a final `/` -> noun."""
     return {f"{os.path.relpath(place, base)}/": _NOUNS[kind] for kind, place in own_directories(spec)}
 
@@ -250,11 +255,11 @@ def check_disk(spec: Spec) -> Iterator[Finding]:
         processor = spec.processor_path(stage)
         is_known = processor is not None and not (stage.is_open and UNKNOWN in processor)
         if is_known and (flaw := processor_flaw(processor, stage.processor or "")):
-            yield _finding(stage, ("processor",), *flaw)
+            yield path_finding(stage, ("processor",), *flaw)
         for name, path in stage.outputs.items():
             flaw = next(filter(None, map(directory_flaw, parents(path))), None)
             if flaw := flaw or _output_flaw(f"{spec.workspace}/{path}", path, identities):
-                yield _finding(stage, ("outputs", name), *flaw)
+                yield path_finding(stage, ("outputs", name), *flaw)
 
 
 def _directory_flaw(workspace: str, directory: str, *, links: bool = False) -> Flaw:

@@ -123,6 +123,12 @@ def may_match_below(pattern: str, directory: str) -> bool:
     return any(compile_glob("/".join(names[:end])).match(directory) for end in ends)
 
 
+def may_match(pattern: str, path: str) -> bool:
+    """Whether a glob matches a path or a directory that it is in, or may match something below that directory."""
+    may_hold_match = path.endswith("/") and may_match_below(pattern, bare(path))
+    return may_hold_match or matches(pattern, path)
+
+
 def _name_expression(name: str) -> str:
     """Return the expression of one name. A name with wildcards does not match hidden names."""
     first, *literals = map(re.escape, _MAGIC.split(name))

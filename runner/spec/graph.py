@@ -66,18 +66,13 @@ class OutputIndex:
     def _matches(self, pattern: str) -> Iterator[str]:
         prefix = globs.literal_prefix(pattern)  # without a wildcard, the whole pattern
         yield from self._enclosing(prefix)
-        yield from (path for path in self._starting_with(prefix) if self._may_match(path, pattern))
+        yield from (path for path in self._starting_with(prefix) if globs.may_match(pattern, path))
 
     def _starting_with(self, prefix: str) -> Iterator[str]:
         position = bisect_left(self._sorted, prefix)
         while position < len(self._sorted) and self._sorted[position].startswith(prefix):
             yield self._sorted[position]
             position += 1
-
-    def _may_match(self, path: str, pattern: str) -> bool:
-        """Whether an output matches the pattern, is inside a match, or may hold one. `x*/` matches directories only."""
-        may_hold_match = path.endswith("/") and globs.may_match_below(pattern, globs.bare(path))
-        return may_hold_match or globs.matches(pattern, path)
 
     def _enclosing(self, path: str) -> Iterator[str]:
         return (f"{parent}/" for parent in globs.parents(path) if f"{parent}/" in self.producers)

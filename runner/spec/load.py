@@ -24,6 +24,7 @@ from runner.spec.graph import OutputIndex, makers_of, refuse_unknown, unknown_na
 from runner.spec.kinds import Finding, pointer
 from runner.spec.labels import Labels
 from runner.spec.model import READY_MADE, Checkpoint, Empty, Resources, Retry, Spec, Stage
+from runner.spec.sealed import check_sealed
 from runner.spec.source import parse_source, read_source
 from runner.spec.temporary import check_temporary
 from runner.spec.values import Inserter, chosen_vars, spliced
@@ -104,7 +105,7 @@ def _checked(
     outputs = OutputIndex(spec.stages)
     checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
     checked += [*check_globs(spec.stages, written, outputs), *check_sources(spec, builder.sources, outputs)]
-    checked += check_temporary(spec, outputs, faulty)
+    checked += [*check_temporary(spec, outputs, faulty), *check_sealed(spec, faulty)]
     findings = [*builder.findings, *map(builder.placed, checked)]
     return findings + _elsewhere(map(builder.placed, checks.check_disk(spec)), [*earlier, *findings])
 

@@ -15,7 +15,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 BY_SCHEMA = {
     "bad-names", "control-characters", "empty-command", "env", "long-name", "missing-fields", "newer-version",
     "no-stages", "no-outputs", "not-numbers", "processor-and-command", "out-of-range",
-    "snake-case", "unknown-key", "wrong-types", "all-at-once",
+    "seen-as", "snake-case", "unknown-key", "wrong-types", "all-at-once",
 }  # fmt: skip
 
 
