@@ -173,6 +173,9 @@ class InputResolver:
         if name == stage.stdin:
             what = f'input "{name}" is {count} files, and standard input can be only one'
             return Fault(f"{at}/stdin", what, "join them in a stage before this one")
+        if name in stage.seen_as:
+            what = f'input "{name}" is {count} files, and "{stage.seen_as[name]}" can be only one'
+            return Fault(f"{at}/seenAs/{name}", what, "read their directory as a whole, or take it out of seenAs")
         placeholder = f"{{inputs.{name}}}"
         for field, words in (("command", stage.command or ()), ("args", stage.args)):
             for position, word in enumerate(words):

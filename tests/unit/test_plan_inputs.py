@@ -237,3 +237,16 @@ def test_standard_input_is_one_file(bench):
     (fault,) = caught.value.faults
     assert fault.where.endswith("#/stages/0/stdin")
     assert fault.what == 'input "in" is 2 files, and standard input can be only one'
+
+
+def test_an_input_that_a_sealed_stage_sees_elsewhere_is_one_file(bench):
+    bench.define({**reading("d/*.txt"), "optional": ["in"], "sealed": True, "seenAs": {"in": "x"}})
+    assert bench.inputs()["in"] == []
+    bench.write("d/a.txt", "a")
+    assert bench.inputs()["in"] == ["d/a.txt"]
+    bench.write("d/b.txt", "b")
+    with pytest.raises(InputError) as caught:
+        bench.inputs()
+    (fault,) = caught.value.faults
+    assert fault.where.endswith("#/stages/0/seenAs/in")
+    assert fault.what == 'input "in" is 2 files, and "x" can be only one'
