@@ -10,7 +10,7 @@ from offline_attacks import ATTACKS, VARIANTS
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to --full: root, variants of attacks, and level `filter` in tests that also have level `kernel`.
+    """Leave to --full: root, variants of attacks, and other levels in tests that also have level `kernel`.
 
     Root meets no more of the guard than a user without rights.
     """
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     }
     at_kernel = {item.function for item, given in parameters.items() if given.get("level") == "kernel"}
     for item, given in parameters.items():
-        is_repeated = given.get("level") == "filter" and item.function in at_kernel
+        is_repeated = given.get("level") in ("filter", offline_run.SEALED) and item.function in at_kernel
         if is_repeated or given.get("user") == "root" or given.get("attack") in VARIANTS:
             item.add_marker("full")
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PROGRAMS = Path(__file__).resolve().parents[1] / "offline" / "programs"
 RETRYABLE = 75
 TRACE = "strace -fqqe inject=connect:error=ENETUNREACH "  # shows the addresses, and connects to none
+SEALED = "sealed"
+SHOWN = "/var/lib"  # views show what is there, such as the listening sockets
 BUILDS = {
     "c": ("gcc", "-static", "-pthread", "-o", "attack", PROGRAMS / "attack.c"),
     "classes": ("javac", "-d", ".", PROGRAMS / "Attack.java"),
@@ -34,9 +36,9 @@ SOCKET_CALL = {"x86_64": "41", "aarch64": "198"}
 
 
 @contextlib.contextmanager
-def open_place() -> Iterator[Path]:
+def open_place(within: str | None = None) -> Iterator[Path]:
     """Yield a directory that every user can enter; only the owner can enter those of pytest."""
-    with tempfile.TemporaryDirectory(prefix="offline-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="offline-", dir=within, ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
@@ -162,9 +164,11 @@ def unguarded(site: AttackSite, attack: Attack) -> str:
 
 
 @contextlib.contextmanager
-def open_site(level: str, who: str, *, java: bool = True) -> Iterator[tuple[AttackSite, PipelineBench]]:
+def open_site(
+    level: str, who: str, *, java: bool = True, within: str | None = None
+) -> Iterator[tuple[AttackSite, PipelineBench]]:
     """Yield an attack site, and a bench whose runs reach `level`. Raises UnavailableError if they cannot."""
-    with open_place() as place:
+    with open_place(within) as place:
         owner = user(who, place)
         if reason := lacking(level, owner.prefix, owner.interpreter):
             raise UnavailableError(reason)
@@ -175,22 +179,32 @@ def open_site(level: str, who: str, *, java: bool = True) -> Iterator[tuple[Atta
 
 
 def guarded(level: str, who: str, chosen: Collection[str]) -> dict[str, object]:
-    """Run each chosen attack as a stage of one run."""
+    """Run each chosen attack as a stage of one run; at the level `sealed`, each in a view, at level `kernel`."""
+    sealed = level == SEALED
+    level = "kernel" if sealed else level
     try:
-        with open_site(level, who) as (site, bench):
-            return attacked(site, bench, level, chosen=chosen)
+        with open_site(level, who, within=SHOWN if sealed and os.access(SHOWN, os.W_OK) else None) as (site, bench):
+            return attacked(site, bench, level, chosen=chosen, sealed=sealed)
     except UnavailableError as reason:
         return {"unavailable": str(reason)}
 
 
 def attacked(
-    site: AttackSite, bench: PipelineBench, level: str, *more: Attack, chosen: Collection[str] = ATTACKS
+    site: AttackSite,
+    bench: PipelineBench,
+    level: str,
+    *more: Attack,
+    chosen: Collection[str] = ATTACKS,
+    sealed: bool = False,
 ) -> dict[str, object]:
     """Run each chosen attack, and `more`, as a stage of one run of `bench`, if this machine has what it needs."""
     attacks = [attack for attack in (*map(ATTACKS.__getitem__, chosen), *more) if not site.lacks(attack)]
     bench.define(
         *(_stage(site, attack) for attack in attacks),
-        defaults={"retry": {"attempts": 3, "delaySeconds": 0, "retryExitCodes": [RETRYABLE]}},
+        defaults={
+            "sealed": sealed,
+            "retry": {"attempts": 3, "delaySeconds": 0, "retryExitCodes": [RETRYABLE]},
+        },
     )
     done = bench.run("-k", "-j", "4", **site.popen(level))
     left = processes_in(site.root.parent)

@@ -64,7 +64,7 @@ def user(name: str, place: Path) -> User:
     prefix = ("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
     template, interpreter = _template(prefix)
     installed = shutil.copytree(template, place / "installed", copy_function=os.link)
-    env = {"PYTHONPATH": str(installed), "HOME": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {"PYTHONPATH": str(installed), "HOME": str(place / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
     return User(name, SOMEBODY, prefix, interpreter, str(installed), env)
 
 
