@@ -38,8 +38,8 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
     Raises SpecError for a missing program.
     """
     stage, spec = job.stage, run.spec
-    files_of = {name: [file.absolute for file in listed] for name, listed in job.fingerprint.inputs.items()}
-    inputs, outputs = files_of, job.partials
+    inputs = {name: [file.absolute for file in listed] for name, listed in job.fingerprint.inputs.items()}
+    outputs = job.partials
     if job.view:  # its paths are those in the view
         inputs, outputs = seen_inputs(spec, job), {name: f"{spec.root}/{path}" for name, path in job.view.seen.items()}
     environment = _environment(run, job, inputs, outputs)
@@ -57,7 +57,7 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
         argv,
         environment,
         spec.root,
-        files_of[stage.stdin][0] if stage.stdin else None,
+        inputs[stage.stdin][0] if stage.stdin else None,
         job.written_to[stage.stdout] if stage.stdout else None,
         job.log,
         timeout=job.needs.timeout,

@@ -63,6 +63,8 @@ def _become(
             os.dup2(opened, descriptor)
         tried = MAKING_VIEW if request["view"] else "entering its isolation"
         isolation.enter(request["view"], (0, 1, 2, failure))
+        if request["view"]:
+            _open_inside(request)
         tried = "setting affinity"
         if request["affinity"] is not None:
             os.sched_setaffinity(0, request["affinity"])
@@ -92,6 +94,13 @@ def _become(
             os._exit(127)
 
 
+def _open_inside(request: Request) -> None:
+    """Open the stdin of a sealed stage in its view: opened outside, it could be opened anew for writing."""
+    opened = os.open(request["stdin"] or os.devnull, os.O_RDONLY)
+    os.dup2(opened, 0)
+    os.close(opened)
+
+
 def failure_text(error: BaseException, tried: str) -> str:
     """Return `ENOENT (No such file or directory) opening x`; the file name only if `tried` ends with a space."""
     if not isinstance(error, OSError) or not error.errno:
@@ -101,8 +110,12 @@ def failure_text(error: BaseException, tried: str) -> str:
 
 
 def open_streams(request: Request, opened: list[int], flags: int = 0) -> list[int]:
-    """Open the files for descriptors 0, 1 and 2, with these `flags`, too. Adds each to `opened` at once."""
-    opened.append(os.open(request["stdin"] or os.devnull, os.O_RDONLY | flags))
+    """Open the files for descriptors 0, 1 and 2, with these `flags`, too. Adds each to `opened` at once.
+
+    The stdin of a sealed stage is a path in its view, so that waits.
+    """
+    stdin = request["stdin"] if request["view"] is None else None
+    opened.append(os.open(stdin or os.devnull, os.O_RDONLY | flags))
     for path in filter(None, (request["log"], request["stdout"])):
         opened.append(os.open(path, os.O_WRONLY | os.O_APPEND | flags))  # noqa: PERF401 - `opened` keeps those before an error
     return [opened[0], opened[-1], opened[1]]

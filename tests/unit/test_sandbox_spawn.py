@@ -30,7 +30,7 @@ spawner = Spawner(tree, tags, isolation)
 here = os.fsencode(os.getcwd())
 open("log", "w").close()
 def spawn(*argv, **fields):
-    request = {"program": argv[0], "argv": list(argv), "env": {}, "cwd": here, "stdin": None,
+    request = {"program": argv[0], "argv": list(argv), "env": {}, "cwd": here, "stdin": None, "view": None,
                "stdout": None, "log": here + b"/log", "affinity": None, "address_space": None, "file_size": None}
     started = spawner.spawn(request | fields)
     assert tags.of(os.getpid()) is None, "the launcher is of no launch"
