@@ -35,6 +35,31 @@ with sdk.stage() as stage, stage.lines("text", to="text") as job:
         job.write(line.upper())
 """
 
+NOTING = SPLIT.replace(
+    'os.open(os.path.dirname(stage.outputs["even"]) + "/notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT)', "2"
+)
+NUMBER = """
+at=0 length=0
+if [ -e "$PIPELINE_PROGRESS" ]; then
+    read -r at length <<END
+$(sed 's/.*"lineOffset": \\([0-9]*\\).*"length": \\([0-9]*\\).*/\\1 \\2/' "$PIPELINE_PROGRESS")
+END
+fi
+number=0
+while read -r line; do
+    number=$((number + 1))
+    [ $number -gt $at ] || continue
+    text="$number $line"
+    echo "$text" >>"$PIPELINE_OUTPUT_OUT"
+    length=$((length + ${#text} + 1))
+    [ $((number % 10)) = 0 ] || continue
+    printf '{"v": 1, "key": "%s", "lineOffset": %d, "outputs": {"out": {"length": %d}}}\\n' \\
+        $PIPELINE_KEY $number $length >"$PIPELINE_PROGRESS~"
+    mv "$PIPELINE_PROGRESS~" "$PIPELINE_PROGRESS"
+    [ $number != 20 ] || [ $PIPELINE_ATTEMPT -gt 1 ] || exit 75
+done
+"""
+
 
 def shell(script: str, *words: str) -> list[str]:
     return ["sh", "-c", script, *words]
@@ -143,3 +168,43 @@ class RoundsPipeline(CrashPipeline):
         ]  # fmt: skip
         self.spec.write_text(json.dumps(spec))
         return written
+
+
+class SealedPipeline(CrashPipeline):
+    """The same pipeline, sealed, with two more stages: one that writes its own progress file, and a fresh interpreter.
+
+    The SDK stage notes its lines in its log, because nothing but its outputs outlives its view.
+    """
+
+    def write_spec(self, times: int = 1) -> str:
+        written = super().write_spec(times)
+        (self.root / "split.py").write_text(NOTING)
+        (self.root / "number.sh").write_text(NUMBER)
+        spec = json.loads(self.spec.read_text())
+        stages = {stage["name"]: stage for stage in spec["stages"]}
+        stages["again"]["seenAs"] = {"row": "top"}
+        stages["again"]["inputs"] = {"from": "w/{each.id}"}
+        stages["again"]["command"] = shell(f"cp $0 top; {FLAKY}", "{inputs.from}")
+        stages["two"] |= {"outputs": {"up": "w/up", "down": "out/down", "new": "w/new/er/copy"}}
+        stages["two"]["command"] = shell(
+            "sort $0 >$1; sort -r $0 >$2; cp $1 $3",
+            *("{inputs.even}", "{outputs.up}", "{outputs.down}", "{outputs.new}"),
+        )
+        spec["defaults"] = {"sealed": True}
+        spec["stages"] += [
+            {"name": "number", "command": ["sh", "number.sh"], "stdin": "text", "retry": RETRY,
+             "inputs": {"text": "in.txt", "code": "number.sh"}, "outputs": {"out": "out/numbers"}},
+            {"name": "fresh", "processor": "part.py", "inputs": {"text": "in.txt"}, "freshInterpreter": True,
+             "outputs": {"text": "out/fresh"}},
+        ]  # fmt: skip
+        self.spec.write_text(json.dumps(spec))
+        return written
+
+    def forget(self, place: Place) -> None:
+        for log in place.state.glob("logs/*/split.*.log"):
+            log.unlink()
+
+    def repeats(self, kill: Kill, place: Place) -> Iterator[str]:
+        worked = sum(len(log.read_bytes().split()) for log in place.state.glob("logs/*/split.*.log"))
+        if worked > LINES + (2 if kill.again else 1) * INTERVAL:
+            yield f"split worked on {worked} lines for {LINES}"
