@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OfflineError, OffpipeError
 from runner.paths import upward
+from runner.plan.code.commands import shebang
 from runner.plan.code.modules import OUR_DIRECTORIES
 from runner.reading import open_regular
 from runner.record import files
 from runner.sandbox.contents import Contents
+from runner.sandbox.programs import find_program
 from runner.spec.globs import is_below
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from runner.executor.job import Job
     from runner.sandbox.contents import Step
@@ -51,10 +53,12 @@ def undeclared(spec: Spec, job: Job) -> str | None:
     return None
 
 
-def view_steps(spec: Spec, job: Job, program: str, home: str, own: Sequence[str]) -> tuple[str, list[Step]] | None:
+def view_steps(
+    spec: Spec, job: Job, program: str, environment: Mapping[str, str], own: Sequence[str]
+) -> tuple[str, list[Step]] | None:
     """Return the mount point and the steps of the view of an attempt that starts `program`; None for one without.
 
-    `home`: the stage's HOME. `own`: files in the state directory that it may read. Makes the directories that are the
+    `environment`: the stage's. `own`: files in the state directory that it may read. Makes the directories that are the
     attempt's own. Raises OfflineError for too many entries.
     """
     if job.view is None:
@@ -63,9 +67,13 @@ def view_steps(spec: Spec, job: Job, program: str, home: str, own: Sequence[str]
     for directory in (point, f"{private}/home", f"{private}/tmp"):
         files.make_directories(directory)
     contents = Contents(spec.root, spec.workspace)
+    home = os.path.join(spec.root, environment["HOME"])
     contents.hide(home, f"{private}/home", job.scratch, f"{private}/tmp")
     contents.show(OUR_DIRECTORIES[0])  # the SDK
     contents.show_program(program)
+    for word in shebang(program):  # also the program that `env` looks for
+        if interpreter := find_program(word, environment["PATH"], spec.root):
+            contents.show_program(interpreter)
     for path in (*own, job.scratch):
         contents.ours[os.path.relpath(path, spec.workspace)] = "write" if path == job.scratch else "read", path
     inputs = set()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ABSENT = ("/home", "/media", "/mnt", "/root", "/run", "/srv")  # what is in these is not there
 TEMPORARY = "/tmp"  # a directory of the attempt
+INTERPRETER = ("bin", "lib", "lib64", "pyvenv.cfg")  # what a Python needs of its prefix
 _MOST_LINKS = 40  # on the way to one file, path_resolution(7)
 
 
@@ -39,26 +40,26 @@ class Contents:
 
         Show the links on the way to root and workspace, and the interpreter.
         """
-        self._hide(home, "write", own_home)
-        self._hide(TEMPORARY, "write", own_temporary)
-        self._hide("/var/tmp", "write", own_var)
-        self._hide("/dev/shm", "own", "")
         for directory in ABSENT:
             self._hide(directory, "empty", "")
+        self._hide("/dev/shm", "own", "")
+        self._hide("/var/tmp", "write", own_var)
+        self._hide(TEMPORARY, "write", own_temporary)
+        self._hide(home, "write", own_home)
         for directory in self._places:
             self._show_links(directory)
-        for directory in (sys.prefix, sys.base_prefix):
-            self.show(directory)
+        for prefix in (sys.prefix, sys.base_prefix):
+            self._show_prefix(prefix, INTERPRETER)
         self.show_program(sys.executable)
 
     def _hide(self, directory: str, kind: str, source: str) -> None:
-        """Hide what is in a directory, unless it is hidden already, is root, or does not exist."""
-        real = os.path.realpath(directory)
-        if real in (*self._bases, *self._hidden, "/") or not os.path.isdir(real):
+        """Hide what is in a directory, unless it is root, or is missing where none can be made."""
+        real = self._show_links(directory)
+        if real in (*self._bases, "/"):
             return
         if any(real.startswith(f"{base}/") for base in self._bases):
-            self._put(real, kind, source)
-        else:
+            self._put(real, "room", "")
+        elif os.path.isdir(real) or any(real.startswith(f"{hidden}/") for hidden in self._hidden):
             self._hidden[real] = kind, source
 
     def show(self, path: str) -> None:
@@ -78,10 +79,16 @@ class Contents:
         real, links = _resolve(path)
         for place in (*(at for at, _ in links), real):
             directory = os.path.dirname(place)
-            prefix = os.path.dirname(directory)
-            if os.path.basename(directory) == "bin" and prefix not in self._bases:
-                self.show(directory if prefix in (*self._hidden, "/") else prefix)
+            if os.path.basename(directory) == "bin" and os.path.dirname(directory) not in self._bases:
+                self._show_prefix(os.path.dirname(directory), ("bin",))
         self.show(path)
+
+    def _show_prefix(self, prefix: str, parts: tuple[str, ...]) -> None:
+        """Show what is installed in a directory. If that is root, HOME or hidden, show these parts of it."""
+        is_apart = os.path.realpath(prefix) in (*self._bases, *self._hidden, "/")
+        for path in (os.path.join(prefix, part) for part in parts) if is_apart else (prefix,):
+            if os.path.exists(path):
+                self.show(path)
 
     def steps(self, writable: str, outputs: Iterable[str]) -> Iterator[Step]:
         """Yield the steps, each after those for the directories above it.
@@ -116,7 +123,7 @@ def _in_order(sources: dict[str, Source]) -> Iterator[Step]:
             if whole.isdisjoint(upward(path, "")):
                 yield kind, source, path
             whole.add(path)
-        elif kind != "link" or whole.isdisjoint(upward(path, "")):
+        elif kind not in ("link", "room") or whole.isdisjoint(upward(path, "")):
             yield kind, source, path
 
 

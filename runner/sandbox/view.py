@@ -33,8 +33,8 @@ def enter_view(point: bytes, steps: Collection[Step], kept: Collection[int]) -> 
     """Move this process into the view that the steps make, and close all descriptors but `kept`.
 
     `point` is a directory for its mounts. Steps, in order: "read" and "write" show a source, "again" shows what the
-    view has at another path; "own" mounts an empty directory, and "empty" one in which only later steps write; "link"
-    makes a symbolic link. Raises RefusedError or OSError.
+    view has at another path; "own" mounts an empty directory, and "empty" one in which only later steps write; "room"
+    makes a directory, and "link" a symbolic link. Raises RefusedError or OSError.
     """
     syscalls.close_all_but(kept)  # before other processes of this user may look into this one
     signal.set_wakeup_fd(-1)
@@ -50,6 +50,8 @@ def enter_view(point: bytes, steps: Collection[Step], kept: Collection[int]) -> 
         points.make_parent(target)
         if kind == b"link":
             os.symlink(source, target)
+        elif kind == b"room":
+            os.makedirs(target, exist_ok=True)
         elif kind in (b"empty", b"own"):
             os.makedirs(target, exist_ok=True)
             syscalls.mount(f"mounting {_shown(path)}", b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV)
