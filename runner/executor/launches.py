@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.canonical import VERSION, canonical
 from runner.errors import SpecError
-from runner.executor.views import seen_inputs, view_steps
+from runner.executor.views import seen_inputs, seen_place, view_steps
 from runner.plan.code.modules import sdk_path
 from runner.record import files
 from runner.sandbox.contents import TEMPORARY
@@ -51,7 +51,7 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
     keyed = watched.pop(program, None) if job.fingerprint.components.get("program") else None
     reads = (*watched, *job.fingerprint.trees, f"{job.scratch}.json", *lists_of(job))
     writes = (*job.written_to.values(), job.reports_to, job.log)
-    own = (f"{job.scratch}.json", *lists_of(job), job.log)
+    own = (f"{job.scratch}.json", *lists_of(job))
     return Launch(
         number,
         argv,
@@ -125,8 +125,8 @@ def _environment(run: RunContext, job: Job, inputs: Inputs, outputs: Mapping[str
         "inputs": inputs,
         "outputs": outputs,
         "realOutputs": outputs if job.view else job.real,
-        "progress": run.spec.paths.progress(stage.name, job.tag if run.is_remote else ""),
-        "scratch": job.scratch,
+        "progress": job.reports_to.replace(job.view.root, run.spec.root) if job.view else job.reports_to,
+        "scratch": seen_place(run.spec, job, job.scratch),
         "resources": {
             "cpus": needs.cpus,
             "memoryMiB": needs.memory_mib,
@@ -134,7 +134,7 @@ def _environment(run: RunContext, job: Job, inputs: Inputs, outputs: Mapping[str
         },
     }
     files.create(stage_file, canonical({"v": VERSION, **content}))
-    contract = contract_variables(stage_file, content, run.level)
+    contract = contract_variables(seen_place(run.spec, job, stage_file), content, run.level)
     return _environment_of(stage, TEMPORARY if job.view else job.scratch, needs.cpus, contract)
 
 
@@ -161,7 +161,7 @@ def _command(spec: Spec, job: Job, inputs: Inputs, outputs: Mapping[str, str]) -
     for name in list_inputs(words):
         path = f"{job.scratch}.{name}.list"
         files.create(path, "".join(f"{file}\n" for file in relative[name]).encode())
-        lists[name] = relative_path(path, root)
+        lists[name] = relative_path(seen_place(spec, job, path), root)
     written = {name: relative_path(path, root) for name, path in outputs.items()}
     argv = expand(words, {"inputs": relative, "list": lists, "outputs": written, "params": stage.params})
     processor = spec.processor_path(stage)

@@ -34,7 +34,7 @@ class ScratchPool:
 
     def give_back(self, path: str, *, lists: list[str]) -> None:
         """Take back the directory of an attempt that ended; `lists` are the files of `{list.NAME}` beside it."""
-        for name in (f"{path}.progress", f"{path}.own", *lists):
+        for name in (f"{path}.progress", *lists):
             files.discard(name)
         if _is_empty(path):
             self._empty.append(path)

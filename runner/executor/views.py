@@ -37,6 +37,11 @@ def seen_inputs(spec: Spec, job: Job) -> dict[str, list[str]]:
     }
 
 
+def seen_place(spec: Spec, job: Job, path: str) -> str:
+    """Return where an attempt has its scratch directory, or a file beside it: in a view, all in one directory."""
+    return f"{spec.root}/{job.view.state}/attempt{path.removeprefix(job.scratch)}" if job.view else path
+
+
 def undeclared(spec: Spec, job: Job) -> str | None:
     """Return the last path in a sealed attempt's log that exists below root and that it does not declare, or None."""
     declared = {*job.fingerprint.watched, *job.fingerprint.trees, *job.real.values(), spec.paths.state_dir}
@@ -58,24 +63,24 @@ def view_steps(
 ) -> tuple[str, list[Step]] | None:
     """Return the mount point and the steps of the view of an attempt that starts `program`; None for one without.
 
-    `environment`: the stage's. `own`: files in the state directory that it may read. Makes the directories that are the
-    attempt's own. Raises OfflineError for too many entries.
+    `environment`: the stage's. `own`: files beside its scratch directory that it may read. Makes the mount point.
+    Raises OfflineError for too many entries.
     """
     if job.view is None:
         return None
-    point, private = os.path.join(os.path.dirname(job.scratch), "view"), f"{job.scratch}.own"
-    for directory in (point, f"{private}/home", f"{private}/tmp"):
-        files.make_directories(directory)
+    point = os.path.join(os.path.dirname(job.scratch), "view")
+    files.make_directories(point)
     contents = Contents(spec.root, spec.workspace)
-    home = os.path.join(spec.root, environment["HOME"])
-    contents.hide(home, f"{private}/home", job.scratch, f"{private}/tmp")
+    contents.hide(os.path.join(spec.root, environment["HOME"]), job.scratch)
     contents.show(OUR_DIRECTORIES[0])  # the SDK
     contents.show_program(program)
     for word in shebang(program):  # also the program that `env` looks for
         if interpreter := find_program(word, environment["PATH"], spec.root):
             contents.show_program(interpreter)
-    for path in (*own, job.scratch):
-        contents.ours[os.path.relpath(path, spec.workspace)] = "write" if path == job.scratch else "read", path
+    for path in own:
+        contents.ours[os.path.relpath(seen_place(spec, job, path), spec.root)] = "read", path
+    contents.ours[os.path.relpath(seen_place(spec, job, job.scratch), spec.root)] = "write", job.scratch
+    contents.ours[f"{job.view.state}/log"] = "read", job.log
     inputs = set()
     for name, found in job.fingerprint.inputs.items():
         for file in found:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class View:
     """The directories of the attempt with this `tag`, and where its outputs and its progress file are in them.
 
-    `seen`: the outputs' paths in the view, relative to root. `root` is shown in place of root and workspace. `others`
-    are directories on other file systems, by the relative path at which the view shows them.
+    `seen`: the outputs' paths in the view, relative to root. `root` is shown in place of root and workspace, and
+    `state`, relative to it, in place of the state directory. `others` are directories on other file systems, by the
+    relative path at which the view shows them.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class View:
             else:
                 self.others[directory] = own = view_path(parents[name], tag)
                 self.outputs[name] = f"{own}/{base}"
-        self.progress = f"{self.root}/{os.path.relpath(paths.progress(stage), workspace)}"
-        self.sent_progress = f"{self.root}/{os.path.relpath(paths.progress(stage, tag), workspace)}"  # on a cluster
+        self.state = os.path.relpath(paths.state_dir, workspace)
+        self.progress = f"{self.root}/{self.state}/progress.json"
+        self.sent_progress = f"{self.root}/{self.state}/sent_progress.json"  # on a cluster
 
     def make(self) -> None:
         """Make the directories. Raises OfflineError if outputs in one directory would be on several file systems."""
@@ -70,7 +72,7 @@ class View:
                     raise OfflineError(
                         Fault(f"stage {self._stage}, output {name}", what, "give it a directory of its own")
                     )
-        for path in (*self.outputs.values(), self.progress, self.sent_progress):
+        for path in (*self.outputs.values(), self.progress):
             files.make_directories(os.path.dirname(path))
 
     def begin(self) -> None:

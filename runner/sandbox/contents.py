@@ -35,17 +35,16 @@ class Contents:
         self._rest: dict[str, Source] = {}
         self.ours: dict[str, Source] = {}
 
-    def hide(self, home: str, own_home: str, own_temporary: str, own_var: str) -> None:
-        """Hide the directories of others. Those of the attempt are in place of HOME and those for temporary files.
+    def hide(self, home: str, temporary: str) -> None:
+        """Hide the directories of others. `temporary` is in place of /tmp; HOME and others are empty and in memory.
 
         Show the links on the way to root and workspace, and the interpreter.
         """
         for directory in ABSENT:
             self._hide(directory, "empty", "")
-        self._hide("/dev/shm", "own", "")
-        self._hide("/var/tmp", "write", own_var)
-        self._hide(TEMPORARY, "write", own_temporary)
-        self._hide(home, "write", own_home)
+        self._hide(TEMPORARY, "write", temporary)
+        for directory in ("/dev/shm", "/var/tmp", home):
+            self._hide(directory, "own", "")
         for directory in self._places:
             self._show_links(directory)
         for prefix in (sys.prefix, sys.base_prefix):
