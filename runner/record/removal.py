@@ -28,7 +28,7 @@ def _empty(path: str) -> None:
 
     The way back up is "..". It must lead to the directory that we came from, because another process may move the tree.
     """
-    here = _open(path, None)
+    here = open_directory(path)
     above: list[tuple[str, os.stat_result, list[str]]] = []  # of each level: its name, its parent, the parent's rest
     try:
         rest = _remove_files(here)
@@ -38,7 +38,7 @@ def _empty(path: str) -> None:
                 with suppress(OSError):
                     os.rmdir(name, dir_fd=here)
                     continue
-                inner = _open(name, here)
+                inner = open_directory(name, here)
                 above.append((name, os.fstat(here), rest))
                 os.close(here)
                 here = inner
@@ -68,8 +68,8 @@ def _remove_files(directory: int) -> list[str]:
     return inner
 
 
-def _open(name: str, directory: int | None) -> int:
-    """Open a directory; if it is ours, and its mode keeps us from removing its content, change the mode."""
+def open_directory(name: str, directory: int | None = None) -> int:
+    """Open a directory; if it is ours, and its mode keeps us from its content, change the mode. Follows no link."""
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if status.st_mode & 0o700 != 0o700 and status.st_uid == os.geteuid():
         os.chmod(name, 0o700, dir_fd=directory)

@@ -8,12 +8,14 @@ checkpoint are moved to where those of other attempts are, and its directories g
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OfflineError
-from runner.paths import partial_path, view_path
+from runner.paths import partial_path, upward, view_path
 from runner.record import files
 from runner.record.checkpoints import collect
+from runner.record.removal import open_directory
 from runner.record.state import MOST_PROGRESS, no_note, read_usable
 
 if TYPE_CHECKING:
@@ -83,28 +85,30 @@ class View:
         files.discard(self._paths.progress(self._stage))
 
     def end(self) -> None:
-        """Undo `begin`, and remove the directories. May be called again, also if there are none.
-
-        A path that leads through a link is left alone: the stage may have made it lead anywhere.
-        """
+        """Undo `begin`, and remove the directories. May be called again, also if there are none."""
         if not any(map(os.path.lexists, (self.root, *self.others.values()))):
             return
         for name, path in self.outputs.items():
-            if not self._is_linked(path):
+            if self._is_reached(path):
                 _move(path, partial_path(self._real[name], self._tag))
         progress = self._paths.progress(self._stage)
-        if not self._is_linked(self.progress):
+        if self._is_reached(self.progress):
             _copy(self.progress, progress)
-        if not self._is_linked(self.sent_progress):
+        if self._is_reached(self.sent_progress):
             collect(self.sent_progress, progress, self._tag)
         for directory in (*self.others.values(), self.root):
             files.discard(directory)
 
-    def _is_linked(self, path: str) -> bool:
-        """Whether a directory above a path was replaced by a link."""
-        while (path := os.path.dirname(path)) not in (self.root, *self.others.values()):
-            if os.path.islink(path):
-                return True
+    def _is_reached(self, path: str) -> bool:
+        """Whether only directories lead to a path: the stage may have put a link there, which leads anywhere.
+
+        Opens directories that the stage has closed to us.
+        """
+        base = next(base for base in (*self.others.values(), self.root) if path.startswith(f"{base}/"))
+        with files.naming(path, "reach"), suppress(FileNotFoundError, NotADirectoryError):
+            for directory in reversed(upward(os.path.dirname(path), base)):
+                os.close(open_directory(directory))
+            return True
         return False
 
 
