@@ -37,7 +37,7 @@ _MISSING = {
   a container's profile may deny user namespaces, and so may one of the settings
   user.max_user_namespaces, kernel.unprivileged_userns_clone and
   kernel.apparmor_restrict_unprivileged_userns; a container that masks parts of /proc
-  denies a /proc for stages
+  denies a /proc for stages; sealed stages need this level
 """,
     FILTER: """\
   seccomp needs x86_64 or aarch64, and a profile that allows filters;
@@ -46,8 +46,10 @@ _MISSING = {
 }
 
 _NO_VIEWS = """\
-  views need Linux 5.12, and a user namespace in that of the level: a container's profile
-  may deny it, and so may the settings above, and user.max_mnt_namespaces
+  views need Linux 5.12, and one more user and mount namespace: ENOSPC comes from
+  user.max_user_namespaces or user.max_mnt_namespaces; else a container's profile may
+  deny them, or, even to root, kernel.unprivileged_userns_clone=0 or
+  kernel.apparmor_restrict_unprivileged_userns=1
 """
 
 

@@ -14,7 +14,7 @@ import sys
 
 CALLS = {  # x86_64, aarch64
     "unshare": (272, 97), "mount": (165, 40), "capset": (126, 91), "landlock_create_ruleset": (444, 444),
-    "prctl": (157, 167), "seccomp": (317, 277),
+    "prctl": (157, 167), "seccomp": (317, 277), "mount_setattr": (442, 442),
 }  # fmt: skip
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38  # linux/prctl.h
 SET_MODE_FILTER, NEW_LISTENER = 1, 8  # linux/seccomp.h

@@ -47,8 +47,16 @@ def test_doctor_shows_each_level_with_its_layers_or_the_missing_one() -> None:
     assert shown.startswith("offline guard: runs on this machine reach level filter\n")
     assert "kernel: not available\n  unshare(user) failed: EPERM" in shown and "max_user_namespaces" in shown
     assert "filter: available\n" in shown and "programs that ask for a network: named" in shown
+    assert "sealed stages need this level" in shown
     nothing = "".join(doctor_lines({"kernel": missing, "filter": missing}))
     assert "level scan" in nothing and "--offline best-effort" in nothing
+
+
+def test_doctor_says_whether_there_are_views_and_what_they_need_if_not() -> None:
+    shown = "".join(doctor_lines({"kernel": {**KERNEL, "views": "possible"}}))
+    assert "  views              of sealed stages: possible\n" in shown and "max_mnt_namespaces" not in shown
+    shown = "".join(doctor_lines({"kernel": {**KERNEL, "views": "none: unshare failed"}}))
+    assert "  views              of sealed stages: none: unshare failed\n" in shown and "max_mnt_namespaces" in shown
 
 
 def test_doctor_as_json_has_each_level_with_its_layers_or_the_missing_one() -> None:
