@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from runner.canonical import digest
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
-from runner.paths import output_of
+from runner.paths import is_view, output_of
 from runner.plan.digests import DigestCache, FileDigest, Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver, read_fault
 
@@ -179,6 +179,8 @@ class Examiner:
 
     def _is_of_output(self, partial: str) -> bool:
         """Whether a partial belongs to an output of the pipeline, and so comes and goes with attempts."""
+        if is_view(os.path.basename(partial)):
+            return True
         return self._outputs.declares(os.path.relpath(output_of(partial), self._spec.workspace))
 
     def _digest(self, file: InputFile, where: str, fingerprint: Fingerprint, *, reads: bool) -> str:

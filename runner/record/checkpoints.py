@@ -208,10 +208,15 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
     partials: Partials = {}
     for name, path in outputs.items():
         parent, base = os.path.split(path.rstrip("/"))
-        if parent not in listings:
-            listings[parent] = sorted(filter(is_partial, _names_in(parent)))
-        partials[name] = [f"{parent}/{entry}" for entry in listings[parent] if output_of(entry) == base]
+        partials[name] = [f"{parent}/{entry}" for entry in partials_in(parent, listings) if output_of(entry) == base]
     return partials
+
+
+def partials_in(directory: str, listings: dict[str, list[str]]) -> list[str]:
+    """Return the names of the partials in a directory, from `listings` if they are there."""
+    if directory not in listings:
+        listings[directory] = sorted(filter(is_partial, _names_in(directory)))
+    return listings[directory]
 
 
 def _names_in(directory: str) -> list[str]:

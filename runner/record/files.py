@@ -172,6 +172,29 @@ def rename(source: str, target: str) -> None:
         os.rename(source, target)
 
 
+def move(source: str, target: str) -> None:
+    """Rename `source` into another directory, on the same file system.
+
+    If it is a directory, the system changes the entry ".." in it. So its owner must have the right to write meanwhile.
+    """
+    with naming(target, "rename to"):
+        try:
+            os.rename(source, target)
+        except PermissionError:
+            mode = os.lstat(source).st_mode
+            if mode & 0o200 or os.path.islink(source):
+                raise
+            os.chmod(source, mode & 0o7777 | 0o200)
+            os.rename(source, target)
+            os.chmod(target, mode & 0o7777)
+
+
+def open_up(directory: str) -> None:
+    """Give the owner of a directory all rights on it."""
+    with naming(directory, "change the mode of"):
+        os.chmod(directory, os.lstat(directory).st_mode & 0o7777 | 0o700)
+
+
 def set_aside(path: str, aside: str) -> None:
     """Rename a directory. Remove it if it cannot be renamed, as in a lower layer of an overlay (EXDEV)."""
     with naming(path, "move"):

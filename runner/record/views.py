@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OfflineError
-from runner.paths import partial_path, upward, view_path
+from runner.paths import is_view, partial_path, upward, view_path
 from runner.record import files
-from runner.record.checkpoints import collect
+from runner.record.checkpoints import collect, partials_in
 from runner.record.removal import open_directory
 from runner.record.state import MOST_PROGRESS, no_note, read_usable
 
@@ -61,8 +61,21 @@ class View:
                 self.others[directory] = own = view_path(parents[name], tag)
                 self.outputs[name] = f"{own}/{base}"
         self.state = os.path.relpath(paths.state_dir, workspace)
-        self.progress = f"{self.root}/{self.state}/progress.json"
-        self.sent_progress = f"{self.root}/{self.state}/sent_progress.json"  # on a cluster
+        state = f"{self.root}/{self.state}"
+        self.progress = f"{state}/{os.path.basename(paths.progress(stage))}"
+        self.sent_progress = f"{state}/{os.path.basename(paths.progress(stage, tag))}"  # on a cluster
+
+    def remove_unrecorded(self, listings: dict[str, list[str]]) -> None:
+        """Remove what attempts have left that no log knows: the record of a start is not synced, so power cuts take it.
+
+        `listings`: as this run first saw the directories. Each is looked at once.
+        """
+        parent = os.path.dirname(self.root)
+        names = partials_in(parent, listings)
+        listings[parent] = [name for name in names if not is_view(name)]
+        for name in names:
+            if is_view(name) and holds_state(f"{parent}/{name}", self.state):
+                files.discard(f"{parent}/{name}")
 
     def make(self) -> None:
         """Make the directories. Raises OfflineError if outputs in one directory would be on several file systems."""
@@ -112,9 +125,14 @@ class View:
         return False
 
 
+def holds_state(directory: str, state: str) -> bool:
+    """Whether the directory of an attempt is that of a pipeline with this state directory, relative to workspace."""
+    return os.path.isdir(f"{directory}/{state}")
+
+
 def _move(path: str, target: str) -> None:
     if os.path.lexists(path):
-        files.rename(path, target)
+        files.move(path, target)
 
 
 def _copy(progress: str, target: str) -> None:

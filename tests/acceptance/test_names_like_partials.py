@@ -47,3 +47,14 @@ def test_a_partial_of_an_output_does_not_count_in_the_directory_that_it_lies_in(
     assert bench.skips_everything()
     bench.write("o/.partial-0123ab.b.txt", "nobody's")
     assert not bench.skips_everything()
+
+
+def test_the_directory_of_a_sealed_attempt_does_not_count_in_the_directory_that_it_lies_in(bench):
+    """It comes and goes with its attempt, beside an output on another file system."""
+    bench.define(
+        shell("a", "echo 1 > $PIPELINE_OUTPUT_OUT", outputs={"out": "o/a.txt"}),
+        shell("list", "ls -A o > $PIPELINE_OUTPUT_OUT", inputs={"o": "o/"}),
+    )
+    bench.succeed()
+    bench.write("o/.partial-0123ab./state/a.txt", "left by a killed run")
+    assert bench.skips_everything()
