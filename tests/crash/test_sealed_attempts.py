@@ -3,95 +3,13 @@
 from __future__ import annotations
 
 import signal
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pipeline_bench import kill, kill_and_await, wait_for
-
-from runner.paths import is_partial
-
-LINES = 60
-WHOLE = "".join(f"LINE {number}\n" for number in range(LINES))
-# Passes on lines, in upper case, and takes a checkpoint after each tenth. Stops after each `stop`th line of an attempt.
-SDK = """
-import os, sys, time
-from runner import sdk
-with sdk.stage() as stage, stage.lines("text", to="out") as job:
-    for number, line in enumerate(job, 1):
-        print(job.line_offset, file=sys.stderr, flush=True)
-        job.write(line.upper())
-        if number == stage.params["stop"]:
-            {then}
-"""
-# The same in a language without the SDK, which appends to what it finds.
-APPENDS = """
-at=0
-[ ! -e "$PIPELINE_PROGRESS" ] || at=$(sed 's/.*"lineOffset": *\\([0-9]*\\).*/\\1/' "$PIPELINE_PROGRESS")
-number=0 worked=0 length=0
-while read -r line; do
-    number=$((number + 1)) text=LINE${line#line}
-    length=$((length + ${#text} + 1))
-    [ $number -gt $at ] || continue
-    echo $((number - 1)) >&2
-    echo "$text" >>"$PIPELINE_OUTPUT_OUT"
-    worked=$((worked + 1))
-    if [ $((number % 10)) = 0 ]; then
-        printf '{"v": 1, "key": "%s", "lineOffset": %d, "outputs": {"out": {"length": %d}}}\\n' \\
-            $PIPELINE_KEY $number $length >"$PIPELINE_PROGRESS~"
-        mv "$PIPELINE_PROGRESS~" "$PIPELINE_PROGRESS"
-    fi
-    [ $worked != @STOP ] || { @THEN; }
-done <"$PIPELINE_INPUT_TEXT"
-"""
-ENDS = {"fails": ("sys.exit(75)", "exit 75"), "waits": ("time.sleep(600)", "sleep 600")}
-
-
-def progressing(bench, kind, end, *, stop=25, output="out/lines", **fields):
-    """Define a sealed stage that gets on by `stop` lines an attempt, then fails or waits."""
-    bench.write("in.txt", "".join(f"line {number}\n" for number in range(LINES)))
-    stage = {"name": "lines", "sealed": True, "inputs": {"text": "in.txt"}, "outputs": {"out": output}, **fields}
-    sdk, script = ENDS[end]
-    if kind == "shell":
-        bench.write("lines.sh", APPENDS.replace("@STOP", str(stop)).replace("@THEN", script))
-        stage |= {"command": ["sh", "lines.sh"], "inputs": {"text": "in.txt", "code": "lines.sh"}}
-    else:
-        bench.write("lines.py", SDK.replace("{then}", sdk))
-        stage |= {"processor": "lines.py", "params": {"stop": stop}, "checkpoint": {"everyLines": 10}}
-        stage["freshInterpreter"] = kind == "fresh"
-    bench.define(stage)
-
-
-def worked(bench):
-    """The lines on which the attempts have worked, in order; attempts note them in their logs."""
-    logs = sorted((bench.root / "state/logs").glob("*/lines.*.log"), key=lambda log: (len(log.name), log.name))
-    return [[int(word) for word in log.read_text().split() if word.isdecimal()] for log in logs]
-
-
-def assert_whole(bench):
-    """Check that three attempts have made all lines, none twice, and that each has gone on from a checkpoint."""
-    attempts = worked(bench)
-    assert [attempt == [*range(attempt[0], attempt[-1] + 1)] for attempt in attempts] == [True] * 3
-    for before, after in pairwise(attempts):
-        assert before[-1] - 10 < after[0] <= before[-1] + 1
-    assert bench.read("out/lines").decode() == WHOLE
-    assert left(bench) == []
-    assert bench.skips_everything()
-
-
-def left(bench):
-    """What attempts have left: views and other partials, scratch, progress files, mounts and processes."""
-    below = [path for path in bench.root.rglob("*") if is_partial(path.name)]
-    mounts = [
-        line
-        for line in Path("/proc/self/mounts").read_text().splitlines()
-        if ".partial-" in line or "state/tmp" in line
-    ]
-    return [*below, *(bench.root / "state/tmp").glob("*/*"), *bench.leftovers(), *mounts, *bench.program_processes()]
-
+from pipeline_bench import descendants, kill, kill_and_await, shell, wait_for
+from sealed_stages import KINDS, assert_whole, left, progressing, worked
 
 CODES = {"INT": 130, "TERM": 143}
-KINDS = ["sdk", "fresh", "shell"]
 
 
 # ---- checkpoints ----
@@ -133,3 +51,110 @@ def test_an_attempt_that_is_ended_while_it_works_is_continued(bench, kind, end):
         assert bench.program_processes() == []
     bench.succeed()
     assert_whole(bench)
+
+
+# ---- several stages --------------------------------------------------------------------------------------------------
+
+
+def waiting(name, script="echo $PIPELINE_STAGE >$PIPELINE_OUTPUT_OUT", **fields):
+    """A sealed stage that waits to be killed if HOME says so."""
+    waits = "echo ready >&2; case $HOME in */waits) sleep 600;; esac"
+    return shell(name, f"{script}; {waits}", sealed=True, **fields)
+
+
+def is_waiting(bench, stage, attempt="*"):
+    return any("ready" in log.read_text() for log in bench.root.glob(f"state/logs/*/{stage}.{attempt}.log"))
+
+
+def killed(bench, *stages, words=()):
+    """Run, and kill everything once these stages wait."""
+    (bench.root / "waits").mkdir(exist_ok=True)
+    process = bench.start(*words, env={"HOME": str(bench.root / "waits")})
+    for stage in stages:
+        wait_for(lambda stage=stage: is_waiting(bench, stage))
+    kill_and_await(process)
+
+
+def test_stages_that_are_killed_at_once_begin_anew(bench):
+    bench.define(*(waiting(name) for name in "abc"))
+    for _ in range(2):
+        killed(bench, *"abc", words=("-j", "3"))
+    bench.succeed()
+    assert [bench.read(f"out/{name}.txt") for name in "abc"] == [b"a\n", b"b\n", b"c\n"]
+    assert left(bench) == []
+    assert bench.skips_everything()
+
+
+def test_a_run_that_another_one_supersedes_leaves_nothing(bench):
+    bench.define(*(waiting(name) for name in "ab"))
+    killed(bench, "a", words=("run", "a"))
+    killed(bench, "b", words=("run", "b"))
+    bench.succeed()
+    assert b'"superseded"' in bench.read("state/audit_ledger.jsonl")
+    assert [bench.read(f"out/{name}.txt") for name in "ab"] == [b"a\n", b"b\n"]
+    assert left(bench) == []
+    assert bench.run("verify", "--outputs").returncode == 0
+
+
+@pytest.mark.parametrize("seen", ["top", "deep/er/top", "out/other.txt"])
+def test_an_output_that_is_seen_elsewhere_is_killed_and_made_anew(bench, seen):
+    script = "[ ! -e $PIPELINE_OUTPUT_OUT ] && echo x >>$PIPELINE_OUTPUT_OUT"
+    bench.define(waiting("a", script, seenAs={"out": seen}))
+    killed(bench, "a")
+    bench.succeed()
+    assert bench.read("out/a.txt") == b"x\n"
+    assert left(bench) == []
+    assert not bench.exists(seen)
+
+
+def test_a_directory_is_killed_and_made_anew(bench):
+    bench.define(waiting("a", "mkdir out/d out/d/e; echo x >out/d/e/x", outputs={"out": "out/d/"}))
+    killed(bench, "a")
+    bench.succeed()
+    assert bench.read("out/d/e/x") == b"x\n"
+    assert left(bench) == []
+
+
+def test_a_stage_that_is_unsealed_after_a_kill_leaves_nothing(bench):
+    bench.define(waiting("a"))
+    killed(bench, "a")
+    bench.define({**waiting("a"), "sealed": False})
+    bench.succeed()
+    assert left(bench) == []
+
+
+def test_a_stage_that_is_gone_after_a_kill_leaves_nothing(bench):
+    bench.define(waiting("a"), waiting("b"))
+    killed(bench, "a", "b", words=("-j", "2"))
+    bench.define(waiting("b"))
+    bench.succeed()
+    assert left(bench) == []
+    assert not bench.exists("out/a.txt")
+
+
+def test_standard_output_of_a_failed_stage_is_kept_until_the_next_attempt(bench):
+    script = "echo printed by $PIPELINE_ATTEMPT; exit 3"
+    bench.define(shell("a", script, stdout="out", sealed=True))
+    for attempt in (1, 2):
+        assert bench.run().returncode == 1
+        (kept,) = bench.root.glob("state/logs/*/*.stdout")
+        assert kept.read_text() == f"printed by {attempt}\n"
+        assert left(bench) == []
+
+
+@pytest.mark.parametrize("who", ["launcher", "stage"])
+def test_a_run_that_loses_only(who, bench):
+    bench.define(waiting("a", retry={"attempts": 2, "delaySeconds": 0, "retryExitCodes": ["SIGKILL"]}))
+    (bench.root / "waits").mkdir()
+    process = bench.start(env={"HOME": str(bench.root / "waits")})
+    for attempt in (1, 2):
+        wait_for(lambda attempt=attempt: is_waiting(bench, "a", attempt))
+        for pid in descendants(process.pid)[:1] if who == "launcher" else bench.program_processes():
+            kill(pid)
+        if who == "launcher":
+            break
+    assert process.wait(timeout=20) == (70 if who == "launcher" else 75)
+    wait_for(lambda: not bench.program_processes())
+    bench.succeed()
+    assert bench.read("out/a.txt") == b"a\n"
+    assert left(bench) == []

@@ -25,7 +25,7 @@ LEAVES = {  # what a stage leaves, and the mode of its output
 }
 
 
-@pytest.fixture(params=["root", "somebody"])
+@pytest.fixture(params=["somebody", "root"])
 def somebody(request):
     """A bench in which root, or a user without rights, runs the pipeline."""
     with open_place() as place:
