@@ -14,6 +14,7 @@ from runner.record.events import CLOSED, SUPERSEDED
 from runner.record.invocation import new_run_id
 from runner.record.locks import PipelineLock, has_leftovers
 from runner.record.log import last_record, position_of
+from runner.record.views import views_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -89,6 +90,8 @@ def recover_runs(session: Session, spec: Spec) -> Recovered:
         seal=session.seal,
         warn=session.warn,
     )
+    for view in views_in(spec.workspace, spec.paths) if spec.has_sealed else ():
+        files.discard(view)
     mine = run_to_resume(spec.paths, recovered, options)
     others = [run for run in covered(recovered, options) if run is not mine]
     is_open = mine.run in open_runs or (mine.last is not None and not is_closed(session, mine.run))

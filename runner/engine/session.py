@@ -28,6 +28,7 @@ from runner.record.markers import Marker, Markers, read_marker
 from runner.record.noop_record import is_damaged, is_plain, record_path
 from runner.record.seal import PLAIN, Seal, read_key_file, signing
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
+from runner.record.views import state_in, views_in
 from runner.spec.graph import Graph, build_graph, refuse_unknown, select, select_names
 
 if TYPE_CHECKING:
@@ -215,7 +216,9 @@ class Session:
     def _find_checkpoints(self, spec: Spec, selected: Collection[str]) -> dict[str, Progress]:
         """Return the checkpoints that earlier runs left, by stage."""
         checkpoints: dict[str, Progress] = {}
-        left = progress_files(spec.paths.state_dir, spec.paths.temporary)
+        views = views_in(spec.workspace, spec.paths) if self.head.open_runs else ()
+        in_views = (state_in(view, spec.workspace, spec.paths) for view in views)
+        left = progress_files(spec.paths.state_dir, spec.paths.temporary, *in_views)
         for stage in spec.stages:  # recovery may remove any checkpoint: refuse those of a newer release
             if path := left.get(stage.name):
                 note = self._note if stage.name in selected else no_note

@@ -65,7 +65,7 @@ def early_launcher(spec: Spec, options: Options) -> Launcher | None:
     has_work = options.force or not all(map(os.path.lexists, markers))
     if has_work and not is_held(spec.paths):
         with suppress(StateError):
-            return Launcher.start(KERNEL, fork_env=fork_environment(spec), views=has_sealed(spec))
+            return Launcher.start(KERNEL, fork_env=fork_environment(spec), views=spec.has_sealed)
     return None
 
 
@@ -76,12 +76,7 @@ def make_launcher(
     chosen: Launcher | None = hooks.offpipe_make_launcher(spec=spec, warn=warn, check=check)
     if chosen is not None and early is not None:
         early.close()
-    return chosen or early or Launcher.start(KERNEL, fork_env=fork_environment(spec), views=has_sealed(spec))
-
-
-def has_sealed(spec: Spec) -> bool:
-    """Whether a stage is sealed, so that the launcher has to find out whether there are views."""
-    return any(stage.sealed for stage in spec.stages)
+    return chosen or early or Launcher.start(KERNEL, fork_env=fork_environment(spec), views=spec.has_sealed)
 
 
 def fork_environment(spec: Spec) -> dict[str, str] | None:

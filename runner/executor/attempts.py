@@ -147,8 +147,6 @@ class Attempts:
         """
         stage, key = job.stage, job.fingerprint.key
         checkpoint = self._keep(job, key, None if job.has_checkpoint() else self._listings)
-        if job.view:
-            job.view.remove_unrecorded(self._listings)
         started = events.AttemptStarted(
             stage=stage.name,
             attempt=job.number,

@@ -72,6 +72,8 @@ class Publisher:
                 hint = f'declare "{other}" if that is what you mean' if other else ""
                 return Fault(where, f'"{declared}" should be {wanted}, but the stage made {kind}', hint)
             hint = f"write to $PIPELINE_OUTPUT_{variable_name(name)}, or {{outputs.{name}}} in a command"
+            if job.view:
+                hint = f'it is sealed, and must write "{job.view.seen[name]}": what else it wrote is gone'
             hint += "" if stage.stdout else f'; what it prints goes there with "stdout": "{name}"'
             if job.signatures()[name] != job.before[name]:
                 return Fault(where, f'the stage wrote "{declared}" itself, not the temporary file it was given', hint)

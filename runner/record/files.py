@@ -189,12 +189,6 @@ def move(source: str, target: str) -> None:
             os.chmod(target, mode & 0o7777)
 
 
-def open_up(directory: str) -> None:
-    """Give the owner of a directory all rights on it."""
-    with naming(directory, "change the mode of"):
-        os.chmod(directory, os.lstat(directory).st_mode & 0o7777 | 0o700)
-
-
 def set_aside(path: str, aside: str) -> None:
     """Rename a directory. Remove it if it cannot be renamed, as in a lower layer of an overlay (EXDEV)."""
     with naming(path, "move"):

@@ -249,8 +249,8 @@ class _Recovery(NamedTuple):
         the record and left the partial.
         """
         listings: dict[str, list[str]] = {}
-        for attempt in self.logs.sealed:
-            View(self.workspace, self.paths, attempt.stage, attempt.outputs, attempt.seen_as or {}, attempt.tag).end()
+        for each in self.logs.sealed:
+            View(self.workspace, self.paths, each.stage, each.outputs, each.seen_as or {}, each.tag).end()
         for stage, tags in self.logs.tags.items():
             last = next(reversed(tags))  # of the newest attempt
             collect(self.paths.progress(stage, last), self.paths.progress(stage), last)

@@ -65,18 +65,6 @@ class View:
         self.progress = f"{state}/{os.path.basename(paths.progress(stage))}"
         self.sent_progress = f"{state}/{os.path.basename(paths.progress(stage, tag))}"  # on a cluster
 
-    def remove_unrecorded(self, listings: dict[str, list[str]]) -> None:
-        """Remove what attempts have left that no log knows: the record of a start is not synced, so power cuts take it.
-
-        `listings`: as this run first saw the directories. Each is looked at once.
-        """
-        parent = os.path.dirname(self.root)
-        names = partials_in(parent, listings)
-        listings[parent] = [name for name in names if not is_view(name)]
-        for name in names:
-            if is_view(name) and holds_state(f"{parent}/{name}", self.state):
-                files.discard(f"{parent}/{name}")
-
     def make(self) -> None:
         """Make the directories. Raises OfflineError if outputs in one directory would be on several file systems."""
         for directory, own in self.others.items():
@@ -125,9 +113,19 @@ class View:
         return False
 
 
-def holds_state(directory: str, state: str) -> bool:
-    """Whether the directory of an attempt is that of a pipeline with this state directory, relative to workspace."""
-    return os.path.isdir(f"{directory}/{state}")
+def views_in(workspace: str, paths: StatePaths) -> list[str]:
+    """Return the directories of a pipeline's sealed attempts in the workspace.
+
+    A power cut may leave some that no log knows, because the record of a start is not synced. What they show as the
+    state directory tells them from those of other pipelines.
+    """
+    views = (f"{workspace}/{name}" for name in partials_in(workspace, {}) if is_view(name))
+    return [view for view in views if os.path.isdir(state_in(view, workspace, paths))]
+
+
+def state_in(view: str, workspace: str, paths: StatePaths) -> str:
+    """Return what the directory of a sealed attempt shows as the state directory."""
+    return f"{view}/{os.path.relpath(paths.state_dir, workspace)}"
 
 
 def _move(path: str, target: str) -> None:

@@ -68,10 +68,8 @@ def _become(
         tried = "setting affinity"
         if request["affinity"] is not None:
             os.sched_setaffinity(0, request["affinity"])
-        for limit, most in (("RLIMIT_AS", request["address_space"]), ("RLIMIT_FSIZE", request["file_size"])):
-            tried = f"setting {limit}"
-            if most is not None:
-                resource.setrlimit(getattr(resource, limit), (most, most))
+        tried = "setting limits"
+        _set_limits(request)
         tried = "entering "
         os.chdir(request["cwd"])
         if program is not None:
@@ -99,6 +97,12 @@ def _open_inside(request: Request) -> None:
     opened = os.open(request["stdin"] or os.devnull, os.O_RDONLY)
     os.dup2(opened, 0)
     os.close(opened)
+
+
+def _set_limits(request: Request) -> None:
+    for limit, most in ((resource.RLIMIT_AS, request["address_space"]), (resource.RLIMIT_FSIZE, request["file_size"])):
+        if most is not None:
+            resource.setrlimit(limit, (most, most))
 
 
 def failure_text(error: BaseException, tried: str) -> str:

@@ -231,6 +231,11 @@ class Spec(NamedTuple):
         """All stages, and those as written that have no instances."""
         return (*self.stages, *(empty.stage for empty in self.empty))
 
+    @property
+    def has_sealed(self) -> bool:
+        """Whether a stage is sealed."""
+        return any(stage.sealed for stage in self.stages)
+
     def output_path(self, output: str) -> str:
         """Return the absolute path of an output, without a final `/`."""
         return os.path.normpath(os.path.join(self.workspace, output))

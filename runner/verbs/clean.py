@@ -19,6 +19,7 @@ from runner.plan.orphans import ADOPTED, CHANGED, COPY, aside_of, unknown_templa
 from runner.record import files
 from runner.record.checkpoints import find_partials
 from runner.record.markers import Marker, marked_stages
+from runner.record.views import views_in
 from runner.spec.globs import entries_of
 from runner.spec.kinds import pointer
 
@@ -140,3 +141,4 @@ def _made(spec: Spec, known: Collection[str]) -> Iterator[str]:
         for path in (*markers, paths.progress(stage.name), *outputs.values(), *partials):
             if os.path.lexists(path):
                 yield path
+    yield from views_in(spec.workspace, paths)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, UsageError
-from runner.paths import is_partial, output_of, upward
+from runner.paths import is_partial, is_view, output_of, upward
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
@@ -67,7 +67,7 @@ class Location:
         self._contents = contents and not os.path.isfile(path)
         self.touches = cache(self._touches)
         partials = (place for place in upward(real, "/") if is_partial(os.path.basename(place)))
-        self.partial_of = next(map(output_of, partials), None)
+        self.partial_of = next((_output_of(place, real) for place in partials), None)
 
     def below(self, place: str) -> set[str]:
         """Return its paths relative to a file or directory that it is, or is in: `.` for the place itself."""
@@ -178,3 +178,9 @@ def refuse_own_file(
     location = Location(path)
     if location.is_in(state_dir) or (graph and find_roles(graph, location, InputResolver(graph), code)):
         raise UsageError(Fault(f"{option} {path}", "belongs to the pipeline", "name a file of its own"))
+
+
+def _output_of(partial: str, path: str) -> str:
+    """Return the output to which a path in a partial belongs, or the path that it has in a view."""
+    is_in_view = is_view(os.path.basename(partial))
+    return os.path.join(os.path.dirname(partial), os.path.relpath(path, partial)) if is_in_view else output_of(partial)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pipeline_bench import descendants, kill, kill_and_await, shell, wait_for
-from sealed_stages import KINDS, assert_whole, left, progressing, worked
+from sealed_progress import KINDS, assert_whole, left, progressing, worked
 
 CODES = {"INT": 130, "TERM": 143}
 

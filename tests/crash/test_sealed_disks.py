@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from pipeline_bench import kill_and_await, shell, wait_for
-from sealed_stages import KINDS, WHOLE, assert_whole, left, progressing, worked
+from sealed_progress import KINDS, WHOLE, assert_whole, left, progressing, worked
 from small_disks import fill, make_room, small_disk
 
 from runner.paths import is_view
