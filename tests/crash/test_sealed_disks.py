@@ -80,23 +80,3 @@ def test_a_full_disk_costs_no_checkpoint(disk):
     assert disk.read("mnt/lines").decode() == WHOLE
     assert worked(disk)[-1][0] >= 20
     assert left(disk) == []
-
-
-@pytest.mark.parametrize("names", ["ab", "ba"])
-def test_what_an_attempt_without_a_record_left_on_two_disks_is_removed(disk, names):
-    """The first output decides on which disk the view's root is."""
-    outputs = {name: {"a": "mnt/a", "b": "out/b"}[name] for name in names}
-    makes = "echo x >>$PIPELINE_OUTPUT_A; echo y >>$PIPELINE_OUTPUT_B"
-    stage = shell("a", f"{makes}; echo ready >&2; sleep 600", sealed=True, outputs=outputs)
-    disk.define(stage)
-    process = disk.start()
-    wait_for(lambda: any("ready" in log.read_text() for log in disk.root.glob("state/logs/*/a.1.log")))
-    kill_and_await(process)
-    assert len([path for path in disk.root.rglob(".partial-*") if is_view(path.name)]) == 2
-    (log,) = disk.root.glob("state/audit_2*.jsonl")
-    lines = log.read_bytes().splitlines(keepends=True)
-    log.write_bytes(b"".join(lines[: next(at for at, line in enumerate(lines) if b'"attempt.started"' in line)]))
-    disk.define({**stage, "command": ["sh", "-c", makes]})
-    disk.succeed()
-    assert (disk.read("mnt/a"), disk.read("out/b")) == (b"x\n", b"y\n")
-    assert left(disk) == []
