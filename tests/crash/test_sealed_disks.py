@@ -9,8 +9,6 @@ from pipeline_bench import kill_and_await, shell, wait_for
 from sealed_progress import KINDS, WHOLE, assert_whole, left, progressing, worked
 from small_disks import fill, make_room, small_disk
 
-from runner.paths import is_view
-
 FULL = "dd if=/dev/zero of=$PIPELINE_OUTPUT_OUT bs=4096 count=300 2>/dev/null || {then}"  # of 300 KiB, less than 1.2 MB
 
 pytestmark = pytest.mark.full
