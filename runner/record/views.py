@@ -86,11 +86,14 @@ class View:
         files.discard(self._paths.progress(self._stage))
 
     def end(self) -> None:
-        """Undo `begin`, and remove the directories. May be called again, also if there are none."""
+        """Undo `begin`, and remove the directories. May be called again, also if there are none.
+
+        An output whose directory was removed is lost, as it would be without a view.
+        """
         if not any(map(os.path.lexists, (self.root, *self.others.values()))):
             return
         for name, path in self.outputs.items():
-            if self._is_reached(path):
+            if os.path.isdir(os.path.dirname(self._real[name])) and self._is_reached(path):
                 _move(path, partial_path(self._real[name], self._tag))
         progress = self._paths.progress(self._stage)
         if self._is_reached(self.progress):

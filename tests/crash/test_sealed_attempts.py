@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -112,6 +113,52 @@ def test_a_directory_is_killed_and_made_anew(bench):
     killed(bench, "a")
     bench.succeed()
     assert bench.read("out/d/e/x") == b"x\n"
+    assert left(bench) == []
+
+
+def test_a_directory_of_outputs_that_is_removed_after_a_kill_is_made_anew(bench):
+    bench.define(waiting("a"))
+    killed(bench, "a")
+    (bench.root / "out").rmdir()
+    bench.succeed()
+    assert bench.read("out/a.txt") == b"a\n"
+    assert left(bench) == []
+
+
+@pytest.mark.parametrize("what", ["out", "view"])
+def test_a_directory_that_is_removed_while_a_stage_works_fails_that_stage_alone(bench, what):
+    works = "while echo x >out/a.txt && ! test -e go; do sleep 0.01; done; exit 0"
+    bench.define(shell("a", works, sealed=True), shell("b", "echo b >b/b", sealed=True, outputs={"out": "b/b"}))
+    process = bench.start("-k", "-j", "1")
+    (at,) = wait_for(lambda: [*bench.root.glob(".partial-*/out/a.txt")])
+    if what == "out":
+        shutil.rmtree(bench.root / "out")
+        (at.parents[1] / "go").touch()
+    else:
+        shutil.rmtree(at.parents[1])
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1, stderr
+    assert "stage a" in stderr
+    assert bench.read("b/b") == b"b\n"
+    assert left(bench) == []
+    bench.define(shell("a", "echo x >out/a.txt", sealed=True))
+    bench.succeed()
+
+
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_what_is_in_place_of_the_directory_of_outputs_after_a_kill_is_named_and_then_no_fault(bench, what):
+    bench.define(waiting("a"))
+    killed(bench, "a")
+    (bench.root / "out").rmdir()
+    if what == "file":
+        bench.write("out", "")
+    else:
+        (bench.root / "out").symlink_to("gone")
+    done = bench.run()
+    assert done.returncode in (5, 74, 2)
+    assert f"{bench.root}/out" in done.stderr or '"out"' in done.stderr
+    (bench.root / "out").unlink()
+    bench.succeed()
     assert left(bench) == []
 
 
