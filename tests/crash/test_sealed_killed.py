@@ -97,6 +97,26 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
     assert_mended(Sweep(str(pipeline.spec), directory, **how), 4)
 
 
+FAULTS = {  # file, text, and its replacement
+    "leaves checkpoints in views": ("record/views.py", "if self._is_reached(self.progress):", "if False:"),
+    "leaves the views of killed runs": ("record/recovery.py", "for attempt in self.logs.sealed:", "for attempt in ():"),
+}
+
+
+@SWEEP
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_sweep_finds_a_runner_that(fault, pipeline, directory, tmp_path):
+    path, text, instead = FAULTS[fault]
+    shutil.copytree(CHECKOUT / "runner", tmp_path / "faulty/runner", ignore=shutil.ignore_patterns("__pycache__"))
+    source = tmp_path / "faulty/runner" / path
+    assert text in source.read_text(), "the code has changed: plant the fault anew"
+    source.write_text(source.read_text().replace(text, instead, 1))
+    sweep = Sweep(str(pipeline.spec), directory, checkout=tmp_path / "faulty")
+    outcome = sweep.strike(Kill(2, name="rename", part="state/progress_split"))
+    assert outcome.struck
+    assert any("split had a checkpoint" in line for line in outcome.faults), outcome
+
+
 # ---- kills at random moments -----------------------------------------------------------------------------------------
 
 

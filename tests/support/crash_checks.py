@@ -17,7 +17,7 @@ from runner.audit.verify import verify
 from runner.canonical import canonical
 from runner.engine import Options
 from runner.errors import OffpipeError
-from runner.paths import is_partial
+from runner.paths import is_partial, is_view
 from runner.plan.decisions import Skip
 from runner.record.checkpoints import read_progress
 from runner.record.markers import Marker
@@ -77,12 +77,17 @@ class Place:
         return StageCounts(Counter(str(data["stage"]) for data in starts), commits, keys)
 
     def checkpoints(self) -> dict[str, tuple[str, int]]:
-        """Return the key and line of the checkpoint of each stage that stopped after one."""
+        """Return the key and line of the checkpoint of each stage that stopped after one.
+
+        That of a sealed attempt is in its own directory, which has the place of the workspace.
+        """
         found, spec = {}, self.spec
+        places = [self.workspace, *(path for path in self.workspace.glob(".partial-*") if is_view(path.name))]
         for stage in spec.stages:
-            progress = read_progress(spec.paths.progress(stage.name))
-            if progress and progress.line_offset:
-                found[stage.name] = (progress.key, progress.line_offset)
+            path = os.path.relpath(spec.paths.progress(stage.name), self.workspace)
+            for progress in filter(None, (read_progress(f"{place}/{path}") for place in places)):
+                if progress.line_offset:
+                    found[stage.name] = (progress.key, progress.line_offset)
         return found
 
     # ---- what is wrong ----
