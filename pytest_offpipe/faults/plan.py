@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.fixtures.state import FixtureState
     from runner.sandbox.launcher import Launch
 
+_SHIM = str(shim.__file__)
 MARKER = "offpipe_fault"
 IN_SDK = ("kill_at_checkpoint", "count")  # the stage's own process injects these, by runner.sdk
 DISK_FULL = "disk_full"  # this one is in the disk that the whole run is on, see disks
@@ -96,7 +97,7 @@ class Injector:
             return launch
         os.makedirs(self.directory, exist_ok=True)
         plan = f"{self.directory}/{len(os.listdir(self.directory))}.json"
-        stage_file = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())
+        stage_file = json.loads(Path(_outside(launch, launch.env["PIPELINE_STAGE_FILE"])).read_bytes())
         content = {"kind": fault.kind, **fault.arguments, "partials": list(stage_file["outputs"].values())}
         if "after_seconds" in fault.arguments:
             content["inputs"] = [path for paths in stage_file["inputs"].values() for path in paths]
@@ -104,11 +105,19 @@ class Injector:
         fault.plans.append(plan)
         if fault.kind == DISK_FULL:
             return launch
-        env = {**launch.env, FAULTS_VARIABLE: plan}
+        env, view = {**launch.env, FAULTS_VARIABLE: plan}, launch.view
+        if view:
+            view = view[0], (*view[1], ("write", self.directory, self.directory), ("read", _SHIM, _SHIM))
         if fault.kind in IN_SDK:
-            return launch._replace(env=env)
-        argv = [sys.executable, "-I", "-S", "-B", str(shim.__file__), launch.program or launch.argv[0], *launch.argv]
-        return launch._replace(env=env, argv=argv, program=sys.executable, script=None)
+            return launch._replace(env=env, view=view)
+        argv = [sys.executable, "-I", "-S", "-B", _SHIM, launch.program or launch.argv[0], *launch.argv]
+        return launch._replace(env=env, argv=argv, program=sys.executable, script=None, view=view)
+
+
+def _outside(launch: Launch, path: str) -> str:
+    """Return where a file of a sealed attempt is outside its view."""
+    steps = launch.view[1] if launch.view else ()
+    return next((source for _, source, at in steps if at == os.path.realpath(path)), path)
 
 
 class OffpipeFaults:
