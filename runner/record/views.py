@@ -48,8 +48,9 @@ class View:
         self.seen = {name: seen_as.get(name, path).rstrip("/") for name, path in outputs.items()}
         parents = {name: os.path.dirname(path) for name, path in self._real.items()}
         mounts = {parent: _mount_of(parent) for parent in {*parents.values(), workspace}}
-        top = next(iter(parents.values()))
-        top = workspace if mounts[workspace] == mounts[top] else top
+        # A log has the outputs in another order than the spec, so that must not matter here.
+        is_there = mounts[workspace] in [mounts[parent] for parent in parents.values()]
+        top = workspace if is_there else min(parents.values())
         self.root = view_path(top, tag)
         self.others: dict[str, str] = {}
         self.outputs: dict[str, str] = {}

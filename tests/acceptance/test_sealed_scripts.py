@@ -152,12 +152,16 @@ def test_an_output_may_be_on_another_file_system(disk, path):
     assert disk.skips_everything()
 
 
-def test_a_stage_may_have_outputs_in_two_file_systems(disk):
-    script = "mkdir mnt/d; cp in.txt mnt/d/x; cp in.txt out/y"
-    outputs = {"there": "mnt/d/", "here": "out/y"}
-    disk.define(sealed("look", "sh", "-ec", script, inputs={"in": "in.txt"}, outputs=outputs))
+@pytest.mark.parametrize("here", ["y", "out/y"])
+@pytest.mark.parametrize("first", ["here", "there"])
+def test_a_stage_may_have_outputs_in_two_file_systems_in_any_order(disk, first, here):
+    outputs = {"there": "mnt/d/", "here": here}
+    outputs = {first: outputs[first], **outputs}
+    command = ["sh", "-ec", f"mkdir mnt/d; cp in.txt mnt/d/x; cp in.txt {here}"]
+    stage = {"name": "two", "command": command, "inputs": {"in": "in.txt"}, "outputs": outputs, "sealed": True}
+    disk.define(stage)
     disk.succeed()
-    assert disk.read("mnt/d/x") == disk.read("out/y") == b"in\n" and not [*disk.root.rglob(".partial-*")]
+    assert disk.read("mnt/d/x") == disk.read(here) == b"in\n" and not [*disk.root.rglob(".partial-*")]
 
 
 def test_an_output_there_may_be_seen_elsewhere(disk):
