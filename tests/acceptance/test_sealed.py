@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 
 import harmless_lacking
@@ -158,10 +159,25 @@ def test_sealed_is_on_record_and_not_in_the_key(bench):
     assert bench.skips_everything()
 
 
-def test_the_hint_of_a_failure_names_the_path_that_is_not_declared(bench):
-    bench.write("conf/params.yaml", "x\n")
-    bench.define(sealed("look", "sh", "-c", "cat conf/params.yaml"))
-    assert "hint: it is sealed, and " in (said := stderr_of(bench)) and "conf/params.yaml" in said.split("hint:")[1]
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ("cat: conf/a.yaml: No such file or directory", "conf/a.yaml"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: './conf/a.yaml'", "conf/a.yaml"),
+        ("cannot open {root}/conf/a.yaml, sorry.", "conf/a.yaml"),
+        ('no "conf/sp ace.yaml"', "conf/sp ace.yaml"),
+        ("no conf/missing.yaml, in.txt, out/o.txt or /etc/passwd", None),
+    ],
+)
+def test_the_hint_of_a_failure_names_the_path_that_is_not_declared(bench, message, named):
+    for path in ("conf/a.yaml", "conf/sp ace.yaml", "in.txt"):
+        bench.write(path, "x\n")
+    script = f"echo {shlex.quote(message.format(root=bench.root))} >&2; exit 1"
+    files = {"inputs": {"in": "in.txt"}, "outputs": {"out": "out/o.txt"}}
+    bench.define(sealed("look", "sh", "-c", script, **files))
+    (hint,) = [line for line in stderr_of(bench).splitlines() if line.startswith("hint: ")]
+    assert "it is sealed, and " in hint
+    assert (named in hint) if named else ("yaml" not in hint and "in.txt" not in hint and "/" not in hint)
 
 
 @pytest.mark.full
