@@ -67,7 +67,10 @@ class View:
         self.sent_progress = f"{state}/{os.path.basename(paths.progress(stage, tag))}"  # on a cluster
 
     def make(self) -> None:
-        """Make the directories. Raises OfflineError if outputs in one directory would be on several file systems."""
+        """Make the directories. Raises OfflineError if outputs in one directory would be on several file systems.
+
+        Removes what a power cut left of an attempt with this tag, whose record it took.
+        """
         for directory, own in self.others.items():
             inside = f"{directory}/" if directory else ""
             for name, path in self.seen.items():
@@ -76,6 +79,8 @@ class View:
                     raise OfflineError(
                         Fault(f"stage {self._stage}, output {name}", what, "give it a directory of its own")
                     )
+        for directory in (*self.others.values(), self.root):
+            files.discard(directory)
         for path in (*self.outputs.values(), self.progress):
             files.make_directories(os.path.dirname(path))
 

@@ -9,6 +9,8 @@ from pipeline_bench import kill_and_await, shell, wait_for
 from sealed_progress import KINDS, WHOLE, assert_whole, left, progressing, worked
 from small_disks import fill, make_room, small_disk
 
+from runner.paths import is_view
+
 FULL = "dd if=/dev/zero of=$PIPELINE_OUTPUT_OUT bs=4096 count=300 2>/dev/null || {then}"  # of 300 KiB, less than 1.2 MB
 
 pytestmark = pytest.mark.full
@@ -77,4 +79,24 @@ def test_a_full_disk_costs_no_checkpoint(disk):
         pass
     assert disk.read("mnt/lines").decode() == WHOLE
     assert worked(disk)[-1][0] >= 20
+    assert left(disk) == []
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_an_attempt_begins_anew_where_one_without_a_record_left_its_outputs_on_two_disks(disk, names):
+    """The first output decides on which disk the view's root is."""
+    outputs = {name: {"a": "mnt/a", "b": "out/b"}[name] for name in names}
+    makes = "echo x >>$PIPELINE_OUTPUT_A; echo y >>$PIPELINE_OUTPUT_B"
+    waits = "echo ready >&2; case $HOME in */waits) sleep 600;; esac"
+    disk.define(shell("a", f"{makes}; {waits}", sealed=True, outputs=outputs))
+    (disk.root / "waits").mkdir()
+    process = disk.start(env={"HOME": str(disk.root / "waits")})
+    wait_for(lambda: any("ready" in log.read_text() for log in disk.root.glob("state/logs/*/a.1.log")))
+    kill_and_await(process)
+    assert len([path for path in disk.root.rglob(".partial-*") if is_view(path.name)]) == 2
+    (log,) = disk.root.glob("state/audit_2*.jsonl")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[: next(at for at, line in enumerate(lines) if b'"attempt.started"' in line)]))
+    disk.succeed()
+    assert (disk.read("mnt/a"), disk.read("out/b")) == (b"x\n", b"y\n")
     assert left(disk) == []
