@@ -99,7 +99,7 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
 
 FAULTS = {  # file, text, and its replacement
     "leaves checkpoints in views": ("record/views.py", "if self._is_reached(self.progress):", "if False:"),
-    "leaves the views of killed runs": ("record/recovery.py", "for attempt in self.logs.sealed:", "for attempt in ():"),
+    "leaves the views of killed runs": ("record/recovery.py", "for each in self.logs.sealed:", "for each in ():"),
 }
 
 
