@@ -50,7 +50,8 @@ class Around:
     """The surroundings of the stages of a run: HOME is `home`, and each attempt has a TMPDIR below `temporary`.
 
     `env` is added to the environment, and `affinity` replaces the processors. `alter` changes a launch last. `ended` is
-    called with attempts that have ended, before the runner looks at what they left.
+    called with attempts that have ended, before the runner looks at what they left. A view has a HOME and a TMPDIR of
+    its own.
     """
 
     home: str
@@ -64,7 +65,7 @@ class Around:
         """Return what to start instead of `launch`."""
         env = dict(launch.env)
         scratch = env["PIPELINE_STAGE_FILE"].removesuffix(".json")
-        if env["HOME"] in (scratch, os.environ.get("HOME")):  # else the spec sets it
+        if not launch.view and env["HOME"] in (scratch, os.environ.get("HOME")):  # else the spec sets it
             env["HOME"] = self.home
         if env["TMPDIR"] == scratch:
             env["TMPDIR"] = f"{self.temporary}/{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}"
@@ -135,7 +136,7 @@ class Launchers:
             self.idle = None
             return launcher
         self.close()
-        launcher = StageLauncher.start(KERNEL, fork_env=fork_env)
+        launcher = StageLauncher.start(KERNEL, fork_env=fork_env, views=True)
         launcher.pool, launcher.inherited = self, inherited
         return launcher
 
@@ -171,7 +172,10 @@ class _LauncherMaker:
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
         fork_env = fork_environment(spec)
-        launcher = self.launchers.lend(fork_env) if self.launchers else StageLauncher.start(KERNEL, fork_env=fork_env)
+        if self.launchers:
+            launcher = self.launchers.lend(fork_env)
+        else:
+            launcher = StageLauncher.start(KERNEL, fork_env=fork_env, views=spec.has_sealed)
         launcher.around = self.around
         return launcher
 
