@@ -10,6 +10,7 @@ import os
 import resource
 
 from runner.levels import MAKING_VIEW
+from runner.sandbox.namespaces import Maps
 from runner.sandbox.syscalls import end_by_signal, signal
 
 TYPE_CHECKING = False
@@ -37,20 +38,27 @@ def fork_stage(request: Request, tree: ProcessTree, isolation: Isolation, progra
     Raises OSError if there are no descriptors or processes left.
     """
     reads, writes = os.pipe()
+    maps = None
     try:
+        if request["view"]:
+            maps = Maps()
         pid = os.fork()
     except OSError:
         os.close(reads)
         os.close(writes)
+        if maps is not None:
+            maps.write(None)
         raise
     if pid == 0:
-        _become(request, tree, isolation, writes, program)
+        _become(request, tree, isolation, writes, program, maps)
     os.close(writes)
+    if maps is not None:
+        maps.write(pid)
     return pid, reads
 
 
 def _become(
-    request: Request, tree: ProcessTree, isolation: Isolation, failure: int, program: Program | None
+    request: Request, tree: ProcessTree, isolation: Isolation, failure: int, program: Program | None, maps: Maps | None
 ) -> NoReturn:
     """Runs in the *child*. Never returns, and raises only Forked. All other descriptors are close-on-exec."""
     tried = "preparing its process"
@@ -62,7 +70,7 @@ def _become(
         for descriptor, opened in enumerate(open_streams(request, [])):
             os.dup2(opened, descriptor)
         tried = MAKING_VIEW if request["view"] else "entering its isolation"
-        isolation.enter(request["view"], (0, 1, 2, failure))
+        isolation.enter(request["view"], (0, 1, 2, failure), maps)
         if request["view"]:
             _open_inside(request)
         tried = "setting affinity"

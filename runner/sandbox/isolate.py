@@ -11,7 +11,7 @@ import os
 from runner.levels import FILTER, KERNEL, SCAN, RefusedError
 from runner.sandbox import syscalls
 from runner.sandbox.landlock import Landlock, open_landlock
-from runner.sandbox.namespaces import enter_namespaces
+from runner.sandbox.namespaces import Maps, enter_namespaces
 from runner.sandbox.privileges import drop_privileges, open_memory
 from runner.sandbox.seccomp import AF_NETLINK, SOCK_STREAM, Listener, install
 
@@ -34,17 +34,19 @@ class Isolation:
         self.listener = listener
         self._landlock = landlock
 
-    def enter(self, view: tuple[bytes, list[Step]] | None = None, kept: tuple[int, ...] = ()) -> None:
+    def enter(
+        self, view: tuple[bytes, list[Step]] | None = None, kept: tuple[int, ...] = (), maps: Maps | None = None
+    ) -> None:
         """Put this *child*, or a *thread* of the launcher that starts a program, behind the walls of a stage.
 
-        A child with a `view` keeps only the descriptors `kept`. Others still hold the launcher's, such as the listener;
-        exec or the fork server closes them.
+        A child with a `view` keeps only the descriptors `kept`, and the launcher writes its `maps`. Others still hold
+        the launcher's, such as the listener; exec or the fork server closes them.
         """
-        if view is not None:
+        if view is not None and maps is not None:
             from runner.sandbox.view import enter_view  # here, because few stages are sealed
 
             point, steps = view
-            enter_view(point, steps, kept if self._landlock is None else (*kept, self._landlock.ruleset))
+            enter_view(point, steps, kept if self._landlock is None else (*kept, self._landlock.ruleset), maps)
         if self._landlock is not None:
             self._landlock.enter()
 

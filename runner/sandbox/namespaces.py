@@ -58,30 +58,63 @@ def unshare(flags: int, shown: str) -> str:
 
     RefusedError names the call as `shown`.
     """
-    pid = os.getpid()
-    ready, go = os.pipe()
+    pid, maps = os.getpid(), Maps()
 
     def write_maps() -> int:
-        os.close(go)
-        os.read(ready, 1)
-        return _write_maps(pid)
+        maps.write(pid)
+        return 0
 
     writer = syscalls.fork_for(write_maps)
-    os.close(ready)
     try:
-        syscalls.function(shown, "unshare", flags)
+        maps.enter(flags, shown)
     finally:
-        os.close(go)
-        failure = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
-    if failure:
-        raise RefusedError("writing the maps of ids", max(failure, 0))
+        os.waitpid(writer, 0)
     with open("/proc/self/uid_map", "rb") as file:
         ids = sum(int(line.split()[2]) for line in file)
     return "all ids" if ids > 1 else "own id"
 
 
+class Maps:
+    """Two pipes, on which a process that enters a user namespace asks another one, outside, to write its maps of ids.
+
+    `descriptors` are their ends. For each of both processes one of the methods is called, once; it closes them.
+    """
+
+    def __init__(self) -> None:
+        """OSError if there are no descriptors left."""
+        self._asked, self._asks = os.pipe()
+        try:
+            self._awaits, self._answers = os.pipe()
+        except OSError:
+            os.close(self._asked)
+            os.close(self._asks)
+            raise
+        self.descriptors = (self._asked, self._asks, self._awaits, self._answers)
+
+    def enter(self, flags: int, shown: str) -> None:
+        """Enter these namespaces as the same user as before. RefusedError names the call as `shown`."""
+        os.close(self._answers)  # so that the end of the other process ends the wait
+        try:
+            syscalls.function(shown, "unshare", flags)
+            os.write(self._asks, b"-")
+            answer = os.read(self._awaits, 1)
+        finally:
+            for descriptor in (self._asked, self._asks, self._awaits):
+                os.close(descriptor)
+        if answer != b"\0":
+            raise RefusedError("writing the maps of ids", answer[0] if answer else 0)
+
+    def write(self, pid: int | None) -> None:
+        """Write the maps of this process once it asks for them, unless it ends first, or there is none."""
+        os.close(self._asks)  # so that the end of the process ends the wait
+        if pid is not None and os.read(self._asked, 1):
+            os.write(self._answers, bytes([_write_maps(pid)]))
+        for descriptor in (self._asked, self._awaits, self._answers):
+            os.close(descriptor)
+
+
 def _write_maps(pid: int) -> int:
-    """Runs in the *writer*: map ids to themselves. Return 0, or an errno.
+    """Runs in the *writer*, or in the launcher: map ids to themselves. Return 0, or an errno.
 
     It maps every id if it may, so that root keeps access to every user's files, and else only its own.
     """
@@ -93,9 +126,8 @@ def _write_maps(pid: int) -> int:
         contents = {"setgroups": b"deny", "uid_map": b"%d %d 1" % (uid, uid), "gid_map": b"%d %d 1" % (gid, gid)}
     try:
         for name, content in contents.items():
-            descriptor = os.open(f"/proc/{pid}/{name}", os.O_WRONLY)
-            os.write(descriptor, content)  # one write only, user_namespaces(7)
-            os.close(descriptor)
+            with open(f"/proc/{pid}/{name}", "wb", buffering=0) as file:
+                file.write(content)  # one write only, user_namespaces(7)
     except OSError as error:
         return error.errno or errno.EIO
     return 0

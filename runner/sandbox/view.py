@@ -15,7 +15,7 @@ import struct
 
 from runner.levels import POSSIBLE, RefusedError
 from runner.sandbox import syscalls
-from runner.sandbox.namespaces import CLONE_NEWNS, CLONE_NEWUSER, unshare
+from runner.sandbox.namespaces import CLONE_NEWNS, CLONE_NEWUSER, Maps
 from runner.sandbox.privileges import drop_privileges, open_memory
 from runner.sandbox.syscalls import MS_BIND, MS_MOVE, MS_NODEV, MS_NOSUID, MS_REC, signal
 
@@ -29,17 +29,17 @@ AT_RECURSIVE = 0x8000
 MOUNT_ATTR_RDONLY = 1
 
 
-def enter_view(point: bytes, steps: Collection[Step], kept: Collection[int]) -> None:
+def enter_view(point: bytes, steps: Collection[Step], kept: Collection[int], maps: Maps) -> None:
     """Move this process into the view that the steps make, and close all descriptors but `kept`.
 
     `point` is a directory for its mounts. Steps, in order: "read" and "write" show a source, "again" shows what the
     view has at another path; "own" mounts an empty directory, and "empty" one in which only later steps write; "room"
     makes a directory, and "link" a symbolic link. Raises RefusedError or OSError.
     """
-    syscalls.close_all_but(kept)  # before other processes of this user may look into this one
+    syscalls.close_all_but((*kept, *maps.descriptors))  # before other processes of this user may look into this one
     signal.set_wakeup_fd(-1)
     open_memory(is_open=True)  # else a user cannot write his maps
-    unshare(CLONE_NEWUSER | CLONE_NEWNS, "unshare(user, mount)")
+    maps.enter(CLONE_NEWUSER | CLONE_NEWNS, "unshare(user, mount)")
     _set_read_only(b"/", AT_RECURSIVE)
     syscalls.mount("binding /", b"/", point, None, MS_BIND | MS_REC)
     _set_writable(point + b"/proc")  # its parts that belong to the machine stay read-only
@@ -72,16 +72,18 @@ def enter_view(point: bytes, steps: Collection[Step], kept: Collection[int]) -> 
 def views_layer() -> str:
     """Return whether a child of the launcher can enter a view, as a layer: `possible`, or why not."""
     reads, writes = os.pipe()
+    maps = Maps()
 
     def probe() -> int:
         try:
-            enter_view(b"/dev", (), (writes,))
+            enter_view(b"/dev", (), (writes,), maps)
         except (RefusedError, OSError) as error:
             os.write(writes, str(error).encode("utf-8", "backslashreplace"))
         return 0
 
     pid = syscalls.fork_for(probe)
     os.close(writes)
+    maps.write(pid)
     with open(reads, encoding="utf-8") as file:
         why = file.read()
     os.waitpid(pid, 0)
