@@ -87,6 +87,8 @@ def test_a_stamp_in_an_output_is_found(python, project) -> None:
 
 
 def test_lines_that_a_retry_doubles_are_found(python, project) -> None:
+    spec = project / "specs/readings.json"
+    spec.write_text(spec.read_text().replace('"sealed": true', '"sealed": false'))  # sealed, it begins with no file
     stage = project / "station/averages.py"
     kept = stage.read_text().replace('stage.outputs["averages"], "w"', '"averages.tmp", "a"')
     copied = '\n        shutil.copyfile("averages.tmp", stage.outputs["averages"])\n\n\nif __name__'
