@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from runner.paths import StatePaths
     from runner.plan.digests import DigestCache
+    from runner.sandbox.contents import Shown
     from runner.spec.model import Spec
     from runner.spec.values import Var
 
@@ -30,9 +31,9 @@ class Options(NamedTuple):
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key; `variables` its vars.
     `durability` is `full`, or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is
     `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `sealed` is `strict`, which
-    refuses to run if sealed stages get no views, or `best-effort`, which runs them unsealed. `events` is a file that
-    gets a copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec. `made`:
-    what stages made, if that is not in the workspace.
+    refuses to run if sealed stages get no views, or `best-effort`, which runs them unsealed. `shown` is what they see
+    besides what they declare. `events` is a file that gets a copy of each record of the log. `final`: the process ends
+    with the run. `inputs`: as for load_spec. `made`: what stages made, if that is not in the workspace.
 
     `var_sources` are the words, and the content of the file, from which `variables` were read, if they are known.
     """
@@ -57,6 +58,7 @@ class Options(NamedTuple):
     made: Made | None = None
     keep_temporary: bool = False
     sealed: str = STRICT
+    shown: Shown | None = None
 
     def load(
         self,

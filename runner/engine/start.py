@@ -154,6 +154,7 @@ def make_executor(
         warn=session.warn,
         keeps_temporary=options.keep_temporary,
         has_views=launcher.layers.get("views") == POSSIBLE,
+        shown=options.shown,
     )
     return Executor(
         context, launcher, hooks, interrupts, clock or Clock(), listener, options.jobs, keep_going=options.keep_going

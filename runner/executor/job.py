@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runner.record.markers import Marker
     from runner.record.recovery import Place
     from runner.record.views import View
+    from runner.sandbox.contents import Shown
     from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100  # in records and markers
@@ -33,7 +34,8 @@ class RunContext:
     of all attempts of open runs, stage -> tag -> key; grows. `positions`: see OpenLogs. `most_cpus`: for one stage.
     `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
     an attempt that was given up may go on. `warn` shows a warning, and puts it on record. `keeps_temporary`: no
-    temporary output is removed. `has_views`: sealed stages run in views; else they run unsealed.
+    temporary output is removed. `has_views`: sealed stages run in views; else they run unsealed. `shown`: what they see
+    besides what they declare.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class RunContext:
         is_remote: bool,
         keeps_temporary: bool = False,
         has_views: bool = False,
+        shown: Shown | None = None,
     ) -> None:
         self.stages: dict[str, Stage] = {}  # all that were planned, also templates while they were open
         self.replace_planning(planning)
@@ -67,6 +70,7 @@ class RunContext:
         self.warn = warn
         self.keeps_temporary = keeps_temporary
         self.has_views = has_views
+        self.shown = shown
 
     def replace_planning(self, planning: Planning) -> None:
         """Take a planning in place of the one before."""

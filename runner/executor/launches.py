@@ -72,7 +72,7 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
         reads=reads if run.is_remote else (),
         writes=writes if run.is_remote else (),
         program_sha256=keyed.sha256 if keyed else None,
-        view=view_steps(spec, job, program, environment, own),
+        view=view_steps(spec, job, program, environment, own, run.shown),
     )
 
 

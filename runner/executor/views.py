@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runner.executor.job import Job
-    from runner.sandbox.contents import Step
+    from runner.sandbox.contents import Shown, Step
     from runner.spec.model import Spec
 
 MOST_ENTRIES = 50_000
@@ -59,18 +59,18 @@ def undeclared(spec: Spec, job: Job) -> str | None:
 
 
 def view_steps(
-    spec: Spec, job: Job, program: str, environment: Mapping[str, str], own: Sequence[str]
+    spec: Spec, job: Job, program: str, environment: Mapping[str, str], own: Sequence[str], shown: Shown | None
 ) -> tuple[str, list[Step]] | None:
     """Return the mount point and the steps of the view of an attempt that starts `program`; None for one without.
 
-    `environment`: the stage's. `own`: files beside its scratch directory that it may read. Makes the mount point.
-    Raises OfflineError for too many entries.
+    `environment`: the stage's. `own`: files beside its scratch directory that it may read. `shown`:
+    what it sees besides what it declares. Makes the mount point. Raises OfflineError for too many entries.
     """
     if job.view is None:
         return None
     point = os.path.join(os.path.dirname(job.scratch), "view")
     files.make_directories(point)
-    contents = Contents(spec.root, spec.workspace)
+    contents = Contents(spec.root, spec.workspace, shown)
     contents.hide(os.path.join(spec.root, environment["HOME"]), job.scratch)
     contents.show(OUR_DIRECTORIES[0])  # the SDK
     contents.show_program(program)

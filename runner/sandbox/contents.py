@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.paths import upward
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     Source = tuple[str, str]  # the kind of a step, and its source
     Step = tuple[str, str, str]  # and a path in the view
@@ -24,16 +24,30 @@ INTERPRETER = ("bin", "lib", "lib64", "pyvenv.cfg")  # what a Python needs of it
 _MOST_LINKS = 40  # on the way to one file, path_resolution(7)
 
 
+class Shown(NamedTuple):
+    """Entries of another `root` that a view shows besides what is declared. It looks the same there as at its own root.
+
+    A directory is shown whole. No entry may be declared, or lie above or below what is.
+    """
+
+    root: str
+    entries: Sequence[str]
+
+
 class Contents:
     """What a view shows: `ours`, by path relative to root, and the rest by real path."""
 
-    def __init__(self, root: str, workspace: str) -> None:
-        bases = {os.path.realpath(root), os.path.realpath(workspace)}
+    def __init__(self, root: str, workspace: str, shown: Shown | None = None) -> None:
+        shown = shown or Shown(root, ())
+        self._places = {root, workspace, shown.root}
+        bases = {*map(os.path.realpath, self._places)}
         self._bases = sorted(bases, key=len, reverse=True)  # if one lies in the other, the inner one first
-        self._places = root, workspace
         self._hidden: dict[str, Source] = {}
         self._rest: dict[str, Source] = {}
         self.ours: dict[str, Source] = {}
+        for entry in shown.entries:
+            path = os.path.join(shown.root, entry)
+            self.ours[entry] = ("link", os.readlink(path)) if os.path.islink(path) else ("read", path)
 
     def hide(self, home: str, temporary: str) -> None:
         """Hide the directories of others. `temporary` is in place of /tmp; HOME and others are empty and in memory.

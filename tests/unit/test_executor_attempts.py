@@ -46,6 +46,7 @@ class Place:
             durable=False,
             is_remote=False,
             most_cpus=2,
+            shown=None,
         )
         self.attempts = Attempts(run)
 
