@@ -30,7 +30,7 @@ PAGE_WORDS = {
     "audit.md": 1960,
     "benchmark-results.md": 600,
     "benchmarks.md": 358,
-    "checks.md": 624,
+    "checks.md": 740,
     "cli.md": 2660,
     "cluster.md": 1378,
     "durability.md": 479,
