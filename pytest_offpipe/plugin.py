@@ -21,7 +21,7 @@ OPTIONS = (
     ("--offpipe-each", "store", "instances of stages with `each`: all, a name or a pattern; default: the first"),
     ("--offpipe-inputs", "store", "a directory of smaller inputs, laid out as below the spec's root"),
     ("--offpipe-seed", "store", "the seed of random choices, to repeat a failure; default: a new one"),
-    ("--offpipe-budget", "store", "seconds that resume, stop and full may each take per stage (default: 45)"),
+    ("--offpipe-budget", "store", "seconds that reads, resume, stop and full may each take per stage (default: 45)"),
     ("--offpipe-strict", "store_true", "fail a check that could not be made on this machine, or by chance"),
 )
 MARKERS = (

@@ -14,7 +14,7 @@ from runner.spec.kinds import Field, choice, did_you_mean, map_of, pointer, reco
 if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
-STAGE_CHECKS = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
+STAGE_CHECKS = ("run", "outputs", "repeat", "reads", "retry", "resume", "stop", "full")
 PIPELINE_CHECKS = ("offline", "skip", "audit")
 BUDGET = 45.0
 FIELD = "x-offpipe"

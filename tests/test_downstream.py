@@ -12,7 +12,7 @@ import pytest
 from installing import MISSING, ROOT, copy_checkout, install, run
 
 STAGES = ("clean", "sort", "averages", "report")
-CHECKS = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
+CHECKS = ("run", "outputs", "repeat", "reads", "retry", "resume", "stop", "full")
 PIPELINE = {f"pipeline[{check}]" for check in ("offline", "skip", "audit")}
 OWN = 11  # tests of the project itself
 ALONE = ("-p", "no:hypothesispytest", "-p", "no:randomly", "-p", "no:cov")  # plugins that our own environment has

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
 Call = Callable[..., Any]
-MODULES = {"repeat": "repeat", **dict.fromkeys(("retry", "stop", "resume", "full"), "interrupted")}
+MODULES = {"repeat": "repeat", "reads": "reads", **dict.fromkeys(("retry", "stop", "resume", "full"), "interrupted")}
 NOTE = "offpipe_note"  # a user property: the remarks of checks
 RUN_IN_A_COPY = "run it in a copy that holds only what the spec declares"
 SAME = "the same bytes as undisturbed"
+PYTHON_SEED = "PYTHONHASHSEED"
 PATIENCE = 30.0  # seconds that every run may take
 LATER = 1.1  # seconds: many programs and file systems count whole seconds
 FACTOR = 5.0  # and this many times its undisturbed seconds
@@ -249,6 +250,11 @@ class Bench:
         content = one_stage(self.spec, self.stage, self.overrides if overrides is None else overrides)
         sandbox = lay_out(self.spec, directory, self._files, content, origin=origin)
         return Trial(self, sandbox, Around(sandbox.home, sandbox.temporary))
+
+    def seeds(self, seed: int) -> dict[str, str]:
+        """Return the variables that set an order of hashes, except those that the spec sets."""
+        env = {PYTHON_SEED: str(seed), "PERL_HASH_SEED": str(seed), "PERL_PERTURB_KEYS": "2"}
+        return {name: value for name, value in env.items() if name not in self.stage.env}
 
     def compare(self, report: StageReport, when: str) -> str:
         """Return how outputs differ from the undisturbed ones; "" if they do not, or if the stage is volatile."""

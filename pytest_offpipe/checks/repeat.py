@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_offpipe.checks.case import SAME, Bench, Case, Trial, await_later, ended, here
+from pytest_offpipe.checks.case import PYTHON_SEED, SAME, Bench, Case, Trial, await_later, ended, here
 from pytest_offpipe.compare import difference, files_below
 from pytest_offpipe.faults.namespace import Confined
 from pytest_offpipe.runs import UNSYNCED, Around
@@ -39,7 +39,6 @@ WORDS = {  # what may differ between two runs of a stage, in the order in which 
 HOST_NAME = "offpipe-elsewhere"
 ODD = "else where/ä/deeper"  # a space, a letter beyond ASCII, and more directories above
 PLAIN = "elsewhere/and/deeper"
-PYTHON_SEED = "PYTHONHASHSEED"
 LONG_AGO = 1_000_000_000  # seconds: 2001-09-09
 SEEDS = 4  # orders of hashes to try: with only two, a stage may still give the same bytes
 _SIDES = ("one run", "another")
@@ -99,7 +98,7 @@ class _Repeats(Bench):
 
     def once_more(self, varied: Trial) -> StageReport:
         """Run the same in place, with another order of hashes where there is one."""
-        varied.around.env.update(self._seeds(self._random.randrange(1, 1 << 32)))
+        varied.around.env.update(self.seeds(self._random.randrange(1, 1 << 32)))
         return varied._replace(options=varied.options._replace(force=True, run_id="once-more")).run_apart(self.call)
 
     def judge(self, trial: Trial, report: StageReport, done: str, when: str, different: list[str]) -> None:
@@ -109,11 +108,6 @@ class _Repeats(Bench):
             discard(self._first)
             discard(self._varied)
             trial.fail(done, SAME, text, report)
-
-    def _seeds(self, seed: int) -> dict[str, str]:
-        """Return the variables that set an order of hashes, except those that the spec sets."""
-        env = {PYTHON_SEED: str(seed), "PERL_HASH_SEED": str(seed), "PERL_PERTURB_KEYS": "2"}
-        return {name: value for name, value in env.items() if name not in self.stage.env}
 
     def _search(self, different: list[str]) -> str:
         """Return which of `different` change the bytes alone, between runs that are the same in everything else."""
@@ -165,7 +159,7 @@ class _Repeats(Bench):
         home = f"{directory}/other/home" if "home" in different else f"{directory}/home"
         os.makedirs(home)
         temporary = sandbox.temporary if "directory" in different else f"{directory}/tmp"
-        env = self._seeds(self._random.randrange(1, 1 << 32) if HASHES in different else 0)
+        env = self.seeds(self._random.randrange(1, 1 << 32) if HASHES in different else 0)
         if [*different] == [INTERPRETER]:
             del env[PYTHON_SEED]
         processors = fewer_processors() if "processors" in different else None

@@ -22,7 +22,7 @@ def project(pytester):
 def test_items_are_flat_and_in_the_order_of_the_spec(project):
     project.spec(SORT, COPY)
     items = project.collected("--offpipe-spec", "it.json", checks=False)
-    checks = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
+    checks = ("run", "outputs", "repeat", "reads", "retry", "resume", "stop", "full")
     whole = [f"it.json::pipeline[{name}]" for name in ("offline", "skip", "audit")]
     assert items == [whole[0], *ids(stages=("sort", "copy"), checks=checks), *whole[1:]]
 
