@@ -33,6 +33,7 @@ PAGE_WORDS = {
     "checks.md": 740,
     "cli.md": 2660,
     "cluster.md": 1378,
+    "containers.md": 310,
     "durability.md": 479,
     "editors.md": 249,
     "export.md": 606,
