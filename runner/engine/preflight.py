@@ -109,26 +109,40 @@ def refuse_newer(session: Session) -> None:
 
 
 def refuse_without_views(session: Session, planning: Planning, layers: Mapping[str, str]) -> None:
-    """Raise OfflineError if a sealed stage has to run, and the launcher with these layers gives it no view.
-
-    With `--sealed best-effort`, warn, and raise only if such a stage has paths that only a view has.
-    """
-    if layers.get("views") == POSSIBLE:
-        return
+    """Raise what `refuse_unsealed` raises for any stage that has to run; warn of sealed stages that run unsealed."""
     decisions = planning.plan.decisions
-    sealed = [stage for stage in planning.stages if stage.sealed and not isinstance(decisions[stage.name], Skip)]
-    if not sealed:
+    pending = [stage for stage in planning.stages if not isinstance(decisions[stage.name], Skip)]
+    for stage in pending:
+        refuse_unsealed(session, layers, stage)
+    sealed = [stage.name for stage in pending if stage.sealed]
+    if sealed and (why := _without_views(layers)):
+        names = listed(sealed, PATHS_SHOWN)
+        session.warn(Fault("sealed stages", f"run unsealed, so undeclared reads are not noticed: {names} ({why})"))
+
+
+def refuse_unsealed(session: Session, layers: Mapping[str, str], stage: Stage) -> None:
+    """Raise OfflineError if a stage is sealed, and the launcher with these layers gives it no view.
+
+    With `--sealed best-effort`, only if the stage has paths that only a view has.
+    """
+    why = _without_views(layers)
+    if not (stage.sealed and why):
         return
-    why = layers.get("views") or layers.get(KERNEL) or f"its launcher is at level {layers['level']}"
-    what = f"is sealed, but this machine gives it no view: {why.removeprefix('none: ')}"
     if session.options.sealed == STRICT:
         hint = "offpipe doctor says what views need; or run it unsealed: --sealed best-effort"
-        raise OfflineError(Fault(f"stage {sealed[0].name}", what, hint))
-    if moved := next((stage for stage in sealed if stage.seen_as), None):
+    elif stage.seen_as:
         hint = 'without a view, its paths cannot be those of "seenAs"; offpipe doctor says what views need'
-        raise OfflineError(Fault(f"stage {moved.name}", what, hint))
-    names = listed([stage.name for stage in sealed], PATHS_SHOWN)
-    session.warn(Fault("sealed stages", f"run unsealed, so undeclared reads are not noticed: {names} ({why})"))
+    else:
+        return
+    what = f"is sealed, but this machine gives it no view: {why.removeprefix('none: ')}"
+    raise OfflineError(Fault(f"stage {stage.name}", what, hint))
+
+
+def _without_views(layers: Mapping[str, str]) -> str:
+    """Return why a launcher with these layers gives no views; "" if it does."""
+    if layers.get("views") == POSSIBLE:
+        return ""
+    return layers.get("views") or layers.get(KERNEL) or f"its launcher is at level {layers['level']}"
 
 
 # ---- warnings ----

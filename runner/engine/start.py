@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from glob import iglob
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING
 
+from runner.engine.preflight import refuse_unsealed
 from runner.errors import Fault, StateError
 from runner.levels import KERNEL, POSSIBLE
 from runner.listener import Clock, Listener
@@ -152,6 +154,7 @@ def make_executor(
         durable=options.is_durable,
         is_remote=is_remote,
         warn=session.warn,
+        refuse_unsealed=partial(refuse_unsealed, session, launcher.layers),
         keeps_temporary=options.keep_temporary,
         has_views=launcher.layers.get("views") == POSSIBLE,
         shown=options.shown,

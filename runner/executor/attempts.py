@@ -112,7 +112,11 @@ class Attempts:
         return (marker.run, marker.audit_seq) if marker else None
 
     def prepare(self, job: Job) -> Launch:
-        """Prepare the files of the next attempt, and return its launch. Raises SpecError for a missing program."""
+        """Prepare the files of the next attempt, and return its launch.
+
+        Raises SpecError for a missing program, and OfflineError for a sealed stage that may not run unsealed.
+        """
+        self._run.refuse_unsealed(job.stage)
         stage, run, paths, before = job.stage, self._log.run, self._run.spec.paths, self._numbers.get(job.stage.name, 0)
         job.network.clear()
         job.shortage = None

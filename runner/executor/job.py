@@ -34,8 +34,8 @@ class RunContext:
     of all attempts of open runs, stage -> tag -> key; grows. `positions`: see OpenLogs. `most_cpus`: for one stage.
     `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
     an attempt that was given up may go on. `warn` shows a warning, and puts it on record. `keeps_temporary`: no
-    temporary output is removed. `has_views`: sealed stages run in views; else they run unsealed. `shown`: what they see
-    besides what they declare.
+    temporary output is removed. `has_views`: sealed stages run in views. Else they run unsealed, unless
+    `refuse_unsealed` raises OfflineError. `shown`: what they see besides what they declare.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class RunContext:
         most_cpus: float,
         level: str,
         warn: Callable[[Fault], None],
+        refuse_unsealed: Callable[[Stage], None],
         *,
         durable: bool,
         is_remote: bool,
@@ -71,6 +72,7 @@ class RunContext:
         self.keeps_temporary = keeps_temporary
         self.has_views = has_views
         self.shown = shown
+        self.refuse_unsealed = refuse_unsealed
 
     def replace_planning(self, planning: Planning) -> None:
         """Take a planning in place of the one before."""

@@ -247,3 +247,24 @@ def test_without_sealed_stages_to_run_views_are_not_missed(lacking):
     bench.define(sealed("look", "true"), {**sealed("open", "true"), "sealed": False})
     bench.succeed()
     assert lacking("mount_setattr").returncode == 0
+
+
+def test_a_stage_that_has_to_run_after_all_is_refused_too(lacking):
+    """It is up to date when the run starts. Then its temporary output is removed, and another stage needs that."""
+    bench = lacking.bench
+
+    def define(*script):
+        bench.define(
+            sealed("made", "sh", "-c", "echo x > temporary", outputs={"t": "temporary"}, temporary=["t"]),
+            {**sealed("removes", "rm", "-f", *script), "sealed": False},
+            {**sealed("needs", "cat", "temporary", *script), "sealed": False, "needs": ["removes"],
+             "inputs": {"t": "temporary"}},
+        )  # fmt: skip
+
+    define()
+    bench.succeed("--keep-temporary")
+    define("temporary")
+    done = lacking("mount_setattr")
+    assert done.returncode == 4, done.stderr
+    assert "error: stage made: is sealed, but this machine gives it no view: mount_setattr" in done.stderr
+    assert not [record for record in bench.records("attempt.started") if record["data"].get("sealed") is False]
