@@ -134,7 +134,7 @@ def refuse_unsealed(session: Session, layers: Mapping[str, str], stage: Stage) -
         hint = 'without a view, its paths cannot be those of "seenAs"; offpipe doctor says what views need'
     else:
         return
-    what = f"is sealed, but this machine gives it no view: {why.removeprefix('none: ')}"
+    what = f"is sealed, but gets no view here: {why.removeprefix('none: ')}"
     raise OfflineError(Fault(f"stage {stage.name}", what, hint))
 
 

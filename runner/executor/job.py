@@ -35,7 +35,7 @@ class RunContext:
     `level`: of the offline guard. `durable`: whether files are fsynced. `is_remote`: the stages run on a cluster, where
     an attempt that was given up may go on. `warn` shows a warning, and puts it on record. `keeps_temporary`: no
     temporary output is removed. `has_views`: sealed stages run in views. Else they run unsealed, unless
-    `refuse_unsealed` raises OfflineError. `shown`: what they see besides what they declare.
+    `refuse_unsealed` raises OfflineError. `shown`: what views show besides what stages declare.
     """
 
     def __init__(

@@ -216,7 +216,7 @@ def test_without_views_sealed_stages_are_refused_with_the_reason(lacking, calls,
     lacking.bench.define(sealed("look", "true"))
     done = lacking(calls)
     assert done.returncode == 4
-    assert f"stage look: is sealed, but this machine gives it no view: {why}" in done.stderr
+    assert f"stage look: is sealed, but gets no view here: {why}" in done.stderr
     assert "--sealed best-effort" in done.stderr
     assert not lacking.bench.records("attempt.started")
 
@@ -266,5 +266,5 @@ def test_a_stage_that_has_to_run_after_all_is_refused_too(lacking):
     define("temporary")
     done = lacking("mount_setattr")
     assert done.returncode == 4, done.stderr
-    assert "error: stage made: is sealed, but this machine gives it no view: mount_setattr" in done.stderr
+    assert "error: stage made: is sealed, but gets no view here: mount_setattr" in done.stderr
     assert not [record for record in bench.records("attempt.started") if record["data"].get("sealed") is False]

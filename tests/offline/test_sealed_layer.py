@@ -70,7 +70,7 @@ def test_where_a_limit_forbids_views_doctor_names_it_and_a_run_is_refused(bench,
     assert json.loads(doctor(bench, wrapper, "--json"))["levels"]["kernel"]["layers"]["views"] == f"none: {why}"
     done = bench.run(wrapper=wrapper)
     assert done.returncode == 4
-    assert f"error: stage a: is sealed, but this machine gives it no view: {why}\nhint: offpipe doctor" in done.stderr
+    assert f"error: stage a: is sealed, but gets no view here: {why}\nhint: offpipe doctor" in done.stderr
     assert not bench.exists("out")
 
 
@@ -92,7 +92,7 @@ def test_where_the_level_is_filter_a_run_with_sealed_stages_is_refused(bench):
     wrapper = (bench.owner.interpreter, str(bench.root / "harmless_lacking.py"), "unshare")
     done = bench.run(wrapper=wrapper)
     assert done.returncode == 4
-    assert "error: stage a: is sealed, but this machine gives it no view: unshare(user, network" in done.stderr
+    assert "error: stage a: is sealed, but gets no view here: unshare(user, network" in done.stderr
     assert "sealed stages need this level" in doctor(bench, wrapper)
 
 

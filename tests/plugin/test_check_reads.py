@@ -282,7 +282,7 @@ def test_is_skipped_where_there_are_no_views(pytester):
     project.write_spec()
     result = pytester.run(sys.executable, offline_deny.__file__, sys.executable, "-m", "pytest", *WORDS)
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED*stage work: is sealed, but this machine gives it no view*"])
+    result.stdout.fnmatch_lines(["SKIPPED*stage work: is sealed, but gets no view here*"])
 
 
 def test_is_skipped_if_root_has_more_entries_than_a_view(pytester, monkeypatch):

@@ -43,4 +43,4 @@ class Cluster:
             from runner.extras.cluster.launcher import ClusterLauncher, Settings
         if self._host:
             refuse_unknown_host(self._host)
-        return ClusterLauncher(Settings(*self._settings), spec.paths, fork_environment(spec), warn, check)
+        return ClusterLauncher(Settings(*self._settings), spec, fork_environment(spec), warn, check)

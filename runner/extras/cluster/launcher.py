@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from distributed import Future
 
-    from runner.paths import StatePaths
+    from runner.spec.model import Spec
 
 CLOCKS = 2.0  # seconds by which the clocks of a worker and of the runner may differ
 PATIENCE = 5.0  # seconds for the end of the last stages, and for other workers to join after the first
@@ -84,19 +84,20 @@ class ClusterLauncher(Launcher):
     def __init__(
         self,
         settings: Settings,
-        paths: StatePaths,
+        spec: Spec,
         fork_env: Mapping[str, str] | None,
         warn: Callable[[Fault], None],
         check: Callable[[], None],
     ) -> None:
         super().__init__(os.getpid(), -1, -1, KERNEL, fork_env)  # without pipes
         self._settings = settings
-        self._paths = paths
+        self._paths = spec.paths
+        self._has_sealed = spec.has_sealed
         self._terms: tuple[object, ...] = ()  # on which workers join, see `join`
         self._lowest = LEVELS[1] if settings.strict else SCAN
         self._warn = warn
         self._check = check
-        self._directory = f"{paths.temporary}/cluster-{os.urandom(8).hex()}"
+        self._directory = f"{spec.paths.temporary}/cluster-{os.urandom(8).hex()}"
         self._connection = Connection(settings.address, settings.local, self._directory, self._note_workers)
         self._workers: Mapping[str, Mapping[str, Any]] = {}  # of the cluster, by address
         self._invited: dict[str, Invited] = {}  # by address
@@ -141,9 +142,12 @@ class ClusterLauncher(Launcher):
                 raise self._no_worker()
         self._lowest = max((member.layers["level"] for member in members), key=LEVELS.index)
         nodes = ", ".join(f"{member.node} ({member.layers['level']})" for member in members)
-        lowest = [member.layers for member in members if member.layers["level"] == self._lowest]
-        layers = min(lowest, key=lambda layers: layers.get("views") == POSSIBLE)  # all must have them
-        self.layers = {**layers, "cluster": where, "workers": nodes}
+        lowest = [member for member in members if member.layers["level"] == self._lowest]
+        weakest = min(lowest, key=lambda member: member.layers.get("views") == POSSIBLE)  # all must have views
+        self.layers = {**weakest.layers, "cluster": where, "workers": nodes}
+        views = self.layers.pop("views", None)
+        if self._has_sealed and views:
+            self.layers["views"] = views.replace("none:", f"none: worker {weakest.node}:")
 
     @property
     def _members(self) -> dict[str, Member]:
@@ -305,6 +309,9 @@ class ClusterLauncher(Launcher):
         level = member.layers["level"]
         if LEVELS.index(level) > LEVELS.index(self._lowest):
             yield OfflineError, f"it keeps stages offline at level {level} only, and this run needs {self._lowest}"
+        views = member.layers.get("views", "")
+        if self.layers.get("views") == POSSIBLE != views:  # never at the start, when `layers` is not known
+            yield OfflineError, f"it gives sealed stages no views: {views.removeprefix('none: ')}"
         if member.has_locked:
             what = f"worker {member.node} can lock it, although this run holds the lock: locks do not work here"
             raise StateError(Fault(self._paths.pipeline_lock, what, "put locksDir on a file system with working locks"))
