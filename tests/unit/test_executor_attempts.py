@@ -47,6 +47,7 @@ class Place:
             is_remote=False,
             most_cpus=2,
             shown=None,
+            refuse_unsealed=lambda _: None,
         )
         self.attempts = Attempts(run)
 
