@@ -17,7 +17,7 @@ from syntax_rules import code_lines, fits, long_functions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
-CLOSURE_LINES = 12_200  # logical lines of all modules that a run may load
+CLOSURE_LINES = 12_300  # logical lines of all modules that a run may load
 RUN = ("engine.run", "sandbox.service", "sandbox.program", "sdk")  # the modules with which a run and its stages begin
 EXTRAS = ("extras",)  # need packages that a plain installation lacks
 CLOSED = (
@@ -50,8 +50,8 @@ PAGE_WORDS = {
     "plugins.md": 388,
     "pytest-fixtures.md": 884,
     "pytest-specs.md": 645,
-    "report.md": 441,
-    "spec.md": 4_120,
+    "report.md": 720,
+    "spec.md": 4_320,
     "testing-your-stages.md": 672,
     "unattended.md": 947,
     "writing-stages.md": 2_040,
