@@ -111,6 +111,19 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
             yield path_finding(stage, ("outputs", name), *flaw)
 
 
+def check_results(spec: Spec, faulty: Mapping[int, Collection[str]]) -> Iterator[Finding]:
+    """Refuse results that are no outputs, and `files` of an output that is a file. `faulty` as for check_commands."""
+    stages = {stage.index: stage for stage in spec.declared if "outputs" not in faulty.get(stage.index, ())}.values()
+    for stage in stages:  # one instance of each template is enough
+        for label, result in (stage.results or {}).items():
+            at: Place = ("stages", stage.index, "results", label)
+            if label not in stage.outputs:
+                yield Finding(at, f"no output named {show(label)}", did_you_mean(label, stage.outputs))
+            elif "files" in result and not stage.outputs[label].endswith("/"):
+                what = f'"files" is for a directory, and output "{label}" is a file'
+                yield Finding((*at, "files"), what, "leave it out, or end the path of the output in a slash")
+
+
 def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Finding]:
     """Refuse outputs that the same stage also reads, and inputs that differ from an output by the final `/` only."""
     for stage in (stage for stage in stages if not stage.is_unexpanded):

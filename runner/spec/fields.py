@@ -125,6 +125,12 @@ WHERE = map_of(
 )
 _VAR = text(r"\{vars\.[A-Za-z][A-Za-z0-9_-]*\}", 'a single var: "{vars.NAME}"')
 IF = one_of(_VAR, record(**{"not": Field(_VAR, "The var.", required=True)}))
+_RESULT = record(
+    title=Field(PROSE, "The title; by default the path."),
+    caption=Field(PROSE, "What the file shows."),
+    group=Field(PROSE, "The heading that results share."),
+    files=Field(text(), "Of a directory output: a glob of the files in it."),
+)
 STAGE = record(
     **{"$schema": Field(PROSE, "For editors.")},
     name=Field(STAGE_NAME, "Unique, also without case; not `pipeline`.", required=True),
@@ -167,6 +173,10 @@ STAGE = record(
         map_of(LABEL, PATH),
         "Names of inputs and outputs, each with the path, below root, at which a sealed stage has it.",
         {},
+    ),
+    results=Field(
+        one_of(map_of(LABEL, _RESULT), list_of(LABEL)),
+        "Names of outputs that a report shows, or name to title, caption, group and files.",
     ),
     offline=Field(record(onAttempt=ON_ATTEMPT), "The spec's onAttempt, for this stage."),
     programIdentity=PROGRAM_IDENTITY,

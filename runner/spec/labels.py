@@ -34,7 +34,7 @@ class Inputs(NamedTuple):
 class Labels:
     """Reads inputs and outputs, with paths relative to `root`. Adds to `findings`.
 
-    `places`: of inputs and outputs without a label as written, by label -> by index.
+    `places`: of inputs, outputs and results that the spec has in a list, by label -> by index.
     """
 
     def __init__(self, root: str, references: References, findings: list[Finding]) -> None:
@@ -70,6 +70,15 @@ class Labels:
             if (found := [place for place, _ in meant]) != places or is_moved:
                 inputs.written["inputs", label] = [place[2:] for place in found]
         return inputs
+
+    def results(self, instance: Instance) -> Mapping[str, Mapping[str, str]] | None:
+        """Return the results of an instance by label."""
+        given = instance.given.get("results")
+        if isinstance(given, list):
+            at = "stages", instance.position, "results"
+            self.places.update(((*at, label), (*at, number)) for number, label in enumerate(given))
+            return {label: {} for label in given}
+        return given
 
     def _labelled(
         self, instance: Instance, field: str, given: Mapping[str, Any] | list[Any]

@@ -102,6 +102,7 @@ def _checked(
 ) -> list[Finding]:
     """Return the findings of a spec as built, those of its builder first. Of its disk, only where there is no other."""
     checked = [*checks.check_names(spec), *check_commands(spec, faulty), *checks.check_outputs(spec)]
+    checked += checks.check_results(spec, faulty)
     outputs = OutputIndex(spec.stages)
     checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
     checked += [*check_globs(spec.stages, written, outputs), *check_sources(spec, builder.sources, outputs)]
@@ -274,7 +275,7 @@ class SpecBuilder:
         return Labels(self._root, references, self.findings)
 
     def placed(self, finding: Finding) -> Finding:
-        """Return the finding with an index for an input or output that the spec has in a list."""
+        """Return the finding with an index for an input, output or result that the spec has in a list."""
         return finding._replace(at=self._labels.places.get(finding.at, finding.at))
 
     def build_stage(self, instance: Instance, params: Overrides) -> Stage:
@@ -297,6 +298,7 @@ class SpecBuilder:
             "outputs": self._labels.outputs(instance),
             "inputs": inputs.paths,
             "seen_as": {label: normal(path) for label, path in values["seen_as"].items()},
+            "results": self._labels.results(instance),
             "processor": self._processor(given.get("processor")),
             "params": {**values["params"], **params.get(name.partition("@")[0], {}), **params.get(name, {})},
             "env": {**self._env, **given.get("env", {})},

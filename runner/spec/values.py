@@ -1,9 +1,9 @@
 """The values of vars and `each`, and how they get into the stages as written.
 
-`{each.NAME}` and `{vars.NAME}` may stand in paths, commands, arguments, variables and strings of params. A value is
-inserted once and literally: its braces make no placeholder, and in the path of an input its `*`, `?` and `[` match only
-themselves. A list of a var becomes a tuple where it stands for words or paths: the builder of stages puts these in the
-place of the one. So does the path of an optional input whose values are all empty: it is no path.
+`{each.NAME}` and `{vars.NAME}` may stand in paths, commands, arguments, variables, strings of params, and prose. A
+value is inserted once and literally: its braces make no placeholder, and in the path of an input its `*`, `?` and `[`
+match only themselves. A list of a var becomes a tuple where it stands for words or paths: the builder of stages puts
+these in the place of the one. So does the path of an optional input whose values are all empty: it is no path.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ FILLED = {  # of a stage: where values are inserted, and what the result must be
     "seenAs": PATH,
     "env": WORD,
     "params": None,
+    "results": PROSE,
+    "description": PROSE,
 }
 
 

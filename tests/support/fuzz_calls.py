@@ -114,6 +114,7 @@ FULL = {
         "t": "x"},
          "inputs": {"text": "in/*.txt", "more": "in/deep/"}, "outputs": {"out": "out/a.txt", "tree": "out/tree/"},
          "temporary": ["out"], "sealed": True, "seenAs": {"more": "more/", "out": "{vars.tag}/a.txt"},
+         "results": {"tree": {"title": "{vars.tag}", "files": "*", "caption": "", "group": "g"}},
          "checkpoint": {"everyLines": 10, "everySeconds": 1}, "freshInterpreter": False,
          "retry": {"attempts": 3, "delaySeconds": [0, 0.1], "multiplier": 2, "maxDelaySeconds": 1, "jitter": 0.5,
                    "retryExitCodes": [75, "SIGKILL"], "maxTotalSeconds": 5, "retryOnTimeout": True},

@@ -34,6 +34,7 @@ FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1
          "needs": [], "params": {"p": 1},
          "stdin": "text", "stdout": "text", "temporary": ["text"], "seenAs": {"more": "more.txt"},
          "offline": {"onAttempt": "fail"},
+         "results": {"text": {"title": "t", "caption": "c", "group": "g"}},
          "programIdentity": "name", **SHARED}  # fmt: skip
 SECOND = {"name": "second", "command": ["sort", "{inputs.first}"], "inputs": ["out/first.txt"], "needs": ["first"],
           "outputs": ["out/second.txt"]}  # fmt: skip

@@ -137,3 +137,25 @@ def test_hidden_names_can_never_match_from_the_first_wildcard_on():
     assert glob_flaw("*/.git/x")[0] == '".git" can match nothing'
     assert glob_flaw("*/../x")[0] == '".." after a wildcard'
     assert glob_flaw(".cfg/a*") is glob_flaw("./*/./x") is glob_flaw(".hidden") is None
+
+
+RESULTS = {"command": ["true"], "outputs": {"plot": "out/a.png", "tree": "out/d/"}}
+
+
+@pytest.mark.parametrize("results", [["plot", "tree"], {"plot": {"title": "A"}, "tree": {"files": "*.png"}}, []])
+def test_results_are_labels_of_outputs(results, faults_of):
+    assert faults_of(**RESULTS, results=results) == {}
+
+
+@pytest.mark.parametrize(("results", "at"), [(["tree", "plott"], "1"), ({"plott": {}}, "plott")])
+def test_a_result_that_is_no_output_is_refused_with_the_nearest_label(results, at, faults_of):
+    assert faults_of(**RESULTS, results=results) == {f"/results/{at}": 'no output named "plott" | did you mean "plot"?'}
+
+
+def test_files_of_a_file_are_refused(faults_of):
+    (fault,) = faults_of(**RESULTS, results={"plot": {"files": "*"}}).items()
+    assert fault[0] == "/results/plot/files" and fault[1].startswith('"files" is for a directory, and output "plot"')
+
+
+def test_says_nothing_of_results_if_the_outputs_are_refused(faults_of):
+    assert list(faults_of(command=["true"], outputs={"plot": 3}, results=["plot"])) == ["/outputs/plot"]

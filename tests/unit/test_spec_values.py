@@ -127,3 +127,12 @@ def test_a_var_of_another_type_or_name_is_refused(name, value, is_typed, what, h
 def test_a_placeholder_with_an_odd_name_is_a_fault(text):
     _, inserter = filled({"command": [text]}, {"s": 1})
     assert [finding.at for finding in inserter.findings] == [("stages", 0, "command", 0)]
+
+
+def test_values_stand_in_the_prose_of_a_stage_as_they_are_spelled():
+    results = {"plot": {"title": "PCA of {each.sample}", "caption": "{vars.count} genes", "group": "{vars.none}"}}
+    stage = {"results": results, "description": "Of {each.sample}"}
+    made, inserter = filled(stage, {"sample": "a*"}, count=1.50)
+    assert made["results"]["plot"]["title"] == "PCA of a*" and made["description"] == "Of a*"
+    assert made["results"]["plot"]["caption"] == "1.5 genes"
+    assert [finding.at for finding in inserter.findings] == [("stages", 0, "results", "plot", "group")]
