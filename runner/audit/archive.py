@@ -59,6 +59,7 @@ class Archive(NamedTuple):
 def open_archive(target: str, options: Options, *, needs_key: bool = False, signs: bool = False) -> Archive:
     """Return the archive of a spec, or of a state directory. Raises UsageError for a directory without state.
 
+    Of the disk, only the state counts: nothing in the place of an output keeps anyone from reading the record.
     `needs_key` and `signs` are those of `read_seal`, which raises more errors with them.
     """
     if os.path.isdir(target):
@@ -66,7 +67,7 @@ def open_archive(target: str, options: Options, *, needs_key: bool = False, sign
         directory = os.path.abspath(target)
         seal = read_seal(directory, needs_key=needs_key, signs=signs)
         return Archive(StatePaths(directory, directory), seal, shown=target)  # the locks may be anywhere
-    spec = options.load(target)
+    spec = options._replace(checks_disk=False).load(target)
     seal = read_seal(spec.workspace, spec.root, spec.paths.state_dir, needs_key=needs_key, signs=signs)
     return Archive(spec.paths, seal, spec, os.path.relpath(spec.paths.state_dir))
 

@@ -33,7 +33,8 @@ class Options(NamedTuple):
     `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `sealed` is `strict`, which
     refuses to run if sealed stages get no views, or `best-effort`, which runs them unsealed. `shown` is what they see
     besides what they declare. `events` is a file that gets a copy of each record of the log. `final`: the process ends
-    with the run. `inputs`: as for load_spec. `made`: what stages made, if that is not in the workspace.
+    with the run. `inputs` and `checks_disk`: as for load_spec. `made`: what stages made, if that is not in the
+    workspace.
 
     `var_sources` are the words, and the content of the file, from which `variables` were read, if they are known.
     """
@@ -59,6 +60,7 @@ class Options(NamedTuple):
     keep_temporary: bool = False
     sealed: str = STRICT
     shown: Shown | None = None
+    checks_disk: bool = True
 
     def load(
         self,
@@ -89,6 +91,7 @@ class Options(NamedTuple):
                 inputs=self.inputs,
                 made_in=made_in,
                 content=content,
+                checks_disk=self.checks_disk,
             )
         except SpecError as error:
             if not (matched := _orphans_matched(cast("Spec | None", error.spec))):

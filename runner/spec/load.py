@@ -55,13 +55,15 @@ def load_spec(
     inputs: str | None = None,
     made_in: MadeIn = lambda *_: NOTHING_MADE,
     content: bytes | None = None,
+    checks_disk: bool = True,
 ) -> Spec:
     """Return the spec at `path`. Everything but its inputs is checked.
 
     `params` override those of stages: stage -> key -> value, and `variables` the vars. No pattern of an `each` matches
     the files `without`, which are absolute. `inputs` is a directory laid out as root: what a pattern or table of an
     `each` finds there, it takes from there only. `made_in` returns what stages have made, given where state is and
-    the workspace; a template whose table or directory is another is open. `content` replaces that of the file.
+    the workspace; a template whose table or directory is another is open. `content` replaces that of the file. Without
+    `checks_disk`, what is in the places of directories, processors and outputs does not matter.
 
     Raises SpecError with every fault, or UsageError if `params` or `variables` name something unknown, or if the
     workspace is not a directory. An instance that `params` name may be unknown if stages make the values of its
@@ -80,7 +82,8 @@ def load_spec(
     def build(made_in: MadeIn, unusable: Mapping[int, Unusable]) -> tuple[Spec, list[Finding]]:
         builder = SpecBuilder(path, usable, workspace, variables)
         spec = builder.build(params, builder.expander(broken, unusable, without, inputs, made_in))
-        return spec, _checked(builder, spec, usable["stages"], faulty, findings)
+        flaws = _checked(builder, spec, usable["stages"], faulty)
+        return spec, flaws + (_checked_disk(builder, spec, [*findings, *flaws]) if checks_disk else [])
 
     spec, flaws = build(made_in, {})
     if flaws and spec.made_tables:
@@ -97,18 +100,20 @@ def load_spec(
     return spec._replace(stages=tuple(without_needs_of_empty(spec))) if spec.empty else spec
 
 
-def _checked(
-    builder: SpecBuilder, spec: Spec, written: Sequence[Json], faulty: dict[int, set[str]], earlier: Sequence[Finding]
-) -> list[Finding]:
-    """Return the findings of a spec as built, those of its builder first. Of its disk, only where there is no other."""
+def _checked(builder: SpecBuilder, spec: Spec, written: Sequence[Json], faulty: dict[int, set[str]]) -> list[Finding]:
+    """Return the findings of a spec as built, those of its builder first."""
     checked = [*checks.check_names(spec), *check_commands(spec, faulty), *checks.check_outputs(spec)]
     checked += checks.check_results(spec, faulty)
     outputs = OutputIndex(spec.stages)
     checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
     checked += [*check_globs(spec.stages, written, outputs), *check_sources(spec, builder.sources, outputs)]
     checked += [*check_temporary(spec, outputs, faulty), *check_sealed(spec, faulty)]
-    findings = [*builder.findings, *map(builder.placed, checked)]
-    return findings + _elsewhere(map(builder.placed, checks.check_disk(spec)), [*earlier, *findings])
+    return [*builder.findings, *map(builder.placed, checked)]
+
+
+def _checked_disk(builder: SpecBuilder, spec: Spec, earlier: Sequence[Finding]) -> list[Finding]:
+    """Return the findings of what is on disk, but not where there is an earlier finding."""
+    return _elsewhere(map(builder.placed, checks.check_disk(spec)), earlier)
 
 
 def _without_made_flaws(

@@ -223,3 +223,19 @@ def test_the_status_of_a_state_directory_plans_nothing_but_says_that_a_run_is_at
     failed = bench.succeed("status").stdout
     assert failed.startswith("bench: nothing is planned without a spec\n") and "a  failed: exit 1" in failed
     assert spec.exists()
+
+
+@pytest.mark.parametrize("words", [
+    ("runs",), ("runs", "--summary"), ("report", "-o", "-"), ("log",), ("log", "a"), ("verify",), ("export",),
+], ids=" ".join)  # fmt: skip
+def test_what_is_on_disk_stops_no_verb_that_looks_back(bench, words) -> None:
+    bench.write("in.txt", "x\n")
+    bench.define(copy(), shell("b", "cp $PIPELINE_INPUT_A $PIPELINE_OUTPUT_OUT", inputs={"a": "out/a.txt"}))
+    bench.succeed()
+    before = bench.run(*words)
+    for name in ("a.txt", "b.txt"):
+        (bench.root / "out" / name).unlink()
+        (bench.root / "out" / name).mkdir()
+    assert bench.run("status").returncode == 2, "a run would refuse it"
+    after = bench.run(*words)
+    assert after.returncode == before.returncode == 0, after.stderr
