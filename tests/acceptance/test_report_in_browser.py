@@ -87,6 +87,7 @@ def test_a_reader_sees_what_failed_and_what_waited(browser, pages) -> None:
     assert f"part {TIMES}60" in browser.text(".graph") and "60 succeeded" in browser.text(".graph")
     shown = "return [...document.querySelectorAll(arguments[0])].filter(e => e.getBBox().width > 1).length"
     assert browser.script(shown, ".timeline .wait") == 1 and browser.script(shown, ".timeline .cross") == 2
+    browser.script("document.getElementById('audit').open = true")
     assert "in <script>document.title='changed'<b>.txt" in browser.text("#files")
     assert browser.script("return document.scripts.length") == 0
 

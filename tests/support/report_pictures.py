@@ -60,7 +60,7 @@ def main() -> None:
         browser.driver.set_window_size(1000, 900)
         for name, scheme, begin, end in (
             ("report", "light", "header", "#graph"),
-            ("report-dark", "dark", "#graph", "#files"),
+            ("report-dark", "dark", "#graph", "#warnings"),
         ):
             browser.open(page, scheme)
             (ROOT / f"docs/{name}.png").write_bytes(browser.picture(begin, end))

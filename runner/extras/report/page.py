@@ -16,6 +16,7 @@ from runner.display.summary import signature_text
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
 from runner.extras.packages import packages_of
 from runner.extras.report import shapes, tables
+from runner.extras.report.results import MOST, Results
 from runner.extras.report.run_record import DONE, UNENDED, RunRecord, find_graph
 from runner.paths import is_name
 from runner.record.locks import is_held
@@ -74,7 +75,9 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
         raise UsageError(Fault("--run" if run else "", f'no run "{run}"' if run else "no run yet"))
     graph = find_graph(archive, record.opening, (each.run for each in past[:_HISTORY]))
     bad = (FAILED, INTERRUPTED) if is_running else (FAILED, INTERRUPTED, UNENDED)
-    groups_of = partial(tables.group_stages, record, graph, SKIPPED if record.has_no_work else tables.NOT_STARTED)
+    default = SKIPPED if record.has_no_work else tables.NOT_STARTED
+    groups_of = partial(tables.group_stages, record, graph, default)
+    results = Results(graph.spec, record, verified.markers, default, is_newest=run == newest) if graph else None
     groups, removed = groups_of(), verified.markers.removed
     return (
         _environment()
@@ -84,6 +87,7 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
             record=record,
             invocations=invocations,
             verified=verified,
+            results=results,
             groups=groups,
             outcome=invocations[0].outcome if invocations else record.ended.status if record.ended else KILLED,
             files=[tables.files_of(record, group, archive.paths, removed, is_newest=run == newest) for group in groups],
@@ -117,6 +121,7 @@ def _environment() -> Environment:
         "done": DONE,
         "unended": UNENDED,
         "most": _LISTED,
+        "most_results": MOST,
         "version": __version__,
         "made": datetime.now(UTC),
     }

@@ -126,7 +126,7 @@ class RunRecord:
 
 
 def find_graph(archive: Archive, opening: Mapping[str, Any], runs: Iterable[str]) -> Graph | None:
-    """Return the graph of the spec in record 0; None if no log has that spec.
+    """Return the graph of the spec in record 0; None if no log has that spec. Its workspace is "" if it is not known.
 
     The log of a run with nothing to do lacks the spec. The log that record 0 names has it, or the log of one of `runs`.
     """
@@ -137,7 +137,23 @@ def find_graph(archive: Archive, opening: Mapping[str, Any], runs: Iterable[str]
         return None
     given: Any = parsed(holder["spec"].encode())
     stages = tuple(
-        Stage(index, stage["name"], stage["outputs"], stage["inputs"], needs=tuple(stage["needs"]))
+        Stage(
+            index,
+            stage["name"],
+            stage["outputs"],
+            stage["inputs"],
+            needs=tuple(stage["needs"]),
+            results=stage.get("results"),
+        )
         for index, stage in enumerate(given["stages"])
     )
-    return build_graph(Spec("", "", given["name"], "/", "/", archive.paths, stages, ""))
+    workspace = _workspace_of(archive, given["stateDir"])
+    return build_graph(Spec("", "", given["name"], "/", workspace, archive.paths, stages, ""))
+
+
+def _workspace_of(archive: Archive, state_dir: str) -> str:
+    """Return the workspace; "" if only a state directory is given that is not where the record says, `state_dir`."""
+    if archive.spec:
+        return archive.spec.workspace
+    workspace = archive.paths.state_dir.removesuffix(f"/{state_dir}")
+    return "" if workspace == archive.paths.state_dir else workspace
