@@ -31,7 +31,7 @@ PAGE_WORDS = {
     "benchmark-results.md": 600,
     "benchmarks.md": 358,
     "checks.md": 740,
-    "cli.md": 2660,
+    "cli.md": 3_000,
     "cluster.md": 1378,
     "containers.md": 310,
     "durability.md": 479,
@@ -50,10 +50,10 @@ PAGE_WORDS = {
     "plugins.md": 388,
     "pytest-fixtures.md": 884,
     "pytest-specs.md": 645,
-    "report.md": 720,
+    "report.md": 900,
     "spec.md": 4_320,
     "testing-your-stages.md": 672,
-    "unattended.md": 947,
+    "unattended.md": 1_180,
     "writing-stages.md": 2_040,
 }  # a new page gets its words and a tenth
 FEW_LEFT = 30  # lines of code; a file with less room is shown
