@@ -90,6 +90,10 @@ class UsageError(OffpipeError):
     exit_code = EXIT_INVALID
 
 
+class NoRecordError(UsageError):
+    """There is no record: nothing has run, or the directory is not a state directory."""
+
+
 class SpecError(OffpipeError):
     """The spec is not valid. `faults` has every fault, `spec` is as much of it as could be built."""
 

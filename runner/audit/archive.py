@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.audit.run_log import LEDGER
 from runner.engine.session import read_seal
-from runner.errors import Fault, UsageError
+from runner.errors import Fault, NoRecordError
 from runner.paths import StatePaths
 from runner.record import events, files
 from runner.record.invocation import MOST_WARNINGS, SIGNALLED
@@ -57,7 +57,7 @@ class Archive(NamedTuple):
 
 
 def open_archive(target: str, options: Options, *, needs_key: bool = False, signs: bool = False) -> Archive:
-    """Return the archive of a spec, or of a state directory. Raises UsageError for a directory without state.
+    """Return the archive of a spec, or of a state directory. Raises NoRecordError for a directory without state.
 
     Of the disk, only the state counts: nothing in the place of an output keeps anyone from reading the record.
     `needs_key` and `signs` are those of `read_seal`, which raises more errors with them.
@@ -73,13 +73,13 @@ def open_archive(target: str, options: Options, *, needs_key: bool = False, sign
 
 
 def _require_state(directory: str) -> None:
-    """Raise UsageError for a directory without state, because such a directory must not count as intact."""
+    """Raise NoRecordError for a directory without state, because such a directory must not count as intact."""
     with files.naming(directory, "list"):
         if any(name.startswith(_OURS) for name in os.listdir(directory)):
             return
     below = os.path.join(directory, "state")
     hint = f"did you mean {below}?" if os.path.lexists(f"{below}/{LEDGER}") else "name a spec, or its state directory"
-    raise UsageError(Fault(directory, f"is not a state directory: it has no {LEDGER}", hint))
+    raise NoRecordError(Fault(directory, f"is not a state directory: it has no {LEDGER}", hint))
 
 
 # ---- invocations -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from runner.audit.findings import Findings, Markers
 from runner.audit.run_log import LEDGER, Chain, Reference, RunLog, key_words, lost_its_end
 from runner.canonical import GENESIS, KEY_VARIABLE, SIGNED
-from runner.errors import EXIT_OK, DamagedRecordError, Fault, PendingError, StateError, UsageError
+from runner.errors import (
+    EXIT_DAMAGED,
+    EXIT_INVALID,
+    EXIT_OK,
+    EXIT_PENDING,
+    DamagedRecordError,
+    Fault,
+    PendingError,
+    StateError,
+    UsageError,
+)
 from runner.paths import is_name
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED
 from runner.record.ledger import open_after, pruned_commits, pruned_removals
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
     from runner.record.signatures import PublicKey
 
 _NOT_GIVEN = "a key that was not given"
+_VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
 _SHOWN = 64  # characters of a key id, which anybody can write
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
@@ -101,6 +112,11 @@ class Verification(Chain):
         if self.missing_key is not None:
             return UsageError.exit_code
         return PendingError.exit_code if self.incomplete else EXIT_OK
+
+    @property
+    def verdict(self) -> str:
+        """The exit code as a word."""
+        return _VERDICTS[self.exit_code]
 
     def fault(self) -> Fault | None:
         """Return why hashes were not checked; None if they were."""

@@ -103,10 +103,30 @@ class Commands:
         from runner.cli.render import runs_json, runs_lines
         from runner.verbs.history import runs
 
+        if "summary" in self._given or "prometheus" in self._given:
+            return self._sum_up()
         since, limit = self._given.get("since"), self._given.get("limit")
         past = runs(self._spec, self._options(), since=since, failed="failed" in self._given, limit=limit)
         self._print(past, runs_json, runs_lines)
         return EXIT_OK
+
+    def _sum_up(self) -> int:
+        """Print a line for each pipeline, and write the file for Prometheus."""
+        from runner.cli.pipelines import pipelines_json, pipelines_lines, prometheus_text
+        from runner.verbs.pipelines import exit_code_of, summarize
+
+        path = self._given.get("prometheus")
+        if "summary" not in self._given:
+            raise UsageError(Fault("", "--prometheus: needs --summary", "offpipe runs --summary DIRECTORY ..."))
+        if others := [name for name in ("since", "failed", "limit") if name in self._given]:
+            raise UsageError(Fault(f"--{others[0]}", "cannot be combined with --summary", "leave one of the two out"))
+        options = self._options()
+        summaries = [summarize(target, options) for target in (self._spec, *self._arguments.stages)]
+        if path:
+            archives = [summary.archive for summary in summaries if summary.archive]
+            self._save(path, prometheus_text(summaries), archives, option="--prometheus", mode=0o644)
+        self._print(summaries, pipelines_json, pipelines_lines)
+        return exit_code_of(summaries)
 
     def explain(self) -> int:
         """Print everything about a stage, or about each selected instance."""
@@ -202,7 +222,7 @@ class Commands:
         archive = open_archive(self._spec, self._options(), needs_key=True, signs=True)
         lines = export(archive, run, builder=builder, public_keys=self._given.get("public_key", ()))
         content = "".join(f"{line.decode()}\n" for line in lines)
-        return self._save(self._given.get("output", "-"), content, archive)
+        return self._save(self._given.get("output", "-"), content, [archive])
 
     def report(self) -> int:
         """Write the report of a run, and print its path."""
@@ -211,7 +231,7 @@ class Commands:
         self._warn_of_key(self._warn)
         page = make_page(self._spec, self._options(), self._given.get("run"), self._given.get("public_key", ()))
         path = self._given.get("output", f"{page.pipeline}-report.html")
-        self._save(path, page.html, page.archive)
+        self._save(path, page.html, [page.archive])
         self._write([] if path == "-" else [f"{text.printable(path)}\n"])
         return page.exit_code
 
@@ -296,10 +316,13 @@ class Commands:
         self._stdout.write("".join(lines))
         return EXIT_OK
 
-    def _save(self, path: str, content: str, archive: Archive) -> int:
+    def _save(
+        self, path: str, content: str, archives: Iterable[Archive], *, option: str = "-o", mode: int | None = None
+    ) -> int:
         """Write a file in one step; if `path` is `-`, write to standard output.
 
-        Raises UsageError if the file belongs to the pipeline. Raises UsageError if its first bytes differ from those of
+        `mode` is that of the new file; by default it stays as it was. Raises UsageError, which names the `option`, if
+        the file belongs to the pipeline of one of `archives`. Raises UsageError if its first bytes differ from those of
         `content`, so that a report replaces only reports. Raises StateError if it is not a regular file.
         """
         from runner.record import files
@@ -308,13 +331,14 @@ class Commands:
 
         if path == "-":
             return self._write([content])
-        refuse_own_file("-o", path, archive.paths.state_dir, build_graph(archive.spec) if archive.spec else None)
-        real, mode, written = os.path.realpath(path), None, content.encode()
+        for archive in archives:
+            refuse_own_file(option, path, archive.paths.state_dir, build_graph(archive.spec) if archive.spec else None)
+        real, written = os.path.realpath(path), content.encode()
         with suppress(FileNotFoundError), open(open_regular(real), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o7777
+            mode = os.fstat(file.fileno()).st_mode & 0o7777 if mode is None else mode
             if file.read(_SAME_KIND) != written[:_SAME_KIND]:
                 what = "holds something else, so it is not replaced"
-                raise UsageError(Fault(path, what, "name another file with -o"))
+                raise UsageError(Fault(path, what, f"name another file with {option}"))
         files.replace(real, written, temporary=f"{real}.{os.getpid()}.tmp", mode=mode)
         return EXIT_OK
 

@@ -24,7 +24,7 @@ VERBS = {  # the one list of verbs, each with its arguments and a summary; `Comm
     "prune": ("SPEC", "remove the records of old runs; the ledger keeps the proof"),
     "plan": ("SPEC [STAGE ...]", "show what a run would do, and why"),
     "status": ("SPEC|DIRECTORY [STAGE ...]", "show what is pending, running, and left undone"),
-    "runs": ("SPEC|DIRECTORY", "list what ran, was refused or failed, newest first"),
+    "runs": ("SPEC|DIRECTORY ...", "list what ran, was refused or failed; or sum up pipelines"),
     "explain": ("SPEC|DIRECTORY STAGE", "show why one stage runs or not, and what made it"),
     "who": ("SPEC PATH", "say which stages make and read a file"),
     "log": ("SPEC|DIRECTORY [STAGE]", "print a stage's newest log, or a run's events"),
@@ -69,11 +69,18 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--since", "DATE", "runs", "only those after a date (UTC), or in so many days: 7d"),
     ("--failed", "", "runs", "only those that were refused, failed, or did not end"),
     ("--limit", "N", "runs", "at most N"),
+    ("--summary", "", "runs", "a line for each pipeline: last success, last failure, record"),
+    ("--prometheus", "FILE", "runs", "with --summary: also write it as Prometheus reads it"),
     ("--outputs", "", "verify", "also compare the outputs with the record"),
     ("--expect-head", "HEX", "verify", "the ledger must end with this record"),
     ("--public-key", "FILE", "verify report export", "the ledger must be signed with this key (repeatable)"),
     ("--builder-id", "URI", "export", "who you say runs offpipe here"),
-    ("-o --output", "FILE", "report export", "write to this file; `-` is standard output"),
+    (
+        "-o --output",
+        "FILE",
+        "report export",
+        "write to this file; `-` is standard output",
+    ),
     ("--keep", "N", "prune", "keep the records of the newest N runs"),
     ("--before", "DATE", "prune", "remove runs that began before a date (UTC), or so many days ago: 90d"),
     ("--orphans", "", "clean", "only remove outputs that no stage declares any more"),
@@ -175,7 +182,7 @@ def parse(words: Sequence[str]) -> Arguments:
         spec = operands.pop(0)
         if not os.path.lexists(spec):
             _refuse_as_spec(spec, operands, is_first=spec == words[0], force="force" in given)
-    _check_stages(verb, spec, operands)
+    _check_stages(verb, spec, operands, is_open=verb != "runs" or "summary" in given)
     return Arguments(words, verb, spec or "", operands, given)
 
 
@@ -241,8 +248,8 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
         raise _usage_error(verb, f"argument {option}: expected one argument")
     if kind in {"DIR", "FILE", "PROGRAM"} and not text:
         raise _usage_error(verb, f"argument {option}: the path is empty", "a shell variable may be unset")
-    if option == "--events" and text == "-":  # a file of this name would surprise everyone
-        raise _usage_error(verb, "argument --events: - is not a file", "standard output is /dev/stdout")
+    if option in {"--events", "--prometheus"} and text == "-":  # a file of this name would surprise everyone
+        raise _usage_error(verb, f"argument {option}: - is not a file", "standard output is /dev/stdout")
     try:
         return _value(kind, text)
     except (ValueError, OverflowError):
@@ -314,9 +321,12 @@ def _refuse_as_spec(spec: str, operands: Sequence[str], *, is_first: bool, force
         raise UsageError(Fault(spec, "no such spec file or verb", hint))
 
 
-def _check_stages(verb: str, spec: str, operands: Sequence[str]) -> None:
+def _check_stages(verb: str, spec: str, operands: Sequence[str], *, is_open: bool) -> None:
+    """Raise UsageError for too many words or too few. `is_open`: the verb takes any number if its arguments say so."""
     words = VERBS[verb][0]
-    if "..." not in words and len(operands) > ("STAGE" in words or words == SHELLS or words.endswith(" PATH")):
+    if not (is_open and "..." in words) and len(operands) > (
+        "STAGE" in words or words == SHELLS or words.endswith(" PATH")
+    ):
         raise _usage_error(verb, f'unexpected argument "{operands[-1]}"')
     if words == SHELLS and "".join(operands) not in words.split("|"):
         raise _usage_error(verb, f"name one of the shells {words.replace('|', ', ')}")

@@ -10,7 +10,6 @@ from runner.audit.archive import KILLED, Past
 from runner.display.plan_text import as_many_as, empty_lines, extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import counts_text, fields_json, signature_text
 from runner.display.text import attempt_text, counted, printable, seconds, stages_text
-from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.decisions import Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.locks import describe
@@ -46,7 +45,6 @@ _LANGUAGES = {  # of graphs: head, stage, edge, end
     "dot": ('digraph "{}" {{\n  rankdir=TB;\n  node [shape=box];\n', "  {};\n", "  {} -> {};\n", "}\n"),
     "mermaid": ("flowchart TD\n", '  {}["{}"]\n', "  {} --> {}\n", ""),
 }
-_VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
 
 
 def status_lines(status: Status, *, full: bool) -> Iterator[str]:
@@ -251,7 +249,7 @@ def _verdict(verified: Verification) -> str:
     if verified.pruned:
         checked += f", {counted(verified.pruned, 'run')} pruned"
     faults = len(verified.damage) + verified.findings.hidden
-    verdict = f"damaged, {counted(faults, 'fault')}" if faults else _VERDICTS[verified.exit_code]
+    verdict = f"damaged, {counted(faults, 'fault')}" if faults else verified.verdict
     verdict = "signed with a key that was not given" if verified.lacks_public_key else verdict
     return f"{verdict} ({checked})"
 
@@ -259,7 +257,7 @@ def _verdict(verified: Verification) -> str:
 def verified_json(verified: Verification) -> dict[str, object]:
     """Return the result of `verify` as a JSON value."""
     return {
-        "status": _VERDICTS[verified.exit_code],
+        "status": verified.verdict,
         **fields_json(verified, "exit_code", "directory", "pipeline"),
         "ledgerHead": verified.head,
         "expectedHeadLine": verified.expected_line,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runner.errors import Fault
     from runner.spec.model import Stage
 
-_MINUTE, _HOUR = 60, 3600
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MOST_FAULTS = 100  # shown for one command
 
 
@@ -81,6 +81,12 @@ def seconds(value: float) -> str:
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
     return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+
+
+def age(value: float) -> str:
+    """Return seconds like `seconds`, without fractions, and from two days on as days: `9 h 10 min`, `12 days`."""
+    days = int(value) // _DAY
+    return counted(days, "day") if days > 1 else seconds(max(0, int(value)))
 
 
 def size(count: float) -> str:

@@ -26,7 +26,7 @@ CODES = {
     "log": frozenset({0, 2, 74}), "report": frozenset({0, 2, 6, 74}),
     "clean": frozenset({0, 2, 5, 9, 74}), "schema": frozenset({0, 2}),
     "export": frozenset({0, 2, 6, 74}), "who": frozenset({0, 2, 5, 74}),
-    "runs": frozenset({0, 2, 74}), "prune": frozenset({0, 2, 6, 9, 74}),
+    "runs": frozenset({0, 2, 3, 6, 74}), "prune": frozenset({0, 2, 6, 9, 74}),
 }  # fmt: skip
 LOOKS = (
     ("validate",), ("plan",), ("plan", "-v"), ("plan", "-f"), ("plan", "--paranoid"), ("plan", "--json"), ("run",
@@ -38,7 +38,7 @@ LOOKS = (
     ("log", "first"), ("clean", "-n"), ("clean", "-n", "--state"),
     ("plan", "-v", "many"), ("status", "-v", "many@*"), ("explain", "many@one"), ("log", "many@one"), ("log", "many"),
     ("graph", "--expand"), ("report", "-o", "-"), ("plan", "-f", "many@t*"), ("clean", "-n", "--orphans"), ("export",),
-    ("who", "in.txt"), ("who", "."),
+    ("who", "in.txt"), ("who", "."), ("runs", "--summary"), ("runs", "--summary", "--json"),
 )  # fmt: skip
 
 

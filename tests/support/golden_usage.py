@@ -148,6 +148,12 @@ graph spec.json one
 doctor spec.json
 schema spec.json
 schema --json
+runs empty spec.json
+runs --prometheus x.prom spec.json
+runs --summary --prometheus - spec.json
+runs --summary --limit 1 spec.json
+runs --summary --json empty none spec.json
+runs --summary empty
 """.replace("NO_HEAD", "g" * 64).replace("A_HEAD", "a" * 64)
 ODD = ([], ["plan", "a\nb"], ["plan", "a\x1b[31m.json"], ["plan", "n" * 300])
 

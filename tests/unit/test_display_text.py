@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.display.text import counted, fault_text, printable, seconds, size
+from runner.display.text import age, counted, fault_text, printable, seconds, size
 from runner.errors import Fault
 
 
@@ -15,6 +15,14 @@ from runner.errors import Fault
 )  # fmt: skip
 def test_seconds(value, text) -> None:
     assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-3, "0 s"), (0.7, "0 s"), (59, "59 s"), (32_640, "9 h 04 min"), (172_799, "47 h 59 min"), (172_800, "2 days")],
+)
+def test_age(value, text) -> None:
+    assert age(value) == text
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_exit_codes_are_as_documented():
     assert codes == {
         "OffpipeError": 70, "UsageError": 2, "SpecError": 2, "OfflineError": 4, "InputError": 5, "OutputError": 1,
         "LockHeldError": 9, "LauncherError": 70, "StateError": 74, "NewerReleaseError": 74, "DamagedRecordError": 6,
-        "PendingError": 3, "InterruptedRunError": 70,
+        "PendingError": 3, "InterruptedRunError": 70, "NoRecordError": 2,
     }  # fmt: skip
 
 
