@@ -229,11 +229,28 @@ class Commands:
         from runner.extras.report.page import make_page
 
         self._warn_of_key(self._warn)
+        if self._arguments.stages or self._given.get("output", "").endswith("/"):
+            return self._report_many()
         page = make_page(self._spec, self._options(), self._given.get("run"), self._given.get("public_key", ()))
         path = self._given.get("output", f"{page.pipeline}-report.html")
         self._save(path, page.html, [page.archive])
         self._write([] if path == "-" else [f"{text.printable(path)}\n"])
         return page.exit_code
+
+    def _report_many(self) -> int:
+        """Write a page for each pipeline, and the index of them, and print the path of that."""
+        from runner.extras.report.index import write_index
+        from runner.verbs.pipelines import exit_code_of
+
+        directory = self._given.get("output", "-")
+        if "run" in self._given:
+            raise UsageError(Fault("--run", "is for the report of one pipeline", "leave it out"))
+        if directory == "-":
+            raise UsageError(Fault("-o", "the pages of several pipelines need a directory", "for example: -o pages/"))
+        targets, keys = (self._spec, *self._arguments.stages), self._given.get("public_key", ())
+        summaries = write_index(directory, targets, self._options(), keys, self._save)
+        self._write([f"{text.printable(os.path.join(directory, 'index.html'))}\n"])
+        return exit_code_of(summaries)
 
     def clean(self) -> int:
         """Remove the outputs and the state, and list what was removed."""

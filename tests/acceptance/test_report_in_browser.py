@@ -11,6 +11,7 @@ import pytest
 from audit_bench import State
 from browser import LACKING, Browser
 from pipeline_bench import PipelineBench, shell
+from state_directories import KINDS, call, states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,9 +107,21 @@ def test_a_large_page_draws_names_that_differ_in_numbers_as_one(browser, pages) 
     assert browser.script("return document.querySelector('.timeline .area').getBBox().height") > 5
 
 
+@pytest.mark.parametrize("width", [380, 800, 1300])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_index_asks_for_nothing_and_can_be_read_at_every_width(browser, tmp_path, scheme, width) -> None:
+    call("report", *states(*KINDS), words=("-o", str(tmp_path)), code=6)
+    page = tmp_path / "index.html"
+    assert browser.open(page, scheme) == [page.as_uri()] and browser.driver.get_log("browser") == []
+    with _screen(browser, width):
+        assert browser.low_contrast() == []
+        wide = "e.scrollWidth > e.clientWidth"
+        assert browser.script(f"return [...document.querySelectorAll('html, .scroll')].filter(e => {wide})") == []
+
+
 @contextmanager
-def _phone(browser: Browser) -> Iterator[None]:
-    screen = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+def _screen(browser: Browser, width: int) -> Iterator[None]:
+    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     yield
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -117,7 +130,7 @@ def _phone(browser: Browser) -> Iterator[None]:
 def test_on_a_phone_digests_wrap_and_names_do_not(browser, pages) -> None:
     browser.open(pages["failed"])
     lines = "return [...document.querySelectorAll(arguments[0])].map(e => Math.round(e.offsetHeight / 17))"
-    with _phone(browser):
+    with _screen(browser, 380):
         digests, names = (browser.script(lines, f"#files td code{kind}") for kind in (".digest", ":not(.digest)"))
         width, wide = browser.script("return [innerWidth, document.documentElement.scrollWidth]")
     assert min(digests) >= 3 and max(names) <= 1 and wide <= width, (digests, names, width, wide)
@@ -132,7 +145,7 @@ def test_on_a_phone_a_long_remark_of_a_worker_wraps(browser, tmp_path) -> None:
     bench.spec = state.path
     assert bench.run("report", "-o", str(tmp_path / "lost.html")).returncode == 6, "the ledger has another hash"
     browser.open(tmp_path / "lost.html")
-    with _phone(browser):
+    with _screen(browser, 380):
         widths = browser.script("return [...document.querySelectorAll('#stages td')].map(e => e.offsetWidth)")
     bench.close()
     assert "lost: " in browser.text("#stages tbody") and max(widths) < 300, widths

@@ -23,7 +23,7 @@ LOOKING = frozenset({0, 2, 4, 5, 74})
 CODES = {
     "run": frozenset({0, 1, 2, 4, 5, 9, 74, 75}), "plan": LOOKING, "validate": LOOKING, "explain": LOOKING,
     "status": LOOKING | {3}, "graph": frozenset({0, 2, 74}), "verify": frozenset({0, 2, 3, 6, 74}),
-    "log": frozenset({0, 2, 74}), "report": frozenset({0, 2, 6, 74}),
+    "log": frozenset({0, 2, 74}), "report": frozenset({0, 2, 3, 6, 74}),
     "clean": frozenset({0, 2, 5, 9, 74}), "schema": frozenset({0, 2}),
     "export": frozenset({0, 2, 6, 74}), "who": frozenset({0, 2, 5, 74}),
     "runs": frozenset({0, 2, 3, 6, 74}), "prune": frozenset({0, 2, 6, 9, 74}),

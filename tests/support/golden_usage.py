@@ -154,6 +154,10 @@ runs --summary --prometheus - spec.json
 runs --summary --limit 1 spec.json
 runs --summary --json empty none spec.json
 runs --summary empty
+report empty spec.json
+report empty spec.json -o -
+report empty spec.json -o pages --run one
+report empty none -o pages
 """.replace("NO_HEAD", "g" * 64).replace("A_HEAD", "a" * 64)
 ODD = ([], ["plan", "a\nb"], ["plan", "a\x1b[31m.json"], ["plan", "n" * 300])
 

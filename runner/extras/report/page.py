@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner import __version__
@@ -52,10 +52,14 @@ def make_page(target: str, options: Options, run: str | None, public_keys: Seque
     and if there is none yet, unless the record is damaged; DamagedRecordError if no run can have written the log.
     """
     archive = open_archive(target, options, needs_key=True)
-    paths = archive.paths
-    if not os.path.lexists(paths.state_dir):
+    if not os.path.lexists(archive.paths.state_dir):
         raise UsageError(Fault("", "no run yet"))
-    verified = verify_archive(archive, public_keys=public_keys)
+    return page_of(archive, verify_archive(archive, public_keys=public_keys), run)
+
+
+def page_of(archive: Archive, verified: Verification, run: str | None = None) -> Page:
+    """Return the report of a run of a pipeline whose record was checked. Raises what `make_page` raises."""
+    paths = archive.paths
     name = archive.spec.name if archive.spec else verified.pipeline if is_name(verified.pipeline) else "offpipe"
     past, last = list(past_invocations(paths.ledger, is_running=is_held(paths))), last_run(paths.ledger)
     newest = last["run"] if last else past[0].run if past else ""
@@ -80,7 +84,7 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
     results = Results(graph.spec, record, verified.markers, default, is_newest=run == newest) if graph else None
     groups, removed = groups_of(), verified.markers.removed
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             pipeline=name,
@@ -101,9 +105,13 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
     )
 
 
-def _environment() -> Environment:
-    """Return the environment of the templates. Every value is made printable, so no name can change what is read."""
-    environment = Environment(
+@cache
+def environment() -> Environment:
+    """Return the environment of the templates, made once.
+
+    Every value is made printable, so no name can change what is read.
+    """
+    made = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -111,7 +119,7 @@ def _environment() -> Environment:
         loader=PackageLoader(__package__),  # from its directory `templates`
         finalize=lambda value: text.printable(value) if type(value) is str else value,
     )
-    environment.globals |= {
+    made.globals |= {
         "text": text,
         "tables": tables,
         "shapes": shapes,
@@ -125,7 +133,7 @@ def _environment() -> Environment:
         "version": __version__,
         "made": datetime.now(UTC),
     }
-    return environment
+    return made
 
 
 def _clock(moment: float) -> str:
