@@ -30,12 +30,15 @@ def completion_text(shell: str) -> str:
         of_verb: Any = verbs.add_parser(verb, help=summary, add_help=False)
         _add_options(of_verb, verb)
         if "SPEC" in words:
-            of_verb.add_argument("spec", help=words).complete = shtab.FILE
+            many = "+" if words.endswith("DIRECTORY ...") else None
+            of_verb.add_argument("spec", help=words, nargs=many).complete = shtab.FILE
             if words.endswith(" PATH"):
                 of_verb.add_argument("path").complete = shtab.FILE
         elif words:
             of_verb.add_argument("shell", choices=words.split("|"))
-    return f"{shtab.complete(parser, shell, preamble=_BEFORE.get(shell, ''))}\n{_AFTER.get(shell, '')}"
+    script = shtab.complete(parser, shell, preamble=_BEFORE.get(shell, ""))
+    script = script.replace('"(*):', '"*:')  # of zsh: with its own form, shtab completes only the first of many words
+    return f"{script}\n{_AFTER.get(shell, '')}"
 
 
 def _add_options(parser: ArgumentParser, verb: str) -> None:

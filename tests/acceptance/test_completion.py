@@ -20,6 +20,7 @@ LINES = {
     "runs demo.json --fai": "runs demo.json --failed",
     "verify --outputs dem": "verify --outputs demo.json",
     "who demo.json dem": "who demo.json demo.json",
+    "runs --summary demo.json dem": "runs --summary demo.json demo.json",
     "graph demo.json --format mer": "graph demo.json --format mermaid",
     "run --workspace pla": "run --workspace place",
     "completion zs": "completion zsh",
