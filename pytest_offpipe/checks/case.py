@@ -181,6 +181,10 @@ class Case:
         self.item.add_report_section("call", "offpipe", text)
         self.item.user_properties.append((NOTE, text))
 
+    def warn(self, text: str) -> None:
+        """Give a warning: pytest shows it after all tests, and nothing fails."""
+        self.item.warn(pytest.PytestWarning(printable_lines(f"{self.item.name}: {text}")))
+
     def unmade(self, why: str) -> NoReturn:
         """Skip because this machine, or chance, kept the check from being made. Strict settings make it a failure."""
         self.clean()

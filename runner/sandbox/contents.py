@@ -27,7 +27,8 @@ _MOST_LINKS = 40  # on the way to one file, path_resolution(7)
 class Shown(NamedTuple):
     """Entries of another `root` that a view shows besides what is declared. It looks the same there as at its own root.
 
-    A directory is shown whole. No entry may be declared, or lie above or below what is.
+    A directory is shown whole and read-only, or writable if it is empty. No entry may be declared, nor lie above or
+    below what is.
     """
 
     root: str
@@ -47,7 +48,10 @@ class Contents:
         self.ours: dict[str, Source] = {}
         for entry in shown.entries:
             path = os.path.join(shown.root, entry)
-            self.ours[entry] = ("link", os.readlink(path)) if os.path.islink(path) else ("read", path)
+            if os.path.islink(path):
+                self.ours[entry] = "link", os.readlink(path)
+            else:
+                self.ours[entry] = ("room", "") if _is_empty(path) else ("read", path)
 
     def hide(self, home: str, temporary: str) -> None:
         """Hide the directories of others. `temporary` is in place of /tmp; HOME and others are empty and in memory.
@@ -138,6 +142,14 @@ def _in_order(sources: dict[str, Source]) -> Iterator[Step]:
             whole.add(path)
         elif kind not in ("link", "room") or whole.isdisjoint(upward(path, "")):
             yield kind, source, path
+
+
+def _is_empty(path: str) -> bool:
+    """Return whether this is a directory that has nothing. False if it cannot be listed."""
+    try:
+        return not os.listdir(path)
+    except OSError:
+        return False
 
 
 def _resolve(path: str) -> tuple[str, list[Source]]:

@@ -194,7 +194,7 @@ def test_names_an_undeclared_file_within_the_bound(pytester, kind):
     result = project.check()
     result.assert_outcomes(failed=1)
     named = [path for path in (kind.path.rstrip("/"), kind.needs) if path]
-    lines = [f"{path}: the stage reads it, and does not declare it" for path in named]
+    lines = [f"{path}: the stage uses it, and does not declare it" for path in named]
     first, *_ = found = [line for line in result.outlines if line.endswith("does not declare it")]
     assert first == lines[0]
     assert [line.removeprefix("  found:  ").strip() for line in found[1:]] == lines
@@ -208,8 +208,8 @@ def test_names_each_undeclared_file(pytester):
     reads = "for file in notes0.txt lib/part7/notes.txt; do test ! -f $file || cat $file >>$o; done"
     result = Project(pytester, Kind("extra/more.txt", reads)).check()
     result.stdout.fnmatch_lines([
-        "  found:    lib/part7/notes.txt: the stage reads it, and does not declare it",
-        "            notes0.txt: the stage reads it, and does not declare it",
+        "  found:    lib/part7/notes.txt: the stage uses it, and does not declare it",
+        "            notes0.txt: the stage uses it, and does not declare it",
         '            hint: declare it as an input, or let the stage see only what it declares ("sealed": true)',
         "            text differs at line 3 (4 and 34 bytes)",
         "            only declared: (the end)",
@@ -238,6 +238,12 @@ SILENT = {
         "extra/more.txt", "ls extra >>$o 2>/dev/null || true", fields={"x-offpipe": {"volatile": "lists files"}}
     ),
     "the order of hashes": Kind("extra/more.txt", "import sys; to.write(str({str(n) for n in range(9)}))"),
+    "a temporary file in a directory of root": Kind(
+        "tmp/keep", "mkdir -p tmp; sort $i >tmp/sorted; cat tmp/sorted >>$o; rm tmp/sorted"
+    ),
+    "a temporary file in an empty directory of root": Kind(
+        "tmp/", "mkdir -p tmp; sort $i >tmp/sorted; cat tmp/sorted >>$o; rm tmp/sorted"
+    ),
     "files outside root": Kind("extra/more.txt", "cat HOME/rc >>$o 2>/dev/null || true"),
 }
 
@@ -252,11 +258,30 @@ def test_does_not_complain_of(pytester, kind, tmp_path_factory, monkeypatch):
     Project(pytester, kind).check().assert_outcomes(passed=1)
 
 
-def test_passes_a_sealed_stage_without_a_run(pytester):
-    project = Project(pytester, Kind("extra/more.txt", "ls -A extra >>$o 2>/dev/null || true", fields={"sealed": True}))
-    result = project.check("-rP")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["it is sealed, so it cannot read what it does not declare"])
+def test_follows_no_link_that_leads_in_a_circle(pytester):
+    project = Project(pytester, Kind("data/a.txt", "cat data/a.txt >>$o"))
+    project.stage["inputs"] = {"text": "in.txt", "all": "data/**/*.txt"}
+    (project.root / "data/loop").symlink_to(".")
+    project.check().assert_outcomes(passed=1)
+
+
+def test_warns_if_a_sealed_stage_would_use_what_it_does_not_see(pytester):
+    reads = "cat extra/more.txt >>$o 2>/dev/null || true"
+    result = Project(pytester, Kind("extra/more.txt", reads, fields={"sealed": True})).check("-Wdefault")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines([
+        "*work[[]reads]: sealed, it does not see what would change its outputs",
+        "*extra/more.txt: the stage uses it, and does not declare it",
+    ])  # fmt: skip
+
+
+def test_says_nothing_of_files_in_the_places_where_a_sealed_stage_sees_others(pytester):
+    fields = {"sealed": True, "seenAs": {"in": "fixed.txt", "out": "result.txt"}}
+    project = Project(pytester, Kind("fixed.txt", ""))
+    project.write("result.txt", "earlier\n")
+    project.stage = {"inputs": {"in": "in.txt"}, "outputs": {"out": "out.txt"}, **fields}
+    project.stage["command"] = ["sh", "-c", "cat fixed.txt >result.txt"]
+    project.check().assert_outcomes(passed=1)
 
 
 def test_is_skipped_if_bytes_differ_anyway(pytester):
@@ -299,4 +324,4 @@ def test_names_a_module_of_a_program_that_the_stage_finds_along_path(pytester):
     project.stage = {**ONE, "command": ["polish"], "env": {"PATH": path}, "stdout": "text"}
     result = project.check()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["  found:    bin/words.py: the stage reads it, and does not declare it"])
+    result.stdout.fnmatch_lines(["  found:    bin/words.py: the stage uses it, and does not declare it"])
