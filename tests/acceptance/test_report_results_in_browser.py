@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import LACKING, Browser
-from hostile_results import SCRIPT, bombs, hostile, plain
+from hostile_results import SCRIPT, bombs, hostile, plain, png
 from pipeline_bench import PipelineBench, shell
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ def connections(listener: socket.socket) -> int:
 
 
 def opens(browser: Browser, page: Path) -> float:
-    """Open a page and lay it out whole. Return the seconds. It must request nothing but itself."""
+    """Open a page, lay it out whole and paint what is seen first. Return the seconds. It must request only itself."""
     began = time.monotonic()
     requested = browser.open(page)
     assert browser.script("return document.body.getBoundingClientRect().height") > 0
+    browser.driver.get_screenshot_as_png()
     took = time.monotonic() - began
     assert [url[:60] for url in requested[1:] if not url.startswith("data:image/")] == []
     return took
@@ -72,7 +73,7 @@ def test_a_page_of_hostile_results_runs_nothing_and_requests_nothing(browser, li
     page = page_of(tmp_path, hostile(url))
     opens(browser, page)
     for figure in browser.driver.find_elements("css selector", ".result"):
-        browser.script("arguments[0].scrollIntoView()", figure)  # pictures are loaded when they are seen
+        browser.script("arguments[0].scrollIntoView()", figure)  # a drawing is painted when it is seen
     browser.script("return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert browser.driver.title == "bench: succeeded" and browser.script("return document.scripts.length") == 0
     assert browser.script("return document.querySelectorAll('iframe, object, embed, link, form').length") == 0
@@ -113,6 +114,12 @@ def test_what_is_folded_opens_by_its_link_and_prints(browser, tmp_path) -> None:
     browser.open(tmp_path / "page.html")
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert browser.script("return document.getElementById('record').getBoundingClientRect().height") > 20
+
+
+def test_a_picture_that_the_reader_has_not_seen_is_printed_too(browser, tmp_path) -> None:
+    texts = {f"{n:02}.txt": b"line\n" * 200 for n in range(40)}
+    browser.open(page_of(tmp_path, {**texts, "last.png": png(301, 201)}))
+    assert browser.printed().count(b"/Width 301") == 1
 
 
 @pytest.mark.parametrize("kind", [*bombs()])
