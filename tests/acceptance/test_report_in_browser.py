@@ -73,6 +73,7 @@ def test_a_page_asks_for_nothing_and_can_be_read_in_both_schemes(browser, pages,
     assert browser.driver.title.startswith("bench: "), "no script ran"
     dark = browser.script("return getComputedStyle(document.documentElement).backgroundColor") != "rgb(255, 255, 255)"
     assert dark == (scheme == "dark")
+    browser.unfold()
     assert browser.low_contrast() == []
     width, wide = browser.script("return [innerWidth, document.documentElement.scrollWidth]")
     assert wide <= width, "only tables and pictures scroll sideways"
@@ -88,7 +89,7 @@ def test_a_reader_sees_what_failed_and_what_waited(browser, pages) -> None:
     assert f"part {TIMES}60" in browser.text(".graph") and "60 succeeded" in browser.text(".graph")
     shown = "return [...document.querySelectorAll(arguments[0])].filter(e => e.getBBox().width > 1).length"
     assert browser.script(shown, ".timeline .wait") == 1 and browser.script(shown, ".timeline .cross") == 2
-    browser.script("document.getElementById('audit').open = true")
+    browser.unfold()
     assert "in <script>document.title='changed'<b>.txt" in browser.text("#files")
     assert browser.script("return document.scripts.length") == 0
 
@@ -131,6 +132,7 @@ def test_on_a_phone_digests_wrap_and_names_do_not(browser, pages) -> None:
     browser.open(pages["failed"])
     lines = "return [...document.querySelectorAll(arguments[0])].map(e => Math.round(e.offsetHeight / 17))"
     with _screen(browser, 380):
+        browser.unfold()
         digests, names = (browser.script(lines, f"#files td code{kind}") for kind in (".digest", ":not(.digest)"))
         width, wide = browser.script("return [innerWidth, document.documentElement.scrollWidth]")
     assert min(digests) >= 3 and max(names) <= 1 and wide <= width, (digests, names, width, wide)

@@ -68,6 +68,10 @@ class Browser:
     def script(self, text: str, *arguments: object) -> Any:
         return self.driver.execute_script(text, *arguments)
 
+    def unfold(self) -> None:
+        """Open what the page has folded."""
+        self.script("for (const part of document.querySelectorAll('details')) part.open = true")
+
     def low_contrast(self) -> list[list[object]]:
         """Return the elements whose text has a contrast below 4.5 to 1 with its background."""
         return self.driver.execute_script(CONTRAST)
