@@ -88,8 +88,8 @@ class Stage(NamedTuple):
     files. `joins` are those of references to templates. `written`: place of a list in this stage -> the place of each
     member as written, if a list of a var or a reference gave another number of members. `timeout_seconds` may be a
     list, as in Resources. `seen_as`: where a sealed stage has inputs and outputs, by label. `program_version` is a
-    command that prints a version. `results` are
-    what a report shows: label of an output -> `title`, `caption`, `group` and `files`, if they are given.
+    command that prints a version. `results` are what a report shows: label of an output -> `title`, `caption`, `group`
+    and `files`, if they are given.
     """
 
     index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls

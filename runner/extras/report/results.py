@@ -69,7 +69,7 @@ class Results:
         self.is_cut = False  # whether there are more than the page lists
 
     def by_group(self) -> dict[str, list[Result]]:
-        """Return the results by group, in the order of the spec; those without a group first."""
+        """Return the results by group, in the order of stages and labels; those without a group first."""
         groups: dict[str, list[Result]] = {"": []}
         found = chain.from_iterable(map(self._of_stage, self._spec.stages))
         for result in islice(found, MOST):
