@@ -26,6 +26,7 @@ def stages(last: str) -> list[dict[str, object]]:
     )
     retry = {"attempts": 3, "delaySeconds": [0.5, 0.9], "jitter": 0}
     flaky = f'case {{each.sample}} in c) [ "$PIPELINE_ATTEMPT" -ge 3 ] || exit 75;; f) {last};; esac;'
+    table = {"title": "Reads of each sample", "caption": "Before trimming."}
     probe = "(exec 3<>/dev/tcp/192.0.2.1/80) 2>/dev/null;"
     return [
         step("index", 0.9, {"genome": "in/genome.fa"}, "w/genome.idx", probe, offline={"onAttempt": "record"}),
@@ -33,6 +34,7 @@ def stages(last: str) -> list[dict[str, object]]:
         step("align", 0.3, {"reads": clean, "index": "w/genome.idx"}, bam, flaky, each="trim", retry=retry),
         step("merge", 0.5, {"parts": "w/*.bam"}, "out/all.bam"),
         step("count", 0.3, {"all": "out/all.bam"}, "out/counts.tsv"),
+        step("survey", 0.1, {"reads": "in/reads.csv"}, "out/reads.csv", results={"out": table}),
     ]
 
 
@@ -44,6 +46,9 @@ def main() -> None:
         bench.write("in/genome.fa", "ACGT\n")
         for sample in SAMPLES:
             bench.write(f"in/{sample}.fastq", sample)
+        bench.write(
+            "in/reads.csv", "sample,reads,bases\na,1204118,180617700\nb,998340,149751000\nc,1310022,196503300\n"
+        )
         bench.define(*stages("true"), name="nightly")
         for night in range(9):
             bench.write(f"in/{SAMPLES[night % 8]}.fastq", str(night // 3))
