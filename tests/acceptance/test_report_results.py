@@ -58,7 +58,7 @@ def test_a_result_has_its_texts_its_digest_and_the_stage_and_run_that_made_it(be
     bench.succeed("--run-id", "one")
     page = page_of(bench)
     assert [[*row] for row in page.rows("results")] == [["a", "b"], ["1", "2"]]
-    assert [heading.text for heading in page.root.iter("h3")] == ["Tables"]
+    assert [heading.text for heading in page.root.findall(".//*[@id='results']//h3")] == ["Tables"]
     digest = hashlib.sha256(CONTENT.encode()).hexdigest()
     assert result(bench).startswith("Of all <b> By hand. a b 1 2 ")
     assert f"out/a.csv , 8 bytes, SHA-256 {digest} , by stage a in the run one" in result(bench)

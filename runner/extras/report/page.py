@@ -16,8 +16,9 @@ from runner.display.summary import signature_text
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
 from runner.extras.packages import packages_of
 from runner.extras.report import shapes, tables
+from runner.extras.report.cost import Costs, longest_chain
 from runner.extras.report.results import MOST, Results
-from runner.extras.report.run_record import DONE, UNENDED, RunRecord, find_graph
+from runner.extras.report.run_record import DONE, UNENDED, RunRecord, find_spec, graph_of
 from runner.paths import is_name
 from runner.record.locks import is_held
 from runner.results import FAILED, INTERRUPTED, SKIPPED
@@ -77,7 +78,8 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
     record = RunRecord(archive, run, time.time() if is_running else 0.0)
     if not (invocations or record.parts or verified.damage):
         raise UsageError(Fault("--run" if run else "", f'no run "{run}"' if run else "no run yet"))
-    graph = find_graph(archive, record.opening, (each.run for each in past[:_HISTORY]))
+    given = find_spec(archive, record.opening, (each.run for each in past[:_HISTORY]))
+    graph = graph_of(archive, given) if given else None
     bad = (FAILED, INTERRUPTED) if is_running else (FAILED, INTERRUPTED, UNENDED)
     default = SKIPPED if record.has_no_work else tables.NOT_STARTED
     groups_of = partial(tables.group_stages, record, graph, default)
@@ -95,6 +97,8 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
             groups=groups,
             outcome=invocations[0].outcome if invocations else record.ended.status if record.ended else KILLED,
             files=[tables.files_of(record, group, archive.paths, removed, is_newest=run == newest) for group in groups],
+            costs=Costs(archive, record, given, is_newest=run == newest),
+            chain=longest_chain(record, graph) if graph else [],
             graph=graph,
             drawing=shapes.draw_graph(groups_of) if graph else None,
             timeline=shapes.Timeline(record),

@@ -30,7 +30,8 @@ DONE = "exit 0"
 class Attempt(NamedTuple):
     """One attempt of a stage, in part `part` of the run (from 0). `began` is in seconds since 1970, `delay` in seconds.
 
-    If its end is not on record, `ended` is the end of what is.
+    If its end is not on record, `ended` is the end of what is. Otherwise `measured` has what the launcher measured:
+    seconds, seconds of CPU, and the bytes of its largest process. `position`: of its values in lists of the spec.
     """
 
     stage: str
@@ -40,10 +41,12 @@ class Attempt(NamedTuple):
     began: float
     ended: float
     ending: str = UNENDED
+    position: int = 0
+    measured: tuple[float, float, int] | None = None
 
     @property
     def took(self) -> float:
-        return self.ended - self.began
+        return self.measured[0] if self.measured else self.ended - self.began
 
 
 class RunRecord:
@@ -106,11 +109,14 @@ class RunRecord:
                 self.network.append(event)
             case events.AttemptStarted(stage=stage):
                 delay = (event.delay_micros or 0) / 1e6
-                attempt = Attempt(stage, event.attempt, len(self.parts) - 1, delay, now, now)
+                part, position = len(self.parts) - 1, event.position or 0
+                attempt = Attempt(stage, event.attempt, part, delay, now, now, position=position)
                 self.attempts.setdefault(stage, []).append(attempt)
                 self.status[stage], self.reasons[stage] = UNENDED, event.reasons
             case events.AttemptFinished(stage=stage):
                 self._end(stage, ending_of(data), now)
+                measured = data["micros"] / 1e6, data["cpuMicros"] / 1e6, data["maxRssBytes"]
+                self.attempts[stage][-1] = self.attempts[stage][-1]._replace(measured=measured)
             case events.StageFinished(stage=stage) if is_stage(stage):
                 self.status[stage], self.why[stage] = event.status, event.why
                 if event.status == FAILED and stage in self.attempts and self.attempts[stage][-1].ending == DONE:
@@ -125,17 +131,21 @@ class RunRecord:
         self.attempts[stage][-1] = self.attempts[stage][-1]._replace(ending=ending, ended=now)
 
 
-def find_graph(archive: Archive, opening: Mapping[str, Any], runs: Iterable[str]) -> Graph | None:
-    """Return the graph of the spec in record 0; None if no log has that spec. Its workspace is "" if it is not known.
+def find_spec(archive: Archive, opening: Mapping[str, Any], runs: Iterable[str]) -> Mapping[str, Any] | None:
+    """Return the effective spec in record 0; None if no log has it.
 
     The log of a run with nothing to do lacks the spec. The log that record 0 names has it, or the log of one of `runs`.
     """
     firsts = (next(archive.events(run), None) for run in (opening.get("specIn", ""), *runs) if is_name(run))
     openings = chain((opening,), (first[0]["data"] for first in firsts if first))
     holders = (each for each in openings if "spec" in each and each.get("specSha256") == opening.get("specSha256"))
-    if (holder := next(holders, None)) is None:
-        return None
-    given: Any = parsed(holder["spec"].encode())
+    holder = next(holders, None)
+    given: Mapping[str, Any] | None = parsed(holder["spec"].encode()) if holder else None
+    return given
+
+
+def graph_of(archive: Archive, given: Mapping[str, Any]) -> Graph:
+    """Return the graph of an effective spec. Its workspace is "" if it is not known."""
     stages = tuple(
         Stage(
             index,

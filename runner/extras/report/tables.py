@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from runner.paths import StatePaths
+    from runner.record.markers import Marker
     from runner.spec.graph import Graph
 
 NOT_STARTED = "not started"
@@ -108,20 +109,30 @@ def _reason_texts(reasons: Sequence[Sequence[object]], group: Group) -> Iterator
         yield text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def marker_of(record: RunRecord, stage: str, paths: StatePaths, *, is_newest: bool) -> Marker | None:
+    """Return the marker of a stage as this run left it; None if that is not known.
+
+    A stage without a commit in this log may have a marker, which counts if it has the key in the log. A run with
+    nothing to do logs no keys: if it `is_newest`, all markers count.
+    """
+    if commit := record.commits.get(stage):
+        return commit.marker(record.run, 0)
+    marker = read_marker(paths, stage)
+    is_known = marker and (marker.key == record.keys.get(stage) or (is_newest and record.has_no_work))
+    return marker if is_known else None
+
+
 def files_of(
     record: RunRecord, group: Group, paths: StatePaths, removed: Collection[str], *, is_newest: bool
 ) -> list[FileRow]:
     """Return what a group was made from, and what it made. Many files share a row, with a digest of their digests.
 
-    A stage without a commit in this log may have a marker, which counts if it has the key in the log. A run with
-    nothing to do logs no keys: if it `is_newest`, all markers count. `removed`: paths of removed temporary outputs.
+    `is_newest`: as for `marker_of`. `removed`: paths of removed temporary outputs.
     """
     kinds = ("version", "input", "code", "output")  # in this order
     known: dict[str, dict[str, tuple[str, int | None, str]]] = defaultdict(dict, {kind: {} for kind in kinds})
     for stage in group.stages:
-        commit, key = record.commits.get(stage), record.keys.get(stage)
-        marker = commit.marker(record.run, 0) if commit else read_marker(paths, stage)
-        if marker is None or not (commit or marker.key == key or (is_newest and record.has_no_work)):
+        if (marker := marker_of(record, stage, paths, is_newest=is_newest)) is None:
             continue
         parts: Mapping[str, Any] = marker.components
         code = parts.get("code", {}).get("files", {}) | parts.get("code", {}).get("packages", {})
