@@ -16,6 +16,7 @@ from runner.display.summary import signature_text
 from runner.errors import EXIT_DAMAGED, EXIT_OK, DamagedRecordError, Fault, SpecError, UsageError
 from runner.extras.packages import packages_of
 from runner.extras.report import shapes, tables
+from runner.extras.report.changes import Changes, success_before
 from runner.extras.report.cost import Costs, longest_chain
 from runner.extras.report.results import MOST, Results
 from runner.extras.report.run_record import DONE, UNENDED, RunRecord, find_spec, graph_of
@@ -80,6 +81,7 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
         raise UsageError(Fault("--run" if run else "", f'no run "{run}"' if run else "no run yet"))
     given = find_spec(archive, record.opening, (each.run for each in past[:_HISTORY]))
     graph = graph_of(archive, given) if given else None
+    before = success_before(past, run)
     bad = (FAILED, INTERRUPTED) if is_running else (FAILED, INTERRUPTED, UNENDED)
     default = SKIPPED if record.has_no_work else tables.NOT_STARTED
     groups_of = partial(tables.group_stages, record, graph, default)
@@ -99,6 +101,8 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
             files=[tables.files_of(record, group, archive.paths, removed, is_newest=run == newest) for group in groups],
             costs=Costs(archive, record, given, is_newest=run == newest),
             chain=longest_chain(record, graph) if graph else [],
+            changes=Changes(archive, record, before, is_newest=run == newest) if before else None,
+            given=given,
             graph=graph,
             drawing=shapes.draw_graph(groups_of) if graph else None,
             timeline=shapes.Timeline(record),

@@ -54,7 +54,8 @@ class RunRecord:
 
     `opening`: the payload of the newest part's first record; `ended`: how that part ended, None if it did not. `parts`:
     the time of the first and last record of each, in seconds since 1970. By stage: its `attempts` and `status`, and if
-    they are on record, `why` it failed, the `reasons` why it ran, its key in `keys`, and its commit in `commits`.
+    they are on record, `why` it failed, the `reasons` why it ran, its key in `keys`, its commit in `commits`, and the
+    position of that in the log in `committed`.
     """
 
     def __init__(self, archive: Archive, run: str, now: float = 0.0) -> None:
@@ -69,6 +70,7 @@ class RunRecord:
         self.reasons: dict[str, list[list[object]]] = {}
         self.keys: dict[str, str] = {}
         self.commits: dict[str, events.StageCommit] = {}
+        self.committed: dict[str, int] = {}
         self.network: list[events.NetworkAttempt] = []
         self.warnings: list[events.RunWarning] = []
         for record, event in archive.events(run):
@@ -124,6 +126,7 @@ class RunRecord:
             case events.StageCommit(stage=stage):
                 self.status[stage] = ADOPTED if record["ev"] == events.ADOPTED else SUCCEEDED
                 self.reasons[stage], self.commits[stage] = event.reasons, event
+                self.committed[stage] = record["seq"]
             case events.StageSkipped(stage=stage) if is_stage(stage) and stage not in self.commits:
                 self.status[stage], self.keys[stage] = SKIPPED, event.key
 

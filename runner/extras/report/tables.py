@@ -94,9 +94,9 @@ def group_stages(
     ]
 
 
-def reasons_of(record: RunRecord, group: Group) -> list[str]:
-    """Return why a group ran: the most frequent reasons; of many stages only the components that changed, counted."""
-    each = (dict.fromkeys(_reason_texts(record.reasons.get(stage) or (), group)) for stage in group.stages)
+def reasons_of(reasons: Mapping[str, Sequence[Sequence[object]]], group: Group) -> list[str]:
+    """Return the most frequent reasons of a group's stages; of many only the components that changed, counted."""
+    each = (dict.fromkeys(_reason_texts(reasons.get(stage) or (), group)) for stage in group.stages)
     texts = Counter(chain.from_iterable(each))
     shown = [f"{text} ({number:,})" if group.is_many else text for text, number in texts.most_common(_REASONS)]
     return shown + ([f"and {len(texts) - _REASONS:,} more"] if len(texts) > _REASONS else [])
@@ -116,7 +116,7 @@ def marker_of(record: RunRecord, stage: str, paths: StatePaths, *, is_newest: bo
     nothing to do logs no keys: if it `is_newest`, all markers count.
     """
     if commit := record.commits.get(stage):
-        return commit.marker(record.run, 0)
+        return commit.marker(record.run, record.committed[stage])
     marker = read_marker(paths, stage)
     is_known = marker and (marker.key == record.keys.get(stage) or (is_newest and record.has_no_work))
     return marker if is_known else None
