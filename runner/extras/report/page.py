@@ -18,6 +18,7 @@ from runner.extras.packages import packages_of
 from runner.extras.report import shapes, tables
 from runner.extras.report.changes import Changes, success_before
 from runner.extras.report.cost import Costs, longest_chain
+from runner.extras.report.methods import methods_of
 from runner.extras.report.results import MOST, Results
 from runner.extras.report.run_record import DONE, UNENDED, RunRecord, find_spec, graph_of
 from runner.paths import is_name
@@ -103,6 +104,7 @@ def _html(archive: Archive, verified: Verification, past: Sequence[Past], name: 
             chain=longest_chain(record, graph) if graph else [],
             changes=Changes(archive, record, before, is_newest=run == newest) if before else None,
             given=given,
+            methods=[*methods_of(record, given, groups, archive.paths, is_newest=run == newest)] if given else [],
             graph=graph,
             drawing=shapes.draw_graph(groups_of) if graph else None,
             timeline=shapes.Timeline(record),

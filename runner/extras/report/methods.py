@@ -1,0 +1,38 @@
+"""A paragraph of methods: what spec and stages say of themselves, and the versions of what they ran."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runner.extras.report.tables import marker_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from runner.extras.report.run_record import RunRecord
+    from runner.extras.report.tables import Group
+    from runner.paths import StatePaths
+
+
+class Method(NamedTuple):
+    """What a group of stages says of itself: different descriptions, and versions of its programs."""
+
+    group: Group
+    descriptions: Sequence[str]
+    versions: Sequence[str]
+
+
+def methods_of(
+    record: RunRecord, given: Mapping[str, Any], groups: Sequence[Group], paths: StatePaths, *, is_newest: bool
+) -> Iterator[Method]:
+    """Yield what each group says of itself, if it does.
+
+    `given` is the effective spec. `is_newest`: as for `marker_of`.
+    """
+    described = {stage["name"]: " ".join(stage.get("description", "").split()) for stage in given["stages"]}
+    for group in groups:
+        markers = (marker_of(record, stage, paths, is_newest=is_newest) for stage in group.stages)
+        versions = dict.fromkeys(marker.program_version for marker in markers if marker and marker.program_version)
+        descriptions = dict.fromkeys(filter(None, map(described.get, group.stages)))
+        if descriptions or versions:
+            yield Method(group, [*descriptions], [*versions])
