@@ -231,7 +231,8 @@ class Commands:
         self._warn_of_key(self._warn)
         if self._arguments.stages or self._given.get("output", "").endswith("/"):
             return self._report_many()
-        page = make_page(self._spec, self._options(), self._given.get("run"), self._given.get("public_key", ()))
+        run, keys, logs = self._given.get("run"), self._given.get("public_key", ()), "logs" in self._given
+        page = make_page(self._spec, self._options(), run, keys, logs=logs)
         path = self._given.get("output", f"{page.pipeline}-report.html")
         self._save(path, page.html, [page.archive])
         self._write([] if path == "-" else [f"{text.printable(path)}\n"])
@@ -248,7 +249,8 @@ class Commands:
         if directory == "-":
             raise UsageError(Fault("-o", "the pages of several pipelines need a directory", "for example: -o pages/"))
         targets, keys = (self._spec, *self._arguments.stages), self._given.get("public_key", ())
-        summaries = write_index(directory, targets, self._options(), keys, self._save)
+        logs = "logs" in self._given
+        summaries = write_index(directory, targets, self._options(), keys, self._save, logs=logs)
         self._write([f"{text.printable(os.path.join(directory, 'index.html'))}\n"])
         return exit_code_of(summaries)
 

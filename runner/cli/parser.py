@@ -65,6 +65,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),
     ("--expand", "", "graph", "every instance, instead of a box for all"),
     ("--run", "ID", "log verify report export", "this run; default: the last (log, report), all (others)"),
+    ("--logs", "", "report", "also show the last 20 lines of the log of each failed attempt"),
     ("--attempt", "N", "log", "this attempt of the stage; default: the last"),
     ("--since", "DATE", "runs", "only those after a date (UTC), or in so many days: 7d"),
     ("--failed", "", "runs", "only those that were refused, failed, or did not end"),

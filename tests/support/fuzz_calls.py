@@ -37,8 +37,9 @@ LOOKS = (
     "copy"),
     ("log", "first"), ("clean", "-n"), ("clean", "-n", "--state"),
     ("plan", "-v", "many"), ("status", "-v", "many@*"), ("explain", "many@one"), ("log", "many@one"), ("log", "many"),
-    ("graph", "--expand"), ("report", "-o", "-"), ("plan", "-f", "many@t*"), ("clean", "-n", "--orphans"), ("export",),
-    ("who", "in.txt"), ("who", "."), ("runs", "--summary"), ("runs", "--summary", "--json"),
+    ("graph", "--expand"), ("report", "--logs", "-o", "-"), ("plan", "-f", "many@t*"), ("clean", "-n", "--orphans"),
+    ("export",), ("who", "in.txt"), ("who", "."), ("runs", "--summary"),
+    ("runs", "--summary", "--json"),
 )  # fmt: skip
 
 

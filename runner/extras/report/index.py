@@ -59,11 +59,13 @@ def write_index(
     options: Options,
     public_keys: Sequence[str],
     save: Callable[[str, str, Iterable[Archive]], object],
+    *,
+    logs: bool = False,
 ) -> list[Summary]:
     """Write the page of each pipeline, and last `index.html`, with `save`; return what they say.
 
-    `public_keys` as for `verify`. `save` gets a path, the content, and the pipelines of which the file must be no part.
-    Nothing is written if the directory belongs to one of the pipelines (UsageError).
+    `public_keys` and `logs` as for `make_page`. `save` gets a path, the content, and the pipelines of which the file
+    must be no part. Nothing is written if the directory belongs to one of the pipelines (UsageError).
     """
     summaries = [summarize(target, options, public_keys) for target in dict.fromkeys(targets)]
     archives = [summary.archive for summary in summaries if summary.archive]
@@ -72,19 +74,21 @@ def write_index(
         graph = build_graph(archive.spec) if archive.spec else None
         refuse_own_file("-o", index, archive.paths.state_dir, graph)
     files.make_directories(directory)
-    rows = [_write_page(directory, summary, save) for summary in summaries]
+    rows = [_write_page(directory, summary, save, logs=logs) for summary in summaries]
     rows.sort(key=lambda row: row.rank)
     html = environment().get_template("index.html").render(rows=rows, now=time.time())
     save(index, html, archives)
     return [row.summary for row in rows]
 
 
-def _write_page(directory: str, summary: Summary, save: Callable[[str, str, Iterable[Archive]], object]) -> Row:
+def _write_page(
+    directory: str, summary: Summary, save: Callable[[str, str, Iterable[Archive]], object], *, logs: bool
+) -> Row:
     """Write the report of the newest run of a pipeline; without one, the row says why."""
     if summary.archive is None or summary.verified is None:
         return Row(summary)
     try:
-        page = page_of(summary.archive, summary.verified)
+        page = page_of(summary.archive, summary.verified, logs=logs)
     except OffpipeError as error:
         return Row(summary.refused(error))
     name = f"{page.pipeline}-{sha256_of(summary.directory.encode('utf-8', 'surrogateescape'))[:8]}.html"
