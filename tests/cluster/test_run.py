@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
+from collections import Counter
 
 import pytest
 from dask_cluster import ended
 from pipeline_bench import children, descendants, is_running, kill, shell, unstamped, wait_for
+from report_page import ReportPage
 
 JOIN = {
     "name": "join", "command": ["cat", "{inputs.x}", "{inputs.y}"], "inputs": {"x": "out/a.txt", "y": "out/b.txt"},
@@ -45,6 +48,17 @@ def test_two_workers_share_the_stages_and_are_on_record(bench, workers):
     assert isolation["workers"].count("(kernel)") == 2
     assert bench.run("verify").returncode == 0
     assert not bench.leftovers()
+
+
+def test_the_report_names_the_cluster_its_workers_and_their_level(bench, workers):
+    define(bench)
+    bench.succeed("--cluster", str(workers.file))
+    text, host = ReportPage(bench.succeed("report", "-o", "-").stdout).text("run"), socket.gethostname()
+    assert f"Cluster {workers.file}" in text and "Offline guard kernel" in text
+    shown, ran = re.search(r"Workers (.*) Attempts on workers (.*) Versions", text).groups()
+    assert all(f"{host}/{name} (kernel)" in shown for name in ("one", "two"))
+    counts = Counter(record["data"]["node"] for record in bench.records("attempt.finished"))
+    assert Counter({node: int(number) for node, number in re.findall(r"(\S+): (\d+)", ran)}) == counts
 
 
 def test_keys_outputs_and_records_are_those_of_one_machine(make_bench, workers):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -71,6 +73,16 @@ class Browser:
     def unfold(self) -> None:
         """Open what the page has folded."""
         self.script("for (const part of document.querySelectorAll('details')) part.open = true")
+
+    @contextmanager
+    def sized(self, width: int) -> Iterator[None]:
+        """Show the page on a screen of this width, in px."""
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     def low_contrast(self) -> list[list[object]]:
         """Return the elements whose text has a contrast below 4.5 to 1 with its background."""

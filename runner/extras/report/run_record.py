@@ -5,6 +5,7 @@ The log may end anywhere, because the run was killed or is still at work.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,7 +56,7 @@ class RunRecord:
     `opening`: the payload of the newest part's first record; `ended`: how that part ended, None if it did not. `parts`:
     the time of the first and last record of each, in seconds since 1970. By stage: its `attempts` and `status`, and if
     they are on record, `why` it failed, the `reasons` why it ran, its key in `keys`, its commit in `commits`, and the
-    position of that in the log in `committed`.
+    position of that in the log in `committed`. `nodes`: how many attempts ended on each worker of a cluster.
     """
 
     def __init__(self, archive: Archive, run: str, now: float = 0.0) -> None:
@@ -71,6 +72,7 @@ class RunRecord:
         self.keys: dict[str, str] = {}
         self.commits: dict[str, events.StageCommit] = {}
         self.committed: dict[str, int] = {}
+        self.nodes: Counter[str] = Counter()
         self.network: list[events.NetworkAttempt] = []
         self.warnings: list[events.RunWarning] = []
         for record, event in archive.events(run):
@@ -117,6 +119,7 @@ class RunRecord:
                 self.status[stage], self.reasons[stage] = UNENDED, event.reasons
             case events.AttemptFinished(stage=stage):
                 self._end(stage, ending_of(data), now)
+                self.nodes.update(filter(None, [data.get("node")]))
                 measured = data["micros"] / 1e6, data["cpuMicros"] / 1e6, data["maxRssBytes"]
                 self.attempts[stage][-1] = self.attempts[stage][-1]._replace(measured=measured)
             case events.StageFinished(stage=stage) if is_stage(stage):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 WIDTH, LABELS = 960, 200  # of the timeline, and of the names in it
 HEIGHT, _LETTER, LONGEST = 44, 7.2, 28  # of a box, and of a letter; characters of a name
 _BOXES, _ARROWS, _ROWS, _BARS = 100, 400, 40, 50  # most that can be read; the graph is then laid out within a second
+_INSTANCES = 40  # most stages of a graph with a box for each
+_SPACING = {"layer_gap": 32, "node_gap": 20, "dummy_gap": 12}
 _GAP, _STEP = 16, 4  # between two parts of a run, and of an area
 
 
@@ -42,21 +44,36 @@ class Row(NamedTuple):
 
 
 def draw_graph(groups_of: Callable[[Callable[[str], str]], list[Group]]) -> Drawing | None:
-    """Return the drawing, given a function from a fold to groups; None for too many boxes or arrows to be read."""
-    for fold in FOLDS[1:-1]:
+    """Return the drawing, given a function from a fold to groups; None for too many boxes or arrows to be read.
+
+    A small graph has a box for each instance, if it is not wider than the page, and so than paper.
+    """
+    for fold in FOLDS[:-1]:
         groups = groups_of(fold)
-        if 0 < len(groups) <= _BOXES and sum(len(group.needs) for group in groups) <= _ARROWS:
-            break
-    else:
-        return None
+        most = _INSTANCES if fold is FOLDS[0] else _BOXES
+        if 0 < len(groups) <= most and sum(len(group.needs) for group in groups) <= _ARROWS:
+            layout = _laid_out(groups, "topbottom")
+            if _width(layout) > WIDTH:
+                layout = min(layout, _laid_out(groups, "leftright"), key=_width)
+            if fold is not FOLDS[0] or _width(layout) <= WIDTH:
+                return Drawing(groups, layout, fold not in FOLDS[:2])
+    return None
+
+
+def _laid_out(groups: Sequence[Group], direction: str) -> graphlay.Layout:
     graph = graphlay.Graph()
     for group in groups:
         letters = max(min(len(group.name), LONGEST) + 6 * group.is_many, 0.85 * len(group.outcome))
         graph.node(group.name, width=max(100, 28 + _LETTER * letters), height=HEIGHT)
     for source, target in ((need, group.name) for group in groups for need in group.needs):
         graph.edge(source, target)
-    options = {"effort": "fast", "routing": {"style": "diagonal"}}
-    return Drawing(groups, graphlay.layout(graph, preset="layered", options=options), fold is not FOLDS[1])
+    options = {"effort": "fast", "direction": direction, "routing": {"style": "diagonal"}, "spacing": _SPACING}
+    return graphlay.layout(graph, preset="layered", options=options)
+
+
+def _width(layout: graphlay.Layout) -> float:
+    low, high = layout.bounds["min"]["x"], layout.bounds["max"]["x"]
+    return float(high - low)
 
 
 class Timeline:

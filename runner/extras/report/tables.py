@@ -54,7 +54,7 @@ class Group(NamedTuple):
 
     @property
     def is_many(self) -> bool:
-        return "@" in self.stages[0] or len(self.stages) > 1
+        return len(self.stages) > 1 or self.name != self.stages[0]
 
     @property
     def kind(self) -> str:
