@@ -17,7 +17,7 @@ from syntax_rules import code_lines, fits, long_functions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
-CLOSURE_LINES = 12_300  # logical lines of all modules that a run may load
+CLOSURE_LINES = 12_490  # logical lines of all modules that a run may load
 RUN = ("engine.run", "sandbox.service", "sandbox.program", "sdk")  # the modules with which a run and its stages begin
 EXTRAS = ("extras",)  # need packages that a plain installation lacks
 CLOSED = (
@@ -39,19 +39,19 @@ PAGE_WORDS = {
     "export.md": 606,
     "from-dvc.md": 440,
     "from-make.md": 410,
-    "from-snakemake.md": 1_020,
+    "from-snakemake.md": 1_040,
     "internals/adding.md": 1273,
     "internals/crash-sweep.md": 333,
     "internals/guard.md": 530,
     "internals/non-goals.md": 470,
-    "known-limits.md": 1_030,
+    "known-limits.md": 1_080,
     "offline-guard.md": 1_490,
     "on-disk.md": 1_340,
     "plugins.md": 388,
     "pytest-fixtures.md": 884,
     "pytest-specs.md": 700,
     "report.md": 1_180,
-    "spec.md": 4_320,
+    "spec.md": 4_670,
     "testing-your-stages.md": 672,
     "unattended.md": 1_180,
     "writing-stages.md": 2_040,
