@@ -122,7 +122,9 @@ class Source:
         if stage.missing:
             raise InputError(stage.missing)
         program, _ = find_command(self.spec, stage)
-        if stage.command and program and program.startswith(f"{self.spec.root}/"):
+        tools = tuple(f"{prefix}/" for prefix in self.spec.tools_of(stage))  # used where they are
+        is_inside = program and program.startswith(f"{self.spec.root}/") and not program.startswith(tools)
+        if stage.command and program and is_inside:
             stage = stage._replace(command=(os.path.relpath(program, self.spec.root), *stage.command[1:]))
         own = f"{self.spec.ready_made}/" if str(stage.processor).startswith(READY_MADE) else "\0"
         return {path: path for path in self._reader.read(stage).watched if not path.startswith(own)}
@@ -252,6 +254,10 @@ def lay_out(
     filled["stages"] = [
         {name: value for name, value in stage.items() if name not in left_out} for stage in filled["stages"]
     ]
+    for stage in filled["stages"]:
+        if "tools" in stage:  # environments are used where they are
+            paths = [stage["tools"]] if isinstance(stage["tools"], str) else stage["tools"]
+            stage["tools"] = [*map(spec.source_path, paths)]
     Path(sandbox.spec).write_text(json.dumps(filled, indent=1), encoding="utf-8")
     return sandbox
 

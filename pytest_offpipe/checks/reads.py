@@ -142,7 +142,8 @@ class _Rest:
         declared = [path for _, _, path in stage.entries()]
         self._globs = [path for path in declared if is_glob(path)]
         beside_spec = f"{os.path.dirname(case.spec.path)}/{OWN_DIRECTORY}"
-        kept = (beside_spec, paths.state_dir, paths.locks_dir, case.shared.directory.parent, f"{self.root}/.git")
+        own = str(case.shared.directory.parent)
+        kept = (beside_spec, paths.state_dir, paths.locks_dir, own, f"{self.root}/.git", *case.spec.tools_of(stage))
         self._left_out = {*inputs, *map(bare, (*declared, *stage.outputs.values(), *stage.seen_as.values()))}
         self._left_out.update(os.path.relpath(path, self.root) for path in kept)
 

@@ -76,7 +76,7 @@ class _Repeats(Bench):
         """Return the names of everything that can vary here."""
         stage = self.stage
         heeds = any(os.fsencode(name).startswith(INTERPRETER_VARIABLES) for name in stage.env)
-        may_be_forked = str(stage.processor).endswith(".py") and not stage.fresh_interpreter and not heeds
+        may_be_forked = stage.may_fork and not heeds
         impossible = {
             "home": "HOME" in stage.env,
             "processors": fewer_processors() is None,

@@ -182,11 +182,11 @@ def reason_text(reason: Reason, *, full: bool) -> str:
         return f"output {where}: {changed}"
     if component == "inputs":
         where = f"input {where.partition(': ')[2]}"
-    elif component in {"code", "key", "program"}:
+    elif component in {"code", "key", "program", "tools"}:
         where = f"{component} {where}"
     else:
         where = f"{component}.{where}" if what else str(component)
-    if component in {"inputs", "code", "program"} and None in (old, new):
+    if component in {"inputs", "code", "program", "tools"} and None in (old, new):
         return f"{where}: {'new' if old is None else 'gone'}"
     if component == "code" and what == MODIFIED:
         old, new = _time_text(old), _time_text(new)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault
 from runner.plan.code.commands import shebang
+from runner.plan.tools import python_of
 from runner.sandbox.environment import stage_path
 from runner.sandbox.programs import candidates, find_program, may_be_made, missing_program
 from runner.spec.kinds import show
@@ -29,7 +30,7 @@ def find_command(spec: Spec, stage: Stage) -> tuple[str | None, list[str]]:
     word, _ = _program(spec, stage)
     if word is None:
         return None, []
-    path = stage_path(stage.env, sys.executable)
+    path = stage_path(stage.env, sys.executable, spec.tools_of(stage))
     return find_program(word, path, spec.root), [*candidates(word, path, spec.root)]
 
 
@@ -43,7 +44,8 @@ def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
     faults = []
     for stage in stages:
         word, field = _program(spec, stage)
-        if word is not None and (fault := fault_of(word, stage_path(stage.env, sys.executable))):
+        path = stage_path(stage.env, sys.executable, spec.tools_of(stage))
+        if word is not None and (fault := fault_of(word, path)):
             faults.append(Fault(f"{spec.shown}#/stages/{stage.index}/{field}", fault.what, fault.hint))
     return [*dict.fromkeys(faults)]  # each once: instances share a place
 
@@ -56,9 +58,11 @@ def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
         return None if is_open or processor.endswith(".py") else processor, "processor"
     assert stage.command is not None
     first = stage.command[0]
-    if any(form != "params" for form, _ in references(first)) or (stage.is_open and UNKNOWN in first):
+    is_open = stage.is_open and any(UNKNOWN in word for word in (first, *(stage.tools or ())))
+    if is_open or any(form != "params" for form, _ in references(first)):
         return None, ""
-    return expand((first,), {"params": stage.params})[0], "command/0"
+    python = python_of(spec.tools_of(stage)) or sys.executable
+    return expand((first,), {"params": stage.params}, python)[0], "command/0"
 
 
 def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) -> Fault | None:

@@ -20,6 +20,7 @@ from runner.plan.fingerprint import Examiner
 from runner.plan.orphans import Orphans, find_orphans, unknown_templates
 from runner.plan.planner import Planner, Planning
 from runner.plan.temporary import Temporary
+from runner.plan.tools import ToolsReader
 from runner.record import files
 from runner.record.checkpoints import Progress, progress_files, read_progress
 from runner.record.ledger import Ledger, LedgerHead, read_head
@@ -199,11 +200,11 @@ class Session:
         forced = frozenset(select_names(spec.names, self.options.stages) if self.options.force else ()) - {*ended}
         temporary = Temporary(graph, self.cache, markers.of)
         planner = Planner(graph, self.cache, markers, temporary, forced, self._absence, _gone(every, graph))
-        declared = declared_paths(spec)
+        declared, tools = declared_paths(spec), ToolsReader(spec.shown, spec.root, self.cache)
 
         def new_examiner() -> Examiner:
             code = CodeReader(spec, self.cache, declared, self.bans, self.warn)
-            return Examiner(graph, self.cache, code, orphans, find_command, temporary)
+            return Examiner(graph, self.cache, code, orphans, find_command, temporary, tools)
 
         examiner = new_examiner()
         examiner.reads_all = reads_all

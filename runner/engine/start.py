@@ -85,8 +85,9 @@ def fork_environment(spec: Spec) -> dict[str, str] | None:
     """Return the variables with which an interpreter starts for Python stages; None if no stage is forked."""
     if is_plain():
         return None
-    python = any(str(stage.processor).endswith(".py") and not stage.fresh_interpreter for stage in spec.stages)
-    return interpreter_environment(os.environ.get("HOME"), sdk_path()) if python else None
+    if not any(stage.may_fork for stage in spec.stages):
+        return None
+    return interpreter_environment(os.environ.get("HOME"), sdk_path())
 
 
 # ---- hooks and executor ----

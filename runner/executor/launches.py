@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.canonical import VERSION, canonical
-from runner.errors import SpecError
+from runner.errors import Fault, SpecError
 from runner.executor.views import seen_inputs, seen_place, view_steps
-from runner.plan.code.modules import sdk_path
+from runner.plan.tools import SDK_NEEDS, python_of, sdk_path_for, too_old, variables
 from runner.record import files
 from runner.sandbox.contents import TEMPORARY
-from runner.sandbox.environment import DEFAULT_PATH, contract_variables, stage_environment
+from runner.sandbox.environment import DEFAULT_PATH, contract_variables, stage_environment, stage_path
 from runner.sandbox.launcher import Launch
 from runner.sandbox.programs import find_program, missing_program
 from runner.spec.placeholders import expand, list_inputs, references, relative_path
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     Inputs = dict[str, list[str]]  # absolute paths, by name
 
-# Python stages leave no bytecode. Python checks a .pyc by its source's size and mtime in whole seconds, so one beside
-# the user's modules could hold older code than the key says.
-PYTHON = (sys.executable, "-B")
 VERSION_LIMIT = 10.0  # seconds for a `programVersion`
 VERSION_FILE_SIZE = 1 << 24  # bytes: one that prints without end must not fill the disk
 
@@ -45,8 +42,7 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
     environment = _environment(run, job, inputs, outputs)
     argv = _command(spec, job, inputs, outputs)
     program = _program(spec, argv, environment, f"{spec.shown}#/stages/{stage.index}")
-    processor = spec.processor_path(stage)
-    forks = processor is not None and processor.endswith(".py") and not stage.fresh_interpreter
+    _warn_of_old(run, stage, program)
     watched = dict(job.fingerprint.watched)
     keyed = watched.pop(program, None) if job.fingerprint.components.get("program") else None
     reads = (*watched, *job.fingerprint.trees, f"{job.scratch}.json", *lists_of(job))
@@ -64,7 +60,7 @@ def make_launch(run: RunContext, job: Job, number: int) -> Launch:
         program=program,
         affinity=job.limits.affinity,
         address_space=job.limits.address_space,
-        script=processor if forks else None,
+        script=spec.processor_path(stage) if stage.may_fork else None,
         preload=tuple(job.fingerprint.standard),
         cpus=job.needs.cpus,
         memory_mib=job.needs.memory_mib,
@@ -81,10 +77,11 @@ def version_launch(run: RunContext, stage: Stage, words: tuple[str, ...], number
 
     Raises SpecError for a missing program.
     """
-    argv, scratch = expand(words, {}), f"{run.spec.paths.run_temporary(run.log.run)}/version{number}"
+    python = _python(run.spec, stage)
+    argv, scratch = expand(words, {}, python[0]), f"{run.spec.paths.run_temporary(run.log.run)}/version{number}"
     if words[0] == "{python}":
-        argv[:1] = PYTHON
-    environment = _environment_of(stage, scratch)
+        argv[:1] = python
+    environment = _environment_of(run.spec, stage, scratch)
     program = _program(run.spec, argv, environment, f"stage {stage.name}, programVersion")
     files.make_directories(scratch)
     files.create(log := f"{scratch}.log")
@@ -135,19 +132,21 @@ def _environment(run: RunContext, job: Job, inputs: Inputs, outputs: Mapping[str
     }
     files.create(stage_file, canonical({"v": VERSION, **content}))
     contract = contract_variables(seen_place(run.spec, job, stage_file), content, run.level)
-    return _environment_of(stage, TEMPORARY if job.view else job.scratch, needs.cpus, contract)
+    return _environment_of(run.spec, stage, TEMPORARY if job.view else job.scratch, needs.cpus, contract)
 
 
 def _environment_of(
-    stage: Stage, scratch: str, cpus: float | None = None, contract: Mapping[str, str] = {}
+    spec: Spec, stage: Stage, scratch: str, cpus: float | None = None, contract: Mapping[str, str] = {}
 ) -> dict[str, str]:
     """Return the environment of a program that is started for a stage, see `stage_environment`."""
+    tools = spec.tools_of(stage)
+    path = {"PATH": stage_path(stage.env, sys.executable, tools)} if tools else {}
     return stage_environment(
         interpreter=sys.executable,
         outer_home=os.environ.get("HOME"),
         scratch=scratch,
-        sdk_path=sdk_path(),
-        spec_env=stage.env,
+        sdk_path=sdk_path_for(tools),
+        spec_env={**variables(tools), **stage.env, **path},
         cpus=cpus,
         contract=contract,
     )
@@ -163,15 +162,39 @@ def _command(spec: Spec, job: Job, inputs: Inputs, outputs: Mapping[str, str]) -
         files.create(path, "".join(f"{file}\n" for file in relative[name]).encode())
         lists[name] = relative_path(seen_place(spec, job, path), root)
     written = {name: relative_path(path, root) for name, path in outputs.items()}
-    argv = expand(words, {"inputs": relative, "list": lists, "outputs": written, "params": stage.params})
+    values: dict[str, Mapping[str, Any]] = {
+        "inputs": relative,
+        "list": lists,
+        "outputs": written,
+        "params": stage.params,
+    }
+    python = _python(spec, stage)
+    argv = expand(words, values, python[0])
     processor = spec.processor_path(stage)
     if processor is not None:
-        return [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]
+        return [*python, processor, *argv] if processor.endswith(".py") else [processor, *argv]
     if words[0] == "{python}":
-        argv[:1] = PYTHON
+        argv[:1] = python
     elif "/" not in argv[0] and any(form == "inputs" for form, _ in references(words[0])):
         argv[0] = f"./{argv[0]}"  # else it would be looked for on the PATH
     return argv
+
+
+def _python(spec: Spec, stage: Stage) -> tuple[str, str]:
+    """Return the words that start Python for a stage: that of its tools if they have one.
+
+    Python stages leave no bytecode. Python checks a .pyc by its source's size and mtime in whole seconds, so one beside
+    the user's modules could hold older code than the key says.
+    """
+    return python_of(spec.tools_of(stage)) or sys.executable, "-B"
+
+
+def _warn_of_old(run: RunContext, stage: Stage, program: str) -> None:
+    """Warn if the program is a Python of the stage's tools that cannot import the SDK."""
+    if program == python_of(run.spec.tools_of(stage)) and (version := too_old(program)):
+        newer = "{}.{}".format(*SDK_NEEDS)
+        what = f"Python {version} of {program} runs without runner.sdk, which needs {newer}"
+        run.warn(Fault(f"stage {stage.name}", what))
 
 
 def _program(spec: Spec, argv: list[str], environment: dict[str, str], where: str) -> str:

@@ -42,14 +42,14 @@ class Versions:
 
     def of(self, stage: Stage) -> str | None:
         """Return the version of a stage's program, None if it is not known."""
-        return self._known.get(_question(stage))
+        return self._known.get(self._question(stage))
 
     def ask(self, stage: Stage) -> None:
         """Ask the program of a stage that has a `programVersion`, unless this run has asked it.
 
         Call it when the stage's first attempt is about to start; `take` takes the answer.
         """
-        question = _question(stage)
+        question = self._question(stage)
         if not stage.program_version or question in self._known:
             return
         self._known[question] = None
@@ -79,14 +79,14 @@ class Versions:
         if fault:
             self._warn(stage, f"{fault}, so no version is on record")
         else:
-            self._known[_question(stage)] = version or None
+            self._known[self._question(stage)] = version or None
 
     def _warn(self, stage: Stage, what: str) -> None:
         self._run.warn(Fault(f"stage {stage.name}, programVersion", what))
 
-
-def _question(stage: Stage) -> Question:
-    return stage.program_version or (), stage_path(stage.env, sys.executable)
+    def _question(self, stage: Stage) -> Question:
+        path = stage_path(stage.env, sys.executable, self._run.spec.tools_of(stage))
+        return stage.program_version or (), path
 
 
 def _first_line(log: str) -> str:

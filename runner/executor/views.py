@@ -44,7 +44,8 @@ def seen_place(spec: Spec, job: Job, path: str) -> str:
 
 def undeclared(spec: Spec, job: Job) -> str | None:
     """Return the last path in a sealed attempt's log that exists below root and that it does not declare, or None."""
-    declared = {*job.fingerprint.watched, *job.fingerprint.trees, *job.real.values(), spec.paths.state_dir}
+    tools = spec.tools_of(job.stage)
+    declared = {*job.fingerprint.watched, *job.fingerprint.trees, *job.real.values(), *tools, spec.paths.state_dir}
     above = {directory for path in declared for directory in upward(path, spec.root)}
     with suppress(OSError, OffpipeError), open(open_regular(job.log), "rb") as log:
         log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_END))
@@ -90,6 +91,8 @@ def view_steps(
                 contents.ours[path.rstrip("/")] = "read", file.absolute
             else:
                 contents.show(file.absolute)
+    for prefix in spec.tools_of(job.stage):
+        contents.show_tools(prefix)
     for path in job.fingerprint.watched.keys() - inputs:
         contents.show(path)
     contents.ours |= {directory: ("write", source) for directory, source in job.view.others.items()}

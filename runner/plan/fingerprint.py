@@ -16,6 +16,7 @@ from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.paths import is_view, output_of
 from runner.plan.digests import DigestCache, FileDigest, Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver, read_fault
+from runner.plan.tools import ToolsReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -35,11 +36,12 @@ INTERPRETER = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_
 class Fingerprint:
     """The key of a stage, its components, and the files that must be unchanged when the outputs are published.
 
-    `watched` are files of inputs and code, and `trees` directories of inputs, by absolute path. `standard` is that of
-    the stage's code. `adopts`: the marker of a stage that is gone, if it has this key and its outputs are unchanged.
+    `watched` are files of inputs and code, `trees` directories of inputs, and `environments` what is installed in those
+    of tools, by absolute path. `standard` is that of the stage's code. `adopts`: the marker of a stage that is gone, if
+    it has this key and its outputs are unchanged.
     """
 
-    __slots__ = ("adopts", "components", "input_bytes", "inputs", "key", "standard", "trees", "watched")
+    __slots__ = ("adopts", "components", "environments", "input_bytes", "inputs", "key", "standard", "trees", "watched")
 
     def __init__(self, key: str = "") -> None:
         self.key = key
@@ -48,6 +50,7 @@ class Fingerprint:
         self.inputs: dict[str, list[InputFile]] = {}
         self.watched: dict[str, FileDigest] = {}
         self.trees: dict[str, str] = {}
+        self.environments: dict[str, dict[str, str]] = {}
         self.input_bytes = 0
         self.standard: Collection[str] = ()
 
@@ -63,14 +66,19 @@ class Examiner:
         orphans: Orphans,
         find_command: Callable[[Spec, Stage], tuple[str | None, list[str]]],
         temporary: Temporary | None = None,
+        tools: ToolsReader | None = None,
     ) -> None:
-        """`find_command` returns the program of a stage's command, and all places where it may be."""
+        """`find_command` returns the program of a stage's command, and all places where it may be.
+
+        `tools`: a reader that other examiners have used.
+        """
         self._spec = graph.spec
         self._outputs = graph.outputs
         self._cache = cache
         self._code = code
         self._resolver = InputResolver(graph, orphans, temporary)
         self._find_command = find_command
+        self._tools = tools or ToolsReader(graph.spec.shown, graph.spec.root, cache)
         self.read = Fingerprint()  # its `watched` and `trees` are those of all examined stages
         self._places: set[str] = set()  # where programs may be
         self.standard: set[str] = set()  # modules that the code of all examined stages imports
@@ -79,7 +87,8 @@ class Examiner:
 
     def paths(self) -> set[str]:
         """Return every path that was read or searched so far, present or absent, but for directories of inputs."""
-        return self.read.watched.keys() | self._places | self._resolver.paths | self._code.paths
+        others = self._places | self._resolver.paths | self._code.paths | self._tools.paths
+        return self.read.watched.keys() | others
 
     def examine(self, stage: Stage, unmade: Collection[str] = (), *, is_decided: bool = False) -> Fingerprint:
         """Return the fingerprint of a stage without `unmade` inputs: outputs of stages that have yet to run.
@@ -93,15 +102,18 @@ class Examiner:
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
         fingerprint.components = _components(stage, inputs, code.component)
-        if code.closure:
+        if code.closure and "packages" in code.component:
             fingerprint.components["interpreter"] = INTERPRETER
             fingerprint.standard = code.closure.standard
             self.standard |= code.closure.standard
             self.distributions.update(code.closure.packages.values())
+        if stage.tools:
+            self._examine_tools(stage, fingerprint)
         if stage.command and stage.program_identity == "content":
             fingerprint.components["program"] = self._program(stage, fingerprint)
         self.read.watched.update(fingerprint.watched)
         self.read.trees.update(fingerprint.trees)
+        self.read.environments.update(fingerprint.environments)
         fingerprint.key = digest(fingerprint.components)
         return fingerprint
 
@@ -128,6 +140,18 @@ class Examiner:
         if faults:
             raise InputError(*faults)
         return inputs
+
+    def _examine_tools(self, stage: Stage, fingerprint: Fingerprint) -> None:
+        """Add what is installed in a stage's environments, unless their identity is their name."""
+        packages: dict[str, object] = {}
+        for number, prefix in enumerate(self._spec.tools_of(stage), 1):
+            self._tools.require(prefix)
+            if stage.tools_identity == "content":
+                fingerprint.environments[prefix] = installed = self._tools.read(prefix).packages
+                place = f"{number}: " if number > 1 else ""
+                packages.update((f"{place}{name}", digits) for name, digits in installed.items())
+        if stage.tools_identity == "content":
+            fingerprint.components["tools"] = packages
 
     def _program(self, stage: Stage, fingerprint: Fingerprint) -> dict[str, str]:
         """Return the digest of the program that a command starts, by the command's first word.
@@ -156,7 +180,7 @@ class Examiner:
         return ()
 
     def changed_since(self, fingerprint: Fingerprint, *, strict: bool = False) -> str | None:
-        """Return the path of an input or code file that has changed since the fingerprint, or None.
+        """Return the path of an input, code file or environment that has changed since the fingerprint, or None.
 
         If a signature differs, the content decides, so touching a file changes nothing. With `strict`, another mtime is
         a change, since the stage may have read other content in between.
@@ -171,6 +195,9 @@ class Examiner:
                     return path
             for path, sha256 in fingerprint.trees.items():
                 if digest_tree(path, self._cache, self._is_of_output).sha256 != sha256:
+                    return path
+            for path, packages in fingerprint.environments.items():
+                if self._tools.read(path).packages != packages:
                     return path
         except (OSError, InputError) as error:
             raise_if_system_error(error, path)

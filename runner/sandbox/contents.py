@@ -100,6 +100,13 @@ class Contents:
                 self._show_prefix(os.path.dirname(directory), ("bin",))
         self.show(path)
 
+    def show_tools(self, prefix: str) -> None:
+        """Show an environment of tools, and what its Python is installed in, if that is a link to another one."""
+        self._show_prefix(prefix, INTERPRETER)
+        if os.path.exists(python := f"{prefix}/bin/python"):
+            self.show_program(python)
+            self._show_prefix(os.path.dirname(os.path.dirname(os.path.realpath(python))), INTERPRETER)
+
     def _show_prefix(self, prefix: str, parts: tuple[str, ...]) -> None:
         """Show what is installed in a directory. If that is root, HOME or hidden, show these parts of it."""
         is_apart = os.path.realpath(prefix) in (*self._bases, *self._hidden, "/")

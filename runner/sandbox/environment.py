@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from runner.paths import variable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -22,9 +22,10 @@ LARGEST_TOGETHER = 512 * 1024
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-def stage_path(env: Mapping[str, str], interpreter: str) -> str:
-    """Return the PATH of a stage with this `env` in its spec; `interpreter` runs Python stages."""
-    return env.get("PATH", f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}")
+def stage_path(env: Mapping[str, str], interpreter: str, tools: Iterable[str] = ()) -> str:
+    """Return the PATH of a stage with this `env` and these environments; `interpreter` runs Python stages."""
+    path = env.get("PATH", f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}")
+    return ":".join([*(f"{prefix}/bin" for prefix in tools), path])
 
 
 def interpreter_environment(outer_home: str | None, sdk_path: str | None) -> dict[str, str]:

@@ -87,6 +87,7 @@ _SHELL = 'write one word per entry, or name a shell: ["sh", "-c", '
 _COMMAND = list_of(WORD, least=1)._replace(
     hint=lambda value: f"{_SHELL}{json.dumps(value)}]" if isinstance(value, str) else ""
 )
+_TOOLS = one_of(PATH, list_of(PATH, least=1))
 # Fields of a stage that `defaults` may set for all stages.
 _SHARED = {
     "retry": Field(RETRY, "When a failed stage is tried again."),
@@ -99,6 +100,12 @@ _SHARED = {
     "freshInterpreter": Field(BOOLEAN, "Whether a .py processor gets an interpreter of its own.", default=False),
     "sealed": Field(BOOLEAN, "Whether the stage sees only what it declares.", default=False),
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
+    "tools": Field(
+        _TOOLS, "An environment, or several, whose programs the stage uses: the directory of a venv or conda prefix."
+    ),
+    "toolsIdentity": Field(
+        choice("content", "name"), "Whether another package in an environment of tools re-runs a stage.", "content"
+    ),
     "mayBeEmpty": Field(BOOLEAN, "Whether a stage with each may have no instance.", default=False),
     "programVersion": Field(_COMMAND, "A program and its arguments that print a version, which goes on record."),
 }

@@ -206,6 +206,7 @@ class SpecBuilder:
         self.findings = self._inserter.findings
         self._defaults = {"name": "", "programIdentity": self._top["programIdentity"], **self._top["defaults"]}
         self._env = self._inserter.insert(("defaults", "env"), self._defaults.get("env", {}), {}, "env")
+        self._tools = self._inserter.insert(("defaults", "tools"), self._defaults.get("tools"), {}, "tools")
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self._version = self._filled_version(("defaults",), self._defaults)
@@ -308,6 +309,7 @@ class SpecBuilder:
             "params": {**values["params"], **params.get(name.partition("@")[0], {}), **params.get(name, {})},
             "env": {**self._env, **given.get("env", {})},
             "retry_on_timeout": _retry_on_timeout(given, self._defaults),
+            "tools": self._environments(given.get("tools", self._tools)),
             "program_version": self._versions.get(index, self._version),
             "on_attempt": given.get("offline", {}).get("onAttempt", self._offline["onAttempt"]),
             "extensions": _extensions(given),
@@ -326,6 +328,11 @@ class SpecBuilder:
         at, words = (*at, "programVersion"), given.get("programVersion", ())
         self.findings += check_version(at, words)
         return tuple(self._inserter.insert(at, words, None, "programVersion")) or None
+
+    def _environments(self, given: str | list[str] | None) -> tuple[str, ...] | None:
+        """Return the paths of environments of tools, relative to root."""
+        paths = [given] if isinstance(given, str) else given
+        return tuple(bare(from_root(path, self._root)) for path in paths) if paths else None
 
     def _fault(self, finding: Finding) -> Fault:
         return Fault(pointer(self._path, finding.at), finding.what, finding.hint)

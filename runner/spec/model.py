@@ -87,9 +87,10 @@ class Stage(NamedTuple):
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
     files. `joins` are those of references to templates. `written`: place of a list in this stage -> the place of each
     member as written, if a list of a var or a reference gave another number of members. `timeout_seconds` may be a
-    list, as in Resources. `seen_as`: where a sealed stage has inputs and outputs, by label. `program_version` is a
-    command that prints a version. `results` are what a report shows: label of an output -> `title`, `caption`, `group`
-    and `files`, if they are given.
+    list, as in Resources. `seen_as`: where a sealed stage has inputs and outputs, by label. `tools` are environments;
+    with the identity "name", what is installed there is not in the key. `program_version` is a command that prints a
+    version. `results` are what a report shows: label of an output -> `title`, `caption`, `group` and `files`, if they
+    are given.
     """
 
     index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls
@@ -118,6 +119,8 @@ class Stage(NamedTuple):
     on_attempt: Literal["fail", "record"] = "fail"
     program_identity: Literal["name", "content"] = "name"
     program_version: tuple[str, ...] | None = None
+    tools: tuple[str, ...] | None = None
+    tools_identity: Literal["name", "content"] = "content"
     description: str = ""
     extensions: dict[str, object] = _NOTHING
     values: Mapping[str, object] = _NOTHING
@@ -132,6 +135,11 @@ class Stage(NamedTuple):
     def template(self) -> str:
         """The name of the template of an instance, empty for other stages."""
         return self.name.partition("@")[0] if "@" in self.name or self.is_unexpanded else ""
+
+    @property
+    def may_fork(self) -> bool:
+        """Whether the stage is a Python program that a fork of the launcher may run."""
+        return str(self.processor).endswith(".py") and not self.fresh_interpreter and not self.tools
 
     @property
     def is_unexpanded(self) -> bool:
@@ -245,6 +253,10 @@ class Spec(NamedTuple):
     def source_path(self, path: str) -> str:
         """Return the absolute path of an input that no stage makes, without a final `/`."""
         return os.path.normpath(os.path.join(self.root, path))
+
+    def tools_of(self, stage: Stage) -> tuple[str, ...]:
+        """Return the absolute paths of a stage's environments of tools."""
+        return tuple(map(self.source_path, stage.tools or ()))
 
     def processor_path(self, stage: Stage) -> str | None:
         """Return the absolute path of the stage's processor, None for a command."""

@@ -80,7 +80,7 @@ def relative_path(path: str, root: str) -> str:
     return f"./{relative}" if _NO_PATH.match(relative) else relative
 
 
-def expand(words: Iterable[str], values: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def expand(words: Iterable[str], values: Mapping[str, Mapping[str, Any]], python: str = sys.executable) -> list[str]:
     """Return `words` with every placeholder filled in. The word `{inputs.NAME}` becomes a word for each file.
 
     `values`, by form and name: the paths of an input, the file that lists them, the partial of an output, a param. A
@@ -91,7 +91,7 @@ def expand(words: Iterable[str], values: Mapping[str, Mapping[str, Any]]) -> lis
     def fill(match: re.Match[str]) -> str:
         form, name = match[1], match[2]
         if form is None:
-            return sys.executable
+            return python
         value = values[form][name][0] if form == "inputs" else values[form][name]
         return value if isinstance(value, str) else _COMPACT.encode(value)
 

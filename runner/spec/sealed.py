@@ -62,6 +62,7 @@ def _overlap(stage: Stage, label: str, path: str, taken: Mapping[str, str]) -> F
     places = {**taken, **{output: _noun(stage, name) for name, output in stage.outputs.items() if name != label}}
     if stage.processor is not None and not stage.processor.startswith(READY_MADE):
         places[stage.processor] = "the processor"
+    places |= dict.fromkeys(stage.tools or (), "the tools")
     whole = f"{bare(path)}/"
     overlapped = []
     for name, _, pattern in stage.entries():

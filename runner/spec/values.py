@@ -36,6 +36,7 @@ FILLED = {  # of a stage: where values are inserted, and what the result must be
     "outputs": PATH,
     "seenAs": PATH,
     "env": WORD,
+    "tools": PATH,
     "params": None,
     "results": PROSE,
     "description": PROSE,

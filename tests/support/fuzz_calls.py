@@ -107,9 +107,9 @@ FULL = {
     "processorIdentity": "mtime", "programIdentity": "content",
     "description": "all fields", "x-own": {"a": [1, None]},
     "offline": {"bannedImports": ["paramiko"], "allowImports": ["json"], "onAttempt": "fail"},
-    "vars": {"tag": "x", "number": 1.50, "words": ["-n", 2], "files": ["in/*.txt", "in/deep/"]},
+    "vars": {"tag": "x", "env": "env", "number": 1.50, "words": ["-n", 2], "files": ["in/*.txt", "in/deep/"]},
     "defaults": {"retry": {"attempts": 2}, "timeoutSeconds": [60, 90], "mayBeEmpty": True,
-                 "programVersion": ["{python}", "--version"]},
+                 "programVersion": ["{python}", "--version"], "tools": "env", "toolsIdentity": "name"},
     "stages": [
         {"name": "first", "processor": "work.py", "args": ["-x", "{params.n}", "{inputs.text}"], "params": {"n": 1,
         "t": "x"},
@@ -122,7 +122,8 @@ FULL = {
          "resources": {"cpus": 1, "memoryMiB": 512, "ioConcurrency": 2, "enforce": True}, "timeoutSeconds": 60},
         {"name": "copy", "command": ["sh", "-c", "cat $0 >$1", "{inputs.text}", "{outputs.b}"], "needs": ["first"],
          "inputs": {"text": "out/a.txt"}, "outputs": ["out/b.txt", "out/c.d/e"], "env": {"LC_ALL": "C"},
-         "description": "x", "x-more": 1, "offline": {"onAttempt": "record"}},
+         "description": "x", "x-more": 1, "offline": {"onAttempt": "record"}, "tools": ["{vars.env}", "env"],
+         "toolsIdentity": "content"},
         {"name": "many", "each": {"file": "in/*.txt", "n": [1, "b"]}, "command": ["sh", "-c", "cat", "{vars.tag}"],
          "inputs": {"text": "in/{each.file}.txt"}, "outputs": {"out": "many/{each.file}-{each.n}{vars.number}"},
          "params": {"n": "{each.n}"}, "stdin": "text", "stdout": "out"},
@@ -187,6 +188,7 @@ def lay_out(root: Path) -> None:
     (root / "in/deep").mkdir(parents=True)
     for name in ("in/one.txt", "in/two.txt", "in/deep/three.txt"):
         (root / name).write_text("some\ntext\n")
+    (root / "env/conda-meta").mkdir(parents=True)
     os.mkfifo(root / "fifo")
     (root / "dangling").symlink_to("nowhere")
     (root / "loop").symlink_to("loop")

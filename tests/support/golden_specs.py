@@ -26,7 +26,7 @@ RETRY = {"attempts": 2, "delaySeconds": 0, "multiplier": 2, "maxDelaySeconds": 9
 SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, "timeoutSeconds": 60,
           "resources": {"cpus": 1, "memoryMiB": 64, "ioConcurrency": 2, "enforce": False},
           "retryOnTimeout": False, "freshInterpreter": True, "sealed": True, "env": {"A": "b"}, "mayBeEmpty": True,
-          "programVersion": ["sh", "-c", ":"]}  # fmt: skip
+          "programVersion": ["sh", "-c", ":"], "tools": "env", "toolsIdentity": "content"}  # fmt: skip
 FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "where": {"n": 1},
          "if": "{vars.on}", "processor": "run.sh",
          "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt", "more": []}, "optional": ["more"],
@@ -159,5 +159,6 @@ def lay_out(directory: Path) -> None:
     (directory / "run.sh").chmod(0o755)
     (directory / "plain.sh").write_text("#!/bin/sh\n")
     (directory / "dir").mkdir()
+    (directory / "env/conda-meta").mkdir(parents=True)
     (directory / "link").symlink_to("dir")
     (directory / "out-link").symlink_to("/tmp")

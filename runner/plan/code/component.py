@@ -12,6 +12,7 @@ from runner.plan.code.closure import MODULE_NAME, Closure, Closures
 from runner.plan.code.commands import Start, python_files_among, python_files_of_command
 from runner.plan.code.modules import running_interpreter
 from runner.plan.code.sources import Sources
+from runner.plan.tools import python_of
 from runner.spec.model import READY_MADE, Spec, Stage
 from runner.spec.placeholders import references
 
@@ -58,7 +59,10 @@ class CodeReader:
         self._warn = warn
         self._sources = Sources(spec.root, digests)
         self.paths = self._sources.paths  # all that decided which code the stages have, present or absent
-        self._closures = Closures(self._sources, running_interpreter(), bans)
+        self._bans = bans
+        interpreter = running_interpreter()
+        self._closures = Closures(self._sources, interpreter, bans)
+        self._elsewhere = Closures(self._sources, interpreter.elsewhere(), bans)  # for a Python of `tools`
         self._read: dict[tuple[object, ...], StageCode] = {}
         self._named_file = cache(self._file_under_root)
 
@@ -68,15 +72,19 @@ class CodeReader:
         Raises OfflineError for all code that is banned or cannot be parsed, InputError for a file that cannot be read.
         """
         pythonpath = stage.env.get("PYTHONPATH", "")
-        same = (stage.processor, stage.command, stage.args, pythonpath)
+        prefixes = self._spec.tools_of(stage)
+        self.paths.update(f"{prefix}/bin/python" for prefix in prefixes)
+        is_elsewhere = python_of(prefixes) or (prefixes and stage.is_open)  # then its path may have unknown values
+        closures = self._elsewhere if is_elsewhere else self._closures
+        same = (stage.processor, stage.command, stage.args, pythonpath, closures)
         if same not in self._read:
             starts = self._starts(stage)
-            closure = self._closures.of(starts, pythonpath) if starts else None
+            closure = closures.of(starts, pythonpath) if starts else None
             if closure and (closure.faults or closure.banned):
                 self._refuse(stage, closure)
-            self._read[same] = self._stage_code(stage, closure)
+            self._read[same] = self._stage_code(stage, closure, is_known=closures is self._closures)
         code = self._read[same]
-        if code.closure and self._warn:
+        if "absent" in code.component and code.closure and self._warn:
             for name, place in code.closure.absent.items():
                 if place:
                     self._warn(self._unresolved(stage, name, *place))
@@ -89,7 +97,8 @@ class CodeReader:
         self.paths.add(processor)
         return tuple(dict.fromkeys(python_files_among((processor, *stage.args), root)))
 
-    def _stage_code(self, stage: Stage, closure: Closure | None) -> StageCode:
+    def _stage_code(self, stage: Stage, closure: Closure | None, *, is_known: bool) -> StageCode:
+        """Return the code of a stage. If the interpreter `is_known`, so is what its imports find outside root."""
         watched = dict(closure.files) if closure else {}
         processor = self._spec.processor_path(stage)
         named = map(self._named_file, _names_in(stage.command or stage.args))
@@ -98,7 +107,7 @@ class CodeReader:
                 watched[path] = self._digests.program(path, self._shown(path))
         files = {self._key_name(path, stage): digest.sha256 for path, digest in watched.items()}
         component: dict[str, object] = {"files": files}
-        if closure:
+        if closure and is_known:
             component.update(packages=closure.packages, absent=sorted(closure.absent))
         if processor and self._spec.processor_identity == "mtime" and not _is_ready_made(stage):
             # A text, since nanoseconds exceed the integers that all JSON readers keep exactly.
@@ -110,9 +119,9 @@ class CodeReader:
         ours = self._spec.processor_path(stage) if _is_ready_made(stage) else None
         faults = list(closure.faults)
         for (path, line, statement), names in closure.banned.items():
-            if path != ours and self._closures.bans:
+            if path != ours and self._bans:
                 chain = [_place(self._sources.shown(file), at) for file, at in closure.chain(path, line)]
-                faults.append(BannedImport(stage.name, statement, chain, self._closures.bans.hint(names)))
+                faults.append(BannedImport(stage.name, statement, chain, self._bans.hint(names)))
         if faults:
             raise OfflineError(*faults)
 

@@ -47,6 +47,10 @@ class Interpreter(NamedTuple):
     suffixes: tuple[str, ...]
     editable: Mapping[str, tuple[str, ...]]
 
+    def elsewhere(self) -> Interpreter:
+        """Return that of another environment: imports find only what lies below root or beside the program."""
+        return self._replace(site=(), stdlib=(), standard=frozenset(), editable={})
+
 
 def running_interpreter() -> Interpreter:
     """Return the interpreter that runs offpipe, as a Python stage sees it."""
