@@ -9,16 +9,18 @@ import os
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from runner.canonical import END, START, canonical, stamp
+from runner.canonical import END, START, canonical, parsed, stamp
 from runner.engine.git import commit_of
 from runner.engine.session import Session, read_seal, refuse_other_pipeline
 from runner.engine.start import make_hooks
-from runner.errors import EXIT_OK, Fault, NewerReleaseError, OffpipeError, judged, note_run
+from runner.errors import EXIT_OK, Fault, NewerReleaseError, OffpipeError, StateError, judged, note_run
 from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
+from runner.reading import read_small
 from runner.record import events, files
 from runner.record.invocation import SIGNALLED, invocation_entry, new_run_id, opening_payload
 from runner.record.ledger import Ledger, read_head
@@ -35,9 +37,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from runner.engine import Options
+    from runner.record.markers import OutputIdentity
     from runner.record.recovery import OpenRun
 
 _LONGEST = 500  # characters of a fault in the ledger
+_LARGEST_RESULT = 1 << 16  # bytes of a JSON result whose numbers are kept
 
 
 class Invocation:
@@ -203,7 +207,7 @@ class Journal:
             "status": status,
             "isolation": self.layers,
             "totals": {"seconds": round(seconds, 6), "stages": counts},
-            "stages": _stage_metrics(stages, earlier),
+            "stages": _stage_metrics(stages, earlier, self.spec),
         }
         sha256 = write_metrics(paths, run_id, metrics, sync=self.durable)
         files.discard(paths.run_temporary(run_id))
@@ -220,9 +224,11 @@ class Journal:
         return self._ledger.append(event, run_id, position, sync=self.durable, part=part, invocation=ending)
 
 
-def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> dict[str, object]:
+def _stage_metrics(
+    stages: dict[str, StageResult], earlier: dict[str, dict[str, object]], spec: Spec
+) -> dict[str, dict[str, object]]:
     """Return the metrics of each stage, from this part of the run and from earlier ones."""
-    merged: dict[str, object] = {**earlier}
+    merged = {**earlier}
     for name, result in stages.items():
         before = earlier.get(name, {})
         if (result.status, before.get("status")) == (SKIPPED, SUCCEEDED):
@@ -238,7 +244,24 @@ def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, 
             "outputBytes": sum(output.size for output in result.outputs.values()),
             "attempts": all_attempts,
         }
+    for stage in spec.stages:
+        made = stages[stage.name].outputs if stage.results and stage.name in stages else {}
+        outputs = (made[label] for label in stage.results or () if label in made)
+        if found := {output.sha256: numbers for output in outputs if (numbers := _numbers(spec.workspace, output))}:
+            merged[stage.name]["results"] = found
     return merged
+
+
+def _numbers(workspace: str, output: OutputIdentity) -> dict[str, float]:
+    """Return the numbers in a small result that is a JSON object, so that a later report can compare them."""
+    if not output.path.endswith(".json") or output.size > _LARGEST_RESULT:
+        return {}
+    with suppress(OSError, StateError, ValueError, RecursionError):  # it may be anything, and gone by now
+        content = read_small(os.path.join(workspace, output.path), _LARGEST_RESULT)
+        value = parsed(content)
+        if isinstance(value, dict) and sha256_of(content) == output.sha256:
+            return {name: member for name, member in value.items() if type(member) in (int, float)}
+    return {}
 
 
 def opening(

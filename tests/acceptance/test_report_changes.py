@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pipeline_bench import PipelineBench, shell
 from report_page import ReportPage
@@ -111,6 +113,51 @@ def test_a_run_with_nothing_to_do_changed_nothing(bench) -> None:
     assert "no stage was made from anything else, and no output has other bytes" in report(bench).text("changes")
     bench.succeed("-f")
     assert "no stage was made from anything else" in report(bench).text("changes"), "it ran again, to the same bytes"
+
+
+def scores(bench: PipelineBench, content: str, **fields: object) -> None:
+    bench.write("scores.json", content)
+    results = {"results": {"out": {"title": "Scores"}}}
+    bench.define(
+        {"name": "a", "command": ["cp", "{inputs.x}", "{outputs.out}"], "inputs": {"x": "scores.json"},
+         "outputs": {"out": "w/a.json"}, **results, **fields}
+    )  # fmt: skip
+
+
+def test_numbers_in_json_results_are_shown_then_and_now(bench) -> None:
+    scores(bench, '{"auc": 0.91, "n": 120, "same": 5, "gone": 1, "model": "x", "yes": true}')
+    bench.succeed()
+    scores(bench, '{"auc": 0.875, "n": 121, "same": 5, "new": 1e-7, "model": "y", "yes": false}')
+    bench.succeed()
+    rows = [row[1:] for row in report(bench).rows("changes") if row[0] == "a" and len(row) == 5]
+    changed = [["auc", "0.91", "0.875"], ["gone", "1", ""], ["n", "120", "121"], ["new", "", "1e-07"]]
+    assert rows == [["w/a.json", *change] for change in changed]
+    bench.succeed("verify")
+
+
+def test_numbers_are_those_of_the_last_success_and_not_of_what_is_on_disk(bench) -> None:
+    scores(bench, '{"auc": 1}')
+    bench.succeed()
+    scores(bench, '{"auc": 2}', timeoutSeconds=60)
+    blocked = shell("b", "exit 3", inputs={"x": "w/a.json"})
+    bench.define(*json.loads(bench.spec.read_text())["stages"], blocked)
+    assert bench.run().returncode == 1
+    scores(bench, '{"auc": 3}')
+    bench.succeed()
+    bench.write("w/a.json", '{"auc": 4}')
+    assert ["a", "w/a.json", "auc", "1", "3"] in report(bench).rows("changes")
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", "{", '{"a": NaN}', "[" * 60_000, '{"a": "x"}', '{"\\ud800": 1}', '{"a": 1e999}', " " * 70_000]
+)
+def test_a_result_that_is_no_object_of_numbers_fails_nothing(bench, content) -> None:
+    scores(bench, content)
+    bench.succeed()
+    scores(bench, content + " ")
+    bench.succeed()
+    bench.succeed("verify")
+    assert "Numbers in results" not in report(bench).text("changes")
 
 
 @pytest.mark.full

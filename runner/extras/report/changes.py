@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import dropwhile
+from itertools import chain, dropwhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.display.plan_text import reason_text
 from runner.display.text import size
+from runner.extras.report.cost import metrics_of
 from runner.extras.report.run_record import find_spec
 from runner.extras.report.tables import FOLDS, marker_of, reasons_of
 from runner.paths import is_name
@@ -45,6 +46,16 @@ def success_before(past: Sequence[Past], run: str) -> Past | None:
     return next((each for each in runs if each.outcome == SUCCEEDED and each.ended), None)
 
 
+class Number(NamedTuple):
+    """A number in a JSON result of a stage, then and now; None if it was not there."""
+
+    stage: str
+    path: str
+    name: str
+    old: float | None
+    new: float | None
+
+
 class Changes:
     """Compares the commits of a run with those at an earlier success `since`.
 
@@ -57,6 +68,7 @@ class Changes:
         self._archive = archive
         self._record = record
         self._is_newest = is_newest
+        self._metrics = metrics_of(archive.paths)
         self._commits = cache(
             lambda run: {
                 record["seq"]: (record["ts"], event)
@@ -93,6 +105,24 @@ class Changes:
             changed = [(old, new) for old, new in outputs if old is None or new is None or old.sha256 != new.sha256]
             if any(reasons.values()) or changed:
                 yield Change(group, reasons_of(reasons, group), _output_texts(group, changed, len(outputs)))
+
+    def of_numbers(self, groups: Sequence[Group]) -> Iterator[Number]:
+        """Yield the numbers in JSON results that are not what they were, if the metrics of both runs are there."""
+        for stage in chain.from_iterable(group.stages for group in groups):
+            new = marker_of(self._record, stage, self._archive.paths, is_newest=self._is_newest)
+            old = self._earlier(new)[0] if new else None
+            for label, output in new.outputs.items() if new and old else ():
+                then, now = (self._numbers(marker, label) for marker in (old, new) if marker)
+                for name in dict.fromkeys((*then, *now)) if then and now else ():
+                    if then.get(name) != now.get(name):
+                        yield Number(stage, output.path, name, then.get(name), now.get(name))
+
+    def _numbers(self, marker: Marker, label: str) -> dict[str, float]:
+        """Return the numbers in an output as a commit made it, from the metrics of its run."""
+        output, results = marker.outputs.get(label), self._metrics(marker.run, marker.stage).get("results")
+        numbers = results.get(output.sha256) if output and isinstance(results, dict) else None
+        members = numbers.items() if isinstance(numbers, dict) else ()
+        return {name: value for name, value in members if type(value) in (int, float)}
 
     def _earlier(self, marker: Marker) -> tuple[Marker | None, str]:
         """Return the commit that the stage of a marker had at the success, as a marker; or why there is none."""

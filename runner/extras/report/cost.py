@@ -11,11 +11,12 @@ from runner.paths import is_name
 from runner.record.state import read_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.audit.archive import Archive
     from runner.extras.report.run_record import Attempt
     from runner.extras.report.tables import Group
+    from runner.paths import StatePaths
     from runner.spec.graph import Graph
 
 _MIB = 1 << 20
@@ -66,7 +67,7 @@ class Costs:
         self._is_newest = is_newest
         self._given = {stage["name"]: stage for stage in given["stages"]} if given else {}
         self._earlier = cache(lambda run: RunRecord(archive, run))
-        self._metrics = cache(lambda run: read_metrics(archive.paths, run).get("stages"))
+        self._metrics = metrics_of(archive.paths)
 
     def of(self, group: Group) -> Cost:
         """Return what a group cost."""
@@ -94,15 +95,25 @@ class Costs:
 
     def _input_bytes(self, run: str, stage: str) -> int | None:
         """Return the size of the inputs of a stage as in the metrics, which a killed run lacks."""
-        stages = self._metrics(run)
-        entry = stages.get(stage) if isinstance(stages, dict) else None
-        size = entry.get("inputBytes") if isinstance(entry, dict) else None
+        size = self._metrics(run, stage).get("inputBytes")
         return size if isinstance(size, int) else None
 
     def _limit(self, attempt: Attempt) -> int | None:
         values: Any = self._given.get(attempt.stage, {}).get("resources", {}).get("memoryMiB")
         limit: int | None = values[min(attempt.position, len(values) - 1)] if isinstance(values, list) else values
         return limit
+
+
+def metrics_of(paths: StatePaths) -> Callable[[str, str], Mapping[str, Any]]:
+    """Return a function that returns the metrics of a run and a stage, empty if there are none."""
+    read = cache(lambda run: read_metrics(paths, run).get("stages") if is_name(run) else None)
+
+    def metrics(run: str, stage: str) -> Mapping[str, Any]:
+        stages = read(run)
+        entry = stages.get(stage) if isinstance(stages, dict) else None
+        return entry if isinstance(entry, dict) else {}
+
+    return metrics
 
 
 def longest_chain(record: RunRecord, graph: Graph) -> list[tuple[str, float]]:
