@@ -121,6 +121,7 @@ MAY_WRITE = {
     "sandbox.child": "opens the log and the output that a stage gets as stderr and stdout",
     "sandbox.namespaces": "maps user ids, in files of /proc",
     "sandbox.forkserver": "opens the standard streams of a stage",
+    "sandbox.tracer": "knows from the flags of a command's calls what it opens for writing",
     "sandbox.view": "makes the mount points of a view",
     "sandbox.isolate": "tries to open the memory of a process, which must fail",
 }
