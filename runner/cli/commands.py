@@ -158,6 +158,29 @@ class Commands:
         planning = query.validate(self._spec, self._options(), self._warn)
         return self._write([f"{text.printable(self._spec)}: valid, {text.stages_text(planning.stages)}\n"])
 
+    def learn(self) -> int:
+        """Run a command; print its stage, with --into on stderr, and add it to the spec."""
+        from runner.verbs.learn import learn
+
+        words, into, stderr = self._arguments.stages, self._given.get("into"), self._stderr
+
+        def relay(printed: bytes) -> None:
+            if stderr.isatty():
+                stderr.write(text.printable_lines(printed.decode("utf-8", "backslashreplace")))
+            else:
+                stderr.pass_through(printed)
+
+        shown = text.printable(shlex.join(words))
+        stderr.write(f"runs here, once, kept off the network as a stage is: {shown}\n")
+        learned = learn(words, self._given.get("name"), into, relay)
+        for note in learned.notes:
+            self._warn(note)
+        (stderr if into else self._stdout).write(f"{learned.text}\n")
+        learned.keep()
+        if into:
+            stderr.write(f"added to {text.printable(into)}\n")
+        return EXIT_OK
+
     def graph(self) -> int:
         """Print the graph."""
         from runner.cli.render import graph_lines

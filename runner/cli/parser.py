@@ -32,6 +32,7 @@ VERBS = {  # the one list of verbs, each with its arguments and a summary; `Comm
     "report": ("SPEC|DIRECTORY ...", "write what the record says of a run as an HTML page"),
     "export": ("SPEC|DIRECTORY", "attest what runs made, for other tools to check"),
     "validate": ("SPEC", "check a spec and its inputs, and list all faults"),
+    "learn": ("-- COMMAND ...", "run a command once, and print a stage that does the same"),
     "graph": ("SPEC", "print the stages and what each needs"),
     "doctor": ("", "show how well this machine keeps stages offline"),
     "schema": ("", "print the JSON Schema of specs"),
@@ -84,6 +85,8 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ),
     ("--keep", "N", "prune", "keep the records of the newest N runs"),
     ("--before", "DATE", "prune", "remove runs that began before a date (UTC), or so many days ago: 90d"),
+    ("--name", "NAME", "learn", "the name of the stage; default: that of the script or program"),
+    ("--into", "FILE", "learn", "add the stage to this spec"),
     ("--orphans", "", "clean", "only remove outputs that no stage declares any more"),
     ("--state", "", "clean", "also remove the audit logs, metrics and logs"),
     ("--pipeline", "FILE", _WITH_SPEC, "the spec, instead of the argument SPEC"),
@@ -300,7 +303,9 @@ def _no_option(verb: str, name: str) -> UsageError:
     """Return the error for an option that the verb does not have."""
     from runner.spec.kinds import did_you_mean
 
-    if name in _BY_NAME:
+    if VERBS[verb][0].startswith("--"):
+        hint = f"what follows -- is the command: offpipe {verb} -- sort -o sorted.txt words.txt"
+    elif name in _BY_NAME:
         hint = "only these have it: " + ", ".join(f"offpipe {having}" for having in _BY_NAME[name][2].split())
     else:
         hint = did_you_mean(name, (known for known, option in _BY_NAME.items() if verb in option[2].split()))
@@ -331,6 +336,8 @@ def _check_stages(verb: str, spec: str, operands: Sequence[str], *, is_open: boo
         raise _usage_error(verb, f'unexpected argument "{operands[-1]}"')
     if words == SHELLS and "".join(operands) not in words.split("|"):
         raise _usage_error(verb, f"name one of the shells {words.replace('|', ', ')}")
+    if words.startswith("--") and not operands:
+        raise UsageError(Fault("", "no command given", f"offpipe {verb} -- sort -o sorted.txt words.txt"))
     if words.endswith(" STAGE") and not operands:
         raise UsageError(Fault("", "no stage given", f"offpipe plan {spec} lists them"))
     if words.endswith(" PATH") and not any(operands):

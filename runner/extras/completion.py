@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from runner.cli.parser import OPTIONS, VERBS
+from runner.cli.parser import OPTIONS, SHELLS, VERBS
 from runner.extras.packages import packages_of
 
 with packages_of("completion"):
@@ -34,8 +34,10 @@ def completion_text(shell: str) -> str:
             of_verb.add_argument("spec", help=words, nargs=many).complete = shtab.FILE
             if words.endswith(" PATH"):
                 of_verb.add_argument("path").complete = shtab.FILE
-        elif words:
+        elif words == SHELLS:
             of_verb.add_argument("shell", choices=words.split("|"))
+        elif words:
+            of_verb.add_argument("command", nargs="*").complete = shtab.FILE
     script = shtab.complete(parser, shell, preamble=_BEFORE.get(shell, ""))
     script = script.replace('"(*):', '"*:')  # of zsh: with its own form, shtab completes only the first of many words
     return f"{script}\n{_AFTER.get(shell, '')}"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from runner.engine import Options
     from runner.plan.planner import Planning
     from runner.record.checkpoints import Progress
-    from runner.spec.model import Empty, Stage
+    from runner.spec.model import Empty, Spec, Stage
 
     Warn = Callable[[Fault], None]  # called for state files that count as missing, and likely mistakes in the spec
 
@@ -141,9 +141,12 @@ class Status(NamedTuple):
         return bool(self.open_runs) or bool(self.planned and not self.planned.planning.plan.is_noop)
 
 
-def validate(spec_path: str, options: Options, warn: Warn = no_warning) -> Planning:
-    """Load and plan. Raises one error with every fault that would keep a run from starting."""
-    session = Session(spec_path, options, warn=warn)
+def validate(spec_path: str, options: Options, warn: Warn = no_warning, *, spec: Spec | None = None) -> Planning:
+    """Load and plan. Raises one error with every fault that would keep a run from starting.
+
+    `spec` is one that is loaded already.
+    """
+    session = Session(spec_path, options, spec=spec, warn=warn)
     spec, stages = session.spec, session.stages
     try:
         planning = _planned(session).planning

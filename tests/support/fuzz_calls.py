@@ -27,6 +27,7 @@ CODES = {
     "clean": frozenset({0, 2, 5, 9, 74}), "schema": frozenset({0, 2}),
     "export": frozenset({0, 2, 6, 74}), "who": frozenset({0, 2, 5, 74}),
     "runs": frozenset({0, 2, 3, 6, 74}), "prune": frozenset({0, 2, 6, 9, 74}),
+    "learn": frozenset({0, 1, 2, 4, 5, 74}),
 }  # fmt: skip
 LOOKS = (
     ("validate",), ("plan",), ("plan", "-v"), ("plan", "-f"), ("plan", "--paranoid"), ("plan", "--json"), ("run",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # seconds that one call may take
 UMASK = 0o022
-LOOKING = VERBS.keys() - {"run", "clean", "prune", "report", "export", "completion"}
+LOOKING = VERBS.keys() - {"run", "clean", "prune", "report", "export", "completion", "learn"}
 FAULT = re.compile(r"^(error|warning): ((?:.*\n(?!error: |warning: |hint: ))*.*)", re.MULTILINE)
 PLACE = re.compile(r"(\S+|[^\"]*?#/[^\"]*?): ")
 FACTS = re.compile(r"^stage [\w.-]+|(?<!\S)[\w./-]+:\d+")

@@ -158,6 +158,16 @@ report empty spec.json
 report empty spec.json -o -
 report empty spec.json -o pages --run one
 report empty none -o pages
+learn
+learn --
+learn nosuch
+learn -- nosuch -x
+learn --name a/b -- nosuch
+learn --name
+learn --into none.json -- nosuch
+learn --into broken.json -- nosuch
+learn --into spec.json --name one -- nosuch
+learn --into spec.json -- nosuch
 """.replace("NO_HEAD", "g" * 64).replace("A_HEAD", "a" * 64)
 ODD = ([], ["plan", "a\nb"], ["plan", "a\x1b[31m.json"], ["plan", "n" * 300])
 

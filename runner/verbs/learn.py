@@ -1,0 +1,167 @@
+"""`learn` runs a command once, and makes a sealed stage from what it did."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.engine import Options
+from runner.errors import Fault, OffpipeError, OutputError, UsageError
+from runner.paths import OWN_DIRECTORY, is_name, upward
+from runner.plan.code.component import CodeReader, declared_paths
+from runner.plan.digests import DigestCache
+from runner.record import files
+from runner.record.removal import remove_tree
+from runner.results import signal_name
+from runner.sandbox.environment import stage_environment, stage_path
+from runner.sandbox.programs import find_program, missing_program
+from runner.sandbox.trace import Trace, trace
+from runner.spec.globs import stem
+from runner.spec.source import read_source
+from runner.verbs.draft import Command, script_of, text_of, with_stage
+from runner.verbs.learned import Evidence, list_entries
+from runner.verbs.query import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runner.spec.model import Spec
+    from runner.verbs.draft import Draft
+
+    Relay = Callable[[bytes], object]
+
+_NOTHING_MADE = (
+    "remove its outputs if they were up to date, or let a shell write what it prints: "
+    "offpipe learn -- sh -c 'sort words.txt > sorted.txt'"
+)
+
+
+class Target(NamedTuple):
+    """The spec that gets the stage, or one without stages in a file that does not exist."""
+
+    path: str
+    content: bytes
+    is_file: bool
+
+    def load(self, stage: Draft) -> Spec:
+        """Return the spec with one more stage. Raises SpecError."""
+        content = with_stage(self.content, stage)
+        return Options().load(self.path, content=content)._replace(content=content)
+
+
+class Learned(NamedTuple):
+    """A stage, and what it cannot say."""
+
+    target: Target
+    stage: Draft
+    notes: list[Fault]
+
+    @property
+    def text(self) -> str:
+        """The stage as text."""
+        return text_of(self.stage)
+
+    def keep(self) -> None:
+        """Check the stage in its spec as `validate` does, and add it to the file. Raises what `validate` raises."""
+        path = self.target.path
+        target = self.target._replace(content=read_source(path)) if self.target.is_file else self.target
+        validate(path, Options(), spec=target.load(self.stage))
+        if target.is_file:
+            real = os.path.realpath(path)
+            mode = stat.S_IMODE(os.stat(real).st_mode)
+            content = with_stage(target.content, self.stage)
+            files.replace(real, content, temporary=f"{real}.{os.getpid()}.tmp", mode=mode)
+
+
+def learn(words: Sequence[str], name: str | None, into: str | None, relay: Relay) -> Learned:
+    """Run a command in the working directory, which is root, and return the stage that it makes.
+
+    `relay` gets what it prints. Raises UsageError or SpecError before it runs anything, OutputError if the command
+    fails or makes no file, OfflineError below level `kernel`.
+    """
+    root = os.getcwd()
+    empty = b'{"specVersion": 1, "name": "learn", "stateDir": "learn-%d", "stages": [\n]}\n' % os.getpid()
+    target = Target(into or f"{root}/learn.json", read_source(into) if into else empty, is_file=into is not None)
+    name = name or stem(script_of(words, root) or words[0])
+    spec = _spec_before(target, root, name, words)
+    env = next(stage.env for stage in spec.stages if stage.name == name)
+    path = stage_path(env, sys.executable)
+    program = find_program(words[0], path, root)
+    if program is None:
+        raise UsageError(missing_program(words[0], path, os.environ.get("PATH", ""), root, words[0]))
+    apart = {spec.paths.state_dir, spec.paths.locks_dir, f"{root}/{OWN_DIRECTORY}", os.path.realpath("/proc/self/fd/2")}
+    apart |= _prefixes(program, root)
+    before = list_entries(root, apart)
+    traced, scratch = _run(program, words, env, relay)
+    if traced.code:
+        ending = f"failed with exit {traced.code}" if traced.code > 0 else f"was ended by {signal_name(-traced.code)}"
+        raise OutputError(Fault(words[0], ending, "learn needs a run that succeeds; what the command wrote is there"))
+    evidence = Evidence(root, traced.uses, before, list_entries(root, apart), {*apart, scratch})
+    stage = _stage(target, name, Command(root, words, os.path.normpath(program)), evidence)
+    notes = [
+        Fault(asks, f"asked for a network ({family}), which fails a stage", "give it its data as a file")
+        for asks, family, _, is_probe in traced.network
+        if not is_probe
+    ]
+    return Learned(target, stage, [*notes, *evidence.notes([*stage["outputs"].values()])])
+
+
+def _spec_before(target: Target, root: str, name: str, words: Sequence[str]) -> Spec:
+    """Return the spec with a stage of this name. Raises UsageError or SpecError if it cannot get what is learned."""
+    if not is_name(name):
+        raise UsageError(Fault("--name", f'"{name}" is not a name', "use letters, digits and ._-, a letter first"))
+    if target.is_file:
+        spec = Options().load(target.path, content=target.content)
+        if name.lower() in map(str.lower, spec.names):
+            raise UsageError(Fault(target.path, f'has a stage "{name}"', "--name gives the new one another name"))
+        if os.path.realpath(spec.root) != root:
+            raise UsageError(Fault(target.path, f"its stages start in {spec.root}", f"cd {spec.root}"))
+    return target.load({"name": name, "command": [*words], "outputs": [f"learn-{os.getpid()}.tmp"]})
+
+
+def _run(program: str, words: Sequence[str], env: dict[str, str], relay: Relay) -> tuple[Trace, str]:
+    """Run the command in the environment of a stage with this `env`; return its trace, and where TMPDIR was."""
+    scratch = os.path.join(os.path.realpath(os.environ.get("TMPDIR") or "/tmp"), f"learn-{os.urandom(8).hex()}")
+    environment = stage_environment(
+        interpreter=sys.executable,
+        outer_home=os.environ.get("HOME"),
+        scratch=scratch,
+        sdk_path=None,
+        spec_env=env,
+        cpus=None,
+        contract={},
+    )
+    files.make_directories(scratch)
+    try:
+        return trace(program, words, environment, relay), scratch
+    finally:
+        remove_tree(scratch)
+
+
+def _stage(target: Target, name: str, command: Command, evidence: Evidence) -> Draft:
+    """Return the stage, without inputs that are its code. Raises OutputError without outputs."""
+    root, words = command.root, command.words
+    outputs = evidence.outputs({os.path.relpath(os.path.join(root, word.rpartition("=")[2]), root) for word in words})
+    if not outputs:
+        raise OutputError(Fault(words[0], "made no file below root, and a stage needs an output", _NOTHING_MADE))
+    inputs = evidence.inputs(outputs)
+    with suppress(OffpipeError):  # which `keep` reports
+        spec = target.load(command.stage(name, inputs, outputs))
+        stage = next(each for each in spec.stages if each.name == name)
+        code = CodeReader(spec, DigestCache(), declared_paths(spec)).read(stage).watched
+        inputs = [path for path in inputs if os.path.join(root, path) not in code]
+    return command.stage(name, inputs, outputs)
+
+
+def _prefixes(program: str, root: str) -> set[str]:
+    """Return where interpreter and program are installed, which a sealed stage sees: see sandbox/contents.py.
+
+    Of a directory that holds root, or HOME, that is only `bin`.
+    """
+    directories = {os.path.dirname(place) for place in (program, os.path.realpath(program))}
+    prefixes = {os.path.dirname(directory) for directory in directories if os.path.basename(directory) == "bin"}
+    wide = {*upward(root, "/"), os.path.realpath(os.environ.get("HOME") or "/")}
+    return {f"{prefix}/bin" if prefix in wide else prefix for prefix in prefixes | {sys.prefix, sys.base_prefix}}
