@@ -28,17 +28,19 @@ def script_of(words: Sequence[str], root: str) -> str | None:
 
 
 class Command(NamedTuple):
-    """A command that runs in `root`: its words, and the absolute path of its program."""
+    """A command that runs in `root`: its words, the absolute path of its program, and the Python of its tools."""
 
     root: str
     words: Sequence[str]
     program: str
+    python: str | None
 
     @property
     def processor(self) -> str | None:
-        """Its processor: a Python script for offpipe's interpreter, or a program below root, not a link out of it."""
+        """Its processor: a script for the Python of the stage, or a program below root that is no link out of it."""
         script = script_of(self.words, self.root) or ""
-        if script.endswith(".py") and os.path.dirname(self.program) == os.path.dirname(sys.executable):
+        python = os.path.dirname(self.python or sys.executable)
+        if script.endswith(".py") and os.path.dirname(self.program) == python:
             return os.path.normpath(script)
         is_below = os.path.realpath(self.program).startswith(f"{self.root}/") and "/" in self.words[0]
         return os.path.relpath(self.program, self.root) if is_below else None

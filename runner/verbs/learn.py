@@ -13,12 +13,12 @@ from runner.errors import Fault, OffpipeError, OutputError, UsageError
 from runner.paths import OWN_DIRECTORY, is_name, upward
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
+from runner.plan.tools import python_of, variables
 from runner.record import files
-from runner.record.removal import remove_tree
 from runner.results import signal_name
 from runner.sandbox.environment import stage_environment, stage_path
 from runner.sandbox.programs import find_program, missing_program
-from runner.sandbox.trace import Trace, trace
+from runner.sandbox.trace import trace
 from runner.spec.globs import stem
 from runner.spec.source import read_source
 from runner.verbs.draft import Command, script_of, text_of, with_stage
@@ -87,20 +87,21 @@ def learn(words: Sequence[str], name: str | None, into: str | None, relay: Relay
     target = Target(into or f"{root}/learn.json", read_source(into) if into else empty, is_file=into is not None)
     name = name or stem(script_of(words, root) or words[0])
     spec = _spec_before(target, root, name, words)
-    env = next(stage.env for stage in spec.stages if stage.name == name)
-    path = stage_path(env, sys.executable)
-    program = find_program(words[0], path, root)
+    prior = next(stage for stage in spec.stages if stage.name == name)
+    tools = spec.tools_of(prior)
+    env = {**variables(tools), **prior.env, "PATH": stage_path(prior.env, sys.executable, tools)}
+    program = find_program(words[0], env["PATH"], root)
     if program is None:
-        raise UsageError(missing_program(words[0], path, os.environ.get("PATH", ""), root, words[0]))
+        raise UsageError(missing_program(words[0], env["PATH"], os.environ.get("PATH", ""), root, words[0]))
     apart = {spec.paths.state_dir, spec.paths.locks_dir, f"{root}/{OWN_DIRECTORY}", os.path.realpath("/proc/self/fd/2")}
-    apart |= _prefixes(program, root)
+    apart |= _prefixes(program, root) | {*tools}
     before = list_entries(root, apart)
-    traced, scratch = _run(program, words, env, relay)
+    traced = trace(program, words, _environment(env), relay)
     if traced.code:
         ending = f"failed with exit {traced.code}" if traced.code > 0 else f"was ended by {signal_name(-traced.code)}"
         raise OutputError(Fault(words[0], ending, "learn needs a run that succeeds; what the command wrote is there"))
-    evidence = Evidence(root, traced.uses, before, list_entries(root, apart), {*apart, scratch})
-    stage = _stage(target, name, Command(root, words, os.path.normpath(program)), evidence)
+    evidence = Evidence(root, traced.uses, before, list_entries(root, apart), apart)
+    stage = _stage(target, name, Command(root, words, os.path.normpath(program), python_of(tools)), evidence)
     notes = [
         Fault(asks, f"asked for a network ({family}), which fails a stage", "give it its data as a file")
         for asks, family, _, is_probe in traced.network
@@ -122,23 +123,17 @@ def _spec_before(target: Target, root: str, name: str, words: Sequence[str]) -> 
     return target.load({"name": name, "command": [*words], "outputs": [f"learn-{os.getpid()}.tmp"]})
 
 
-def _run(program: str, words: Sequence[str], env: dict[str, str], relay: Relay) -> tuple[Trace, str]:
-    """Run the command in the environment of a stage with this `env`; return its trace, and where TMPDIR was."""
-    scratch = os.path.join(os.path.realpath(os.environ.get("TMPDIR") or "/tmp"), f"learn-{os.urandom(8).hex()}")
-    environment = stage_environment(
+def _environment(env: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a stage with this `env`; only TMPDIR is that of other programs, mostly /tmp."""
+    return stage_environment(
         interpreter=sys.executable,
         outer_home=os.environ.get("HOME"),
-        scratch=scratch,
+        scratch=os.path.realpath(os.environ.get("TMPDIR") or "/tmp"),
         sdk_path=None,
         spec_env=env,
         cpus=None,
         contract={},
     )
-    files.make_directories(scratch)
-    try:
-        return trace(program, words, environment, relay), scratch
-    finally:
-        remove_tree(scratch)
 
 
 def _stage(target: Target, name: str, command: Command, evidence: Evidence) -> Draft:

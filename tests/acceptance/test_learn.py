@@ -209,7 +209,7 @@ def test_a_new_directory_is_an_output_unless_its_files_are_named(bench):
 
 def test_its_outputs_stay_and_nothing_else_is_made(bench):
     bench.write("in.txt", "b\na\n")
-    learned(bench, "sh", "-c", "sort in.txt > out.txt; echo x > $TMPDIR/x")
+    learned(bench, "sh", "-c", "sort -S 1b -T . in.txt > out.txt; t=$(mktemp) && rm $t")
     assert bench.read("out.txt") == b"a\nb\n"
     assert sorted(path.name for path in bench.root.iterdir()) == ["in.txt", "out.txt"]
 
@@ -334,6 +334,24 @@ def test_into_adds_the_stage_and_keeps_every_other_byte(bench):
     assert bench.read("two.txt") == b"hello\n"  # the defaults of the spec apply
     bench.succeed("validate")
     assert sorted(path.name for path in bench.root.iterdir()) == ["in.txt", "spec.json", "two.txt"]
+
+
+def test_the_tools_of_the_spec_apply(bench):
+    bench.write("tool.py", "import sys\nopen('out.txt', 'w').write(sys.prefix)\n")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bench.root / "envs/own"], check=True)
+    bench.define(
+        {"name": "one", "command": ["true"], "outputs": ["one.txt"]}, defaults={"tools": "envs/own", "sealed": True}
+    )
+    done = learn(bench, "python", "tool.py", options=["--into", "spec.json"])
+    assert done.returncode == 0 and "warning: " not in done.stderr, done.stderr
+    assert json.loads(bench.spec.read_text())["stages"][1] == {
+        "name": "tool", "sealed": True, "processor": "tool.py", "outputs": {"out": "out.txt"}
+    }  # fmt: skip
+    made = bench.read("out.txt")
+    assert made == os.fsencode(bench.root / "envs/own")
+    os.remove(bench.root / "out.txt")
+    bench.succeed("run", "tool")
+    assert bench.read("out.txt") == made
 
 
 @pytest.mark.parametrize("layout", ["[%s]", "[ %s ]", "[\n%s]", "[\n\t%s\n\t]", "[%s, %s\n]"])  # fmt: skip
