@@ -31,10 +31,9 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     """The reports of a workflow that failed after it had succeeded, and of a run with long remarks everywhere."""
     made = {}
     bench = PipelineBench(tmp_path_factory.mktemp("workflow"))
-    lay_out(bench)
+    lay_out(bench, "ACGT\n")
     bench.succeed("-j2", "--durability", "process")
-    bench.write("in/genome.fa", "ACGTA\n")
-    lay_out(bench, "seq 30 | sed 's/^/a line of the log /'; exit 3")
+    lay_out(bench, "ACGTA\n", "seq 30 | sed 's/^/a line of the log /'; exit 3")
     assert bench.run("-j2", "--durability", "process").returncode == 1
     bench.succeed("report", "--logs", "-o", str(bench.root / "workflow.html"))
     made["workflow"] = bench.root / "workflow.html"
@@ -91,9 +90,12 @@ def test_all_text_can_be_read_in_both_schemes_and_asks_for_no_script(browser, pa
     assert browser.script("return document.scripts.length") == 0
 
 
-def test_a_wide_screen_shows_the_tables_whole(browser, pages) -> None:
+def test_a_wide_screen_shows_the_tables_whole_and_outcomes_on_one_line(browser, pages) -> None:
     with browser.sized(1300):
         browser.open(pages["workflow"])
+        assert len(browser.driver.find_elements("css selector", "#changes tbody tr")) == 28, "all but the last stage"
+        heights = browser.script("return [...document.querySelectorAll('#stages .badge')].map(e => e.offsetHeight)")
+        assert max(heights) < 30
         cut = browser.script(
             "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
             ".map(e => e.getAttribute('aria-labelledby'))"

@@ -22,9 +22,9 @@ _READS = {
 }  # fmt: skip
 
 
-def lay_out(bench: PipelineBench, last: str = "true") -> None:
-    """Define it. Its stage `publish` starts with the script `last`."""
-    bench.write("in/genome.fa", "ACGT\n")
+def lay_out(bench: PipelineBench, genome: str, last: str = "true") -> None:
+    """Define it, and write its input. Its stage `publish` starts with the script `last`."""
+    bench.write("in/genome.fa", genome)
     bench.define(*(_stage(name, reads, last) for name, reads in _READS.items()), description="Variants of one night.")
 
 
