@@ -148,6 +148,7 @@ def test_numbers_are_those_of_the_last_success_and_not_of_what_is_on_disk(bench)
     assert ["a", "w/a.json", "auc", "1", "3"] in report(bench).rows("changes")
 
 
+@pytest.mark.full_after(2)
 @pytest.mark.parametrize(
     "content", ["[1]", "{", '{"a": NaN}', "[" * 60_000, '{"a": "x"}', '{"\\ud800": 1}', '{"a": 1e999}', " " * 70_000]
 )

@@ -123,6 +123,7 @@ def test_a_killed_run_shows_what_is_known(bench) -> None:
     assert cost(page, "a")["outputs"] == "1 byte" and cost(page, "a")["inputs"] == "", "without metrics"
 
 
+@pytest.mark.full_after(2)
 @pytest.mark.parametrize("content", ["[]", "{", '{"stages": [1]}', '{"stages": {"a": {"inputBytes": "x"}}}'])
 def test_metrics_that_were_changed_do_not_spoil_the_page(bench, content) -> None:
     bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
