@@ -28,6 +28,23 @@ def test_descriptions_and_versions_make_a_paragraph(bench) -> None:
     assert "It used trimmer 1.2." in methods(bench), "the run with nothing to do has the markers"
 
 
+def test_the_packages_of_tools_are_listed_once_for_all_stages_that_have_them(bench) -> None:
+    for name in ("samtools-1.19-0", "zlib-1.3-h1"):
+        bench.write(f"envs/bio/conda-meta/{name}.json", "{}")
+    bench.write("envs/py/pyvenv.cfg", "version = 3.11.7\n")
+    bench.write("envs/py/lib/python3.11/site-packages/pysam-0.22.dist-info/RECORD", "pysam.py,,\n")
+    made = "echo >$PIPELINE_OUTPUT_OUT"
+    bench.define(
+        shell("sort", made, tools="envs/bio"),
+        shell("index", made, tools="envs/bio"),
+        shell("count", made, tools=["envs/bio", "envs/py"]),
+    )
+    bench.succeed()
+    text = methods(bench)
+    assert "2 packages in the environment of sort, index samtools-1.19-0, zlib-1.3-h1 " in text
+    assert "4 packages in the environment of count pysam-0.22, python 3.11.7, samtools-1.19-0, zlib-1.3-h1 " in text
+
+
 def test_the_paragraph_is_that_of_the_run(bench) -> None:
     bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT", description="Old"))
     bench.succeed("--run-id", "one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.extras.report.tables import marker_of
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class Method(NamedTuple):
-    """What a group of stages says of itself: different descriptions, and versions of its programs."""
+    """What a group of stages says of itself: its descriptions, versions of programs, and packages of its tools."""
 
     group: Group
     descriptions: Sequence[str]
     versions: Sequence[str]
+    packages: Sequence[str]
 
 
 def methods_of(
@@ -31,8 +33,17 @@ def methods_of(
     """
     described = {stage["name"]: " ".join(stage.get("description", "").split()) for stage in given["stages"]}
     for group in groups:
-        markers = (marker_of(record, stage, paths, is_newest=is_newest) for stage in group.stages)
-        versions = dict.fromkeys(marker.program_version for marker in markers if marker and marker.program_version)
+        found = (marker_of(record, stage, paths, is_newest=is_newest) for stage in group.stages)
+        markers = [marker for marker in found if marker]
+        versions = dict.fromkeys(marker.program_version for marker in markers if marker.program_version)
         descriptions = dict.fromkeys(filter(None, map(described.get, group.stages)))
-        if descriptions or versions:
-            yield Method(group, [*descriptions], [*versions])
+        components: list[Mapping[str, Any]] = [marker.components for marker in markers]
+        tools = {_package(*each) for parts in components for each in parts.get("tools", {}).items()}
+        if descriptions or versions or tools:
+            yield Method(group, [*descriptions], [*versions], sorted(tools))
+
+
+def _package(name: str, digits: str) -> str:
+    """Return a package in the component `tools` as text; there, Python's version stands in the place of a digest."""
+    bare = re.sub(r"^\d+: ", "", name)
+    return f"{bare} {digits}" if bare == "python" else bare
