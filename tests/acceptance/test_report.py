@@ -368,6 +368,20 @@ def test_without_the_extra_the_verb_says_which_one_to_install(bench) -> None:
     assert done.returncode == 2 and "needs jinja2" in done.stderr and "pip install 'DIR[report]'" in done.stderr
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(("templates", "drawn"), [(20, "40 boxes and 38 arrows"), (21, "21 boxes and 20 arrows")])
+def test_a_graph_of_more_than_40_stages_has_a_box_for_each_template(bench, templates, drawn) -> None:
+    bench.write("w/0-a", "x\n")
+    bench.write("w/0-b", "x\n")
+    bench.define(*(
+        {"name": f"s{n}", "each": {"s": ["a", "b"]}, "command": ["cp", "{inputs.x}", "{outputs.out}"],
+         "inputs": {"x": f"w/{n - 1}-{{each.s}}"}, "outputs": {"out": f"w/{n}-{{each.s}}"}}
+        for n in range(1, templates + 1)
+    ))  # fmt: skip
+    bench.succeed("--durability", "process")
+    assert drawn in report(bench).text("graph")
+
+
 LARGE = {
     "instances": [
         {"name": "trim", "each": {"n": [f"{n:05}" for n in range(5000)]}, "outputs": {"out": "w/{each.n}.a"},

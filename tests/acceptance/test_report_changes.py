@@ -148,6 +148,17 @@ def test_numbers_are_those_of_the_last_success_and_not_of_what_is_on_disk(bench)
     assert ["a", "w/a.json", "auc", "1", "3"] in report(bench).rows("changes")
 
 
+@pytest.mark.full
+def test_numbers_of_what_is_not_the_committed_result_are_not_kept(bench) -> None:
+    scores(bench, '{"auc": 1}')
+    bench.succeed()
+    scores(bench, '{"auc": 2}')
+    meddles = shell("b", """printf '{"auc": 9}' >w/a.json; echo >$PIPELINE_OUTPUT_OUT""", inputs={"x": "w/a.json"})
+    bench.define(*json.loads(bench.spec.read_text())["stages"], meddles)
+    bench.run()
+    assert bench.read("w/a.json") == b'{"auc": 9}' and "results" not in bench.metrics()["stages"]["a"]
+
+
 @pytest.mark.full_after(2)
 @pytest.mark.parametrize(
     "content", ["[1]", "{", '{"a": NaN}', "[" * 60_000, '{"a": "x"}', '{"\\ud800": 1}', '{"a": 1e999}', " " * 70_000]

@@ -44,7 +44,7 @@ def spent():
     )
     index = shell("index", "sleep 0.1; cp in/genome $PIPELINE_OUTPUT_OUT", inputs={"x": "in/genome"})
     last = shell("last", "cp out/join.txt $PIPELINE_OUTPUT_OUT", inputs={"x": "out/join.txt"})
-    bench.define(trim, index, join, last)
+    bench.define(index, trim, join, last)  # the shortest first
     bench.succeed("-j2")
     return bench
 
