@@ -46,7 +46,7 @@ PAGE_WORDS = {
     "internals/non-goals.md": 470,
     "known-limits.md": 1_080,
     "offline-guard.md": 1_490,
-    "on-disk.md": 1_340,
+    "on-disk.md": 1_420,
     "plugins.md": 388,
     "pytest-fixtures.md": 884,
     "pytest-specs.md": 700,
