@@ -95,14 +95,17 @@ def partial_path(output: str, tag: str) -> str:
     return f"{parent}{slash}{PARTIAL_PREFIX}{tag}.{name}"
 
 
-def view_path(directory: str, tag: str) -> str:
-    """Return the directory of a sealed attempt: a partial without a name, so that it is never that of an output."""
-    return f"{directory}/{PARTIAL_PREFIX}{tag}."
+def view_path(directory: str, tag: str, owner: str, stage: str) -> str:
+    """Return the directory of a sealed attempt. `owner` and `stage` are hex digits: see record.views.
+
+    It is named like the partial of a partial. So it is never that of an output, which must not be named like one.
+    """
+    return partial_path(f"{directory}/{PARTIAL_PREFIX}{owner}.{stage}", tag)
 
 
 def is_view(name: str) -> bool:
     """Whether a file name is that of the directory of a sealed attempt."""
-    return is_partial(name) and not output_of(name)
+    return is_partial(name) and is_partial(output_of(name))
 
 
 def output_of(partial: str) -> str:

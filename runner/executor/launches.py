@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.canonical import VERSION, canonical
 from runner.errors import Fault, SpecError
-from runner.executor.views import seen_inputs, seen_place, view_steps
+from runner.executor.views import seen_inputs, seen_place, seen_progress, view_steps
 from runner.plan.tools import SDK_NEEDS, python_of, sdk_path_for, too_old, variables
 from runner.record import files
 from runner.sandbox.contents import TEMPORARY
@@ -122,7 +122,7 @@ def _environment(run: RunContext, job: Job, inputs: Inputs, outputs: Mapping[str
         "inputs": inputs,
         "outputs": outputs,
         "realOutputs": outputs if job.view else job.real,
-        "progress": job.reports_to.replace(job.view.root, run.spec.root) if job.view else job.reports_to,
+        "progress": seen_progress(run.spec, job),
         "scratch": seen_place(run.spec, job, job.scratch),
         "resources": {
             "cpus": needs.cpus,

@@ -42,6 +42,11 @@ def seen_place(spec: Spec, job: Job, path: str) -> str:
     return f"{spec.root}/{job.view.state}/attempt{path.removeprefix(job.scratch)}" if job.view else path
 
 
+def seen_progress(spec: Spec, job: Job) -> str:
+    """Return where an attempt has its progress file."""
+    return f"{spec.root}/{job.view.state}/{os.path.basename(job.reports_to)}" if job.view else job.reports_to
+
+
 def undeclared(spec: Spec, job: Job) -> str | None:
     """Return the last path in a sealed attempt's log that exists below root and that it does not declare, or None."""
     tools = spec.tools_of(job.stage)

@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OfflineError
-from runner.paths import is_view, partial_path, upward, view_path
+from runner.hashing import sha256_of
+from runner.paths import PARTIAL_TAG_LENGTH, is_view, output_of, partial_path, tag_of, upward, view_path
 from runner.record import files
 from runner.record.checkpoints import collect, partials_in
 from runner.record.removal import open_directory
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.paths import StatePaths
+
+
+_STAGE_DIGITS = 16  # of a stage's digest in the name of a view: two attempts of one run may have the same tag
 
 
 class View:
@@ -51,7 +55,8 @@ class View:
         # A log has the outputs in another order than the spec, so that must not matter here.
         is_there = mounts[workspace] in [mounts[parent] for parent in parents.values()]
         top = workspace if is_there else min(parents.values())
-        self.root = view_path(top, tag)
+        identity = _owner(workspace, paths), sha256_of(stage.encode())[:_STAGE_DIGITS]
+        self.root = view_path(top, tag, *identity)
         self.others: dict[str, str] = {}
         self.outputs: dict[str, str] = {}
         for name, path in self.seen.items():
@@ -59,12 +64,20 @@ class View:
             if mounts[parents[name]] == mounts[top]:
                 self.outputs[name] = f"{self.root}/{path}"
             else:
-                self.others[directory] = own = view_path(parents[name], tag)
+                self.others[directory] = own = view_path(parents[name], tag, *identity)
                 self.outputs[name] = f"{own}/{base}"
         self.state = os.path.relpath(paths.state_dir, workspace)
-        state = f"{self.root}/{self.state}"
+        state = self._place(self.state)
         self.progress = f"{state}/{os.path.basename(paths.progress(stage))}"
         self.sent_progress = f"{state}/{os.path.basename(paths.progress(stage, tag))}"  # on a cluster
+
+    def _place(self, path: str) -> str:
+        """Return where on disk a path of the view is: in one of the `others` if it lies below that."""
+        above = [directory for directory in self.others if path.startswith(f"{directory}/" if directory else "")]
+        if not above:
+            return f"{self.root}/{path}"
+        directory = max(above, key=len)
+        return f"{self.others[directory]}/{path[len(directory) :].removeprefix('/')}"
 
     def make(self) -> None:
         """Make the directories. Raises OfflineError if outputs in one directory would be on several file systems.
@@ -125,11 +138,19 @@ class View:
 def views_in(workspace: str, paths: StatePaths) -> list[str]:
     """Return the directories of a pipeline's sealed attempts in the workspace.
 
-    A power cut may leave some that no log knows, because the record of a start is not synced. What they show as the
-    state directory tells them from those of other pipelines.
+    A power cut may leave some that no log knows, because the record of a start is not synced.
     """
-    views = (f"{workspace}/{name}" for name in partials_in(workspace, {}) if is_view(name))
-    return [view for view in views if os.path.isdir(state_in(view, workspace, paths))]
+    owner = _owner(workspace, paths)
+    names = (name for name in partials_in(workspace, {}) if is_view(name))
+    return [f"{workspace}/{name}" for name in names if tag_of(output_of(name)) == owner]
+
+
+def _owner(workspace: str, paths: StatePaths) -> str:
+    """Return what tells the views of a pipeline from those of others in its workspace: no two have one state directory.
+
+    It is in the view's name, which no stage can choose. A pipeline that is moved as a whole keeps it.
+    """
+    return sha256_of(os.fsencode(os.path.relpath(paths.state_dir, workspace)))[:PARTIAL_TAG_LENGTH]
 
 
 def state_in(view: str, workspace: str, paths: StatePaths) -> str:

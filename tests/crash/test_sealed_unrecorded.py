@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 
-from pipeline_bench import kill_and_await, shell, wait_for
+import pytest
+from pipeline_bench import ROOT, kill_and_await, shell, wait_for
+from sealed_stages import sealed
 
 from runner.paths import is_view
 
@@ -86,3 +91,19 @@ def test_the_view_of_another_pipeline_that_runs_in_the_same_workspace_stays(benc
     bench.spec = mine
     kill_and_await(process)
     assert_ends_as_without_the_cut(bench)
+
+
+@pytest.mark.parametrize("verb", ["run", "clean"])
+@pytest.mark.parametrize(("state", "script"), [("state/b", ""), ("b", "mkdir state;")], ids=["nested", "stray"])
+def test_another_pipeline_leaves_the_view_of_an_attempt_at_work(bench, verb, state, script):
+    """The other's view has a directory where the first pipeline has its state."""
+    bench.define(sealed("a", "echo", "a"), name="a")
+    other = bench.root / "other.json"
+    waits = sealed("b", "sh", "-c", f"{script} echo b > b.txt; exec sleep 1000", outputs={"text": "b.txt"})
+    other.write_text(json.dumps({"specVersion": 1, "name": "b", "stateDir": state, "stages": [waits]}))
+    command = [sys.executable, "-m", "runner", "run", str(other)]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        (at,) = wait_for(lambda: [*bench.root.glob(".partial-*/b.txt")], "the attempt")
+        bench.succeed(verb)
+        assert at.exists() and process.poll() is None
+        process.kill()

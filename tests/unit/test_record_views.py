@@ -10,7 +10,7 @@ import pytest
 from small_disks import small_disk
 
 from runner.paths import StatePaths, is_view, partial_path
-from runner.record.views import View
+from runner.record.views import View, views_in
 
 TAG = "0123ab"
 
@@ -36,9 +36,25 @@ def made(tmp_path, paths):
 
 def test_outputs_are_below_one_directory_that_is_called_like_no_partial_of_an_output(made, tmp_path):
     view = made({"a": "a.txt", "b": "out/b/"})
-    assert view.root == f"{tmp_path}/.partial-{TAG}." and is_view(os.path.basename(view.root))
+    assert view.root.startswith(f"{tmp_path}/.partial-{TAG}..partial-") and is_view(os.path.basename(view.root))
     assert view.outputs == {"a": f"{view.root}/a.txt", "b": f"{view.root}/out/b"}
     assert os.listdir(f"{view.root}/out") == [] and view.others == {}
+
+
+def test_two_attempts_with_the_same_tag_have_directories_of_their_own(tmp_path, paths):
+    views = [View(str(tmp_path), paths, stage, {"a": "a.txt"}, {}, TAG) for stage in ("s", "t")]
+    for view in views:
+        view.make()
+    assert sorted(os.listdir(tmp_path)) == sorted(["state", *(os.path.basename(view.root) for view in views)])
+
+
+def test_the_directories_of_other_pipelines_are_not_ours(made, tmp_path, paths):
+    ours = made({"a": "a.txt"})
+    others = StatePaths(f"{paths.state_dir}/nested", paths.locks_dir)
+    theirs = View(str(tmp_path), others, "s", {"a": "b.txt"}, {}, TAG)
+    theirs.make()
+    assert views_in(str(tmp_path), paths) == [ours.root]
+    assert views_in(str(tmp_path), others) == [theirs.root]
 
 
 def test_outputs_come_back_as_partials_and_the_directories_go(made, tmp_path):
@@ -95,3 +111,11 @@ def test_the_order_of_outputs_does_not_matter(tmp_path, paths, labels):
             view = View(str(tmp_path), paths, "s", {label: OUTPUTS[label] for label in order}, {}, TAG)
             found.append((view.root, view.outputs, view.others))
         assert all(each == found[0] for each in found)
+
+
+def test_progress_is_where_the_view_has_the_state_directory_on_another_disk(tmp_path):
+    bench = SimpleNamespace(root=tmp_path, close=lambda: None)
+    with small_disk(bench, "size=1m"):
+        paths = StatePaths(f"{tmp_path}/mnt/deep/state", f"{tmp_path}/locks")
+        view = View(str(tmp_path), paths, "s", {"a": "mnt/a", "b": "out/b"}, {}, TAG)
+        assert view.progress == f"{view.others['mnt']}/deep/state/progress_s.json"
