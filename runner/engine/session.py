@@ -218,7 +218,8 @@ class Session:
         """Return the checkpoints that earlier runs left, by stage."""
         checkpoints: dict[str, Progress] = {}
         views = views_in(spec.workspace, spec.paths) if self.head.open_runs else ()
-        in_views = (state_in(view, spec.workspace, spec.paths) for view in views)
+        states = (state_in(view, spec.workspace, spec.paths) for view in views)
+        in_views = filter(os.path.isdir, states)  # a stage may have taken all rights
         left = progress_files(spec.paths.state_dir, spec.paths.temporary, *in_views)
         for stage in spec.stages:  # recovery may remove any checkpoint: refuse those of a newer release
             if path := left.get(stage.name):

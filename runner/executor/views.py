@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault, OfflineError, OffpipeError
+from runner.errors import Fault, OfflineError, OffpipeError, SpecError
 from runner.paths import upward
 from runner.plan.code.commands import shebang
 from runner.plan.code.modules import OUR_DIRECTORIES
@@ -69,8 +69,9 @@ def view_steps(
 ) -> tuple[str, list[Step]] | None:
     """Return the mount point and the steps of the view of an attempt that starts `program`; None for one without.
 
-    `environment`: the stage's. `own`: files beside its scratch directory that it may read. `shown`:
-    what it sees besides what it declares. Makes the mount point. Raises OfflineError for too many entries.
+    `environment`: the stage's. `own`: files beside its scratch directory that it may read. `shown`: what it sees
+    besides what it declares. Makes the mount point. Raises OfflineError for too many entries, and SpecError for paths
+    that overlap.
     """
     if job.view is None:
         return None
@@ -100,9 +101,28 @@ def view_steps(
         contents.show_tools(prefix)
     for path in job.fingerprint.watched.keys() - inputs:
         contents.show(path)
+    _refuse_overlaps(job, contents)
     contents.ours |= {directory: ("write", source) for directory, source in job.view.others.items()}
     steps = [*contents.steps(job.view.root, job.view.seen.values())]
     if len(steps) > MOST_ENTRIES:
         what = f"its view would have {len(steps):,} entries, more than {MOST_ENTRIES:,}"
         raise OfflineError(Fault(f"stage {job.stage.name}", what, "declare a directory in place of its files"))
     return point, steps
+
+
+def _refuse_overlaps(job: Job, contents: Contents) -> None:
+    """Raise SpecError for an input that the view covers, and for an output in whose place it shows something."""
+    assert job.view is not None
+    if covered := contents.covered():
+        what = f'cannot be sealed: "{covered}" lies where a view shows root and workspace as one directory'
+        raise SpecError(
+            Fault(f"stage {job.stage.name}", what, "choose a workspace that is neither below root nor above")
+        )
+    names = {path: name for name, path in job.view.seen.items()}
+    pairs = [(above, other) for other in contents.ours for above in upward(other, "") if above in names]
+    for path in names:
+        pairs += [(path, above) for above in upward(path, "") if contents.ours.get(above, ("",))[0] == "read"]
+    for path, other in pairs:
+        what = f'"{path}" overlaps with "{other}", which the stage sees there'
+        hint = "choose a path that is, holds and lies in nothing that the stage reads, nor HOME"
+        raise SpecError(Fault(f"stage {job.stage.name}, output {names[path]}", what, hint))

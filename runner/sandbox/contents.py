@@ -114,6 +114,12 @@ class Contents:
             if os.path.exists(path):
                 self.show(path)
 
+    def covered(self) -> str | None:
+        """Return one of `ours` that nobody would see, because the view shows all of them `again` in its place."""
+        *inner, base = self._bases
+        places = [other.removeprefix(f"{base}/") for other in inner]
+        return next((path for path in self.ours if not {*upward(path, "")}.isdisjoint(places)), None)
+
     def steps(self, writable: str, outputs: Iterable[str]) -> Iterator[Step]:
         """Yield the steps, each after those for the directories above it.
 

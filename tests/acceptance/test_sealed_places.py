@@ -260,3 +260,33 @@ def test_links_in_a_directory_lead_to_what_is_declared(bench):
         (bench.root / "tree" / name).symlink_to(target)
     inputs = {"tree": "tree/", "declared": "declared"}
     assert look(bench, "cat tree/one tree/two; ! cat tree/three", inputs=inputs) == ["tree/inner", "declared"]
+
+
+def test_an_input_in_a_workspace_below_root_is_refused_if_the_view_would_cover_it(bench):
+    """Root and workspace are one directory in a view, so `ws/in.txt` would be `in.txt`."""
+    bench.write("ws/in.txt", "of the workspace\n")
+    bench.define(sealed("look", "cat", "ws/in.txt", inputs={"a": "in.txt", "b": "ws/in.txt"}))
+    done = bench.run("--workspace", str(bench.root / "ws"))
+    assert done.returncode == 2 and not bench.exists("ws/look.seen")
+    assert 'stage look: cannot be sealed: "ws/in.txt" lies where a view shows root and workspace' in done.stderr
+    bench.define(sealed("look", "cat", "in.txt", inputs={"a": "in.txt"}))
+    bench.succeed("--workspace", str(bench.root / "ws"))
+    assert bench.read("ws/look.seen") == b"in\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "outputs", "seen_as", "home"),
+    [
+        (["sh", "run.sh"], {"o": "out/o"}, {"o": "run.sh"}, None),
+        (["sh", "code/run.sh"], {"o": "out/"}, {"o": "code/"}, None),
+        (["true"], {"o": "made/"}, {}, "made/home"),
+    ],
+    ids=["a script", "a directory with a script", "a directory with HOME"],
+)
+def test_what_a_view_shows_for_another_reason_is_no_output(bench, command, outputs, seen_as, home):
+    for path in ("run.sh", "code/run.sh"):
+        bench.write(path, "true\n")
+    bench.define(sealed("a", *command, outputs=outputs, seenAs=seen_as))
+    done = bench.run(**({"env": {"HOME": str(bench.root / home)}} if home else {}))
+    assert done.returncode == 2 and "overlaps with" in done.stderr, done.stderr
+    assert not any(map(bench.exists, outputs.values()))
