@@ -11,7 +11,7 @@ from runner.executor.launches import lists_of, make_launch
 from runner.executor.schedule import Needs, enforced, needs_at
 from runner.executor.scratch import ScratchPool
 from runner.executor.views import undeclared
-from runner.paths import is_partial, output_of, partial_path, partial_tag, stdout_path, tag_of
+from runner.paths import is_partial, is_view, output_of, partial_path, partial_tag, stdout_path, tag_of
 from runner.plan.decisions import AGAIN, Reason
 from runner.reading import open_regular
 from runner.record import events, files
@@ -298,7 +298,9 @@ class Attempts:
             with suppress(OSError, StateError):  # hidden files fail no run
                 for name in filter(is_partial, os.listdir(directory)):
                     path = f"{directory}/{name}"
-                    if tag_of(name) in tags and not outputs.declares(os.path.relpath(output_of(path), spec.workspace)):
+                    if tag_of(name) not in tags or is_view(name):  # a view is another pipeline's: ours are gone
+                        continue
+                    if not outputs.declares(os.path.relpath(output_of(path), spec.workspace)):
                         files.discard(path)
 
     def discard(self, job: Job) -> None:

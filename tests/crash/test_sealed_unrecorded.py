@@ -107,3 +107,12 @@ def test_another_pipeline_leaves_the_view_of_an_attempt_at_work(bench, verb, sta
         bench.succeed(verb)
         assert at.exists() and process.poll() is None
         process.kill()
+
+
+def test_the_view_of_another_pipeline_with_the_tag_of_an_attempt_stays(bench):
+    """A tag has six digits, so attempts of two pipelines may have the same."""
+    tag = "tag=${PIPELINE_OUTPUT_OUT##*/.partial-}; tag=${tag%%.*}"
+    view = "$(dirname $PIPELINE_OUTPUT_OUT)/.partial-$tag..partial-000000.0123456789abcdef"
+    bench.define(shell("a", f"{tag}; echo x >$PIPELINE_OUTPUT_OUT; mkdir {view}"))
+    bench.succeed()
+    assert len(views(bench)) == 1
