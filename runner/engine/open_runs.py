@@ -90,7 +90,7 @@ def recover_runs(session: Session, spec: Spec) -> Recovered:
         seal=session.seal,
         warn=session.warn,
     )
-    for view in views_in(spec.workspace, spec.paths) if spec.has_sealed else ():
+    for view in views_in(spec.workspace, spec.paths):
         files.discard(view)
     mine = run_to_resume(spec.paths, recovered, options)
     others = [run for run in covered(recovered, options) if run is not mine]

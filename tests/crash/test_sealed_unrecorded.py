@@ -76,6 +76,14 @@ def test_a_view_of_a_state_directory_that_is_gone_is_removed(bench):
     assert_ends_as_without_the_cut(bench)
 
 
+def test_a_view_is_removed_if_its_record_is_gone_and_no_stage_is_sealed_any_more(bench):
+    define(bench)
+    assert killed(bench)
+    shutil.rmtree(bench.root / "state")
+    bench.define(shell("a", APPENDS, inputs={"text": "in.txt"}))
+    assert_ends_as_without_the_cut(bench)
+
+
 def test_the_view_of_another_pipeline_that_runs_in_the_same_workspace_stays(bench):
     define(bench)
     (bench.root / "waits").mkdir()
