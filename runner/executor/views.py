@@ -113,6 +113,9 @@ def view_steps(
 def _refuse_overlaps(job: Job, contents: Contents) -> None:
     """Raise SpecError for an input that the view covers, and for an output in whose place it shows something."""
     assert job.view is not None
+    if "/" in contents.bases:
+        what = "cannot be sealed: root or the workspace is /, in whose place no view can show anything"
+        raise SpecError(Fault(f"stage {job.stage.name}", what, "choose a directory below /"))
     if covered := contents.covered():
         what = f'cannot be sealed: "{covered}" lies where a view shows root and workspace as one directory'
         raise SpecError(

@@ -42,7 +42,7 @@ class Contents:
         shown = shown or Shown(root, ())
         self._places = {root, workspace, shown.root}
         bases = {*map(os.path.realpath, self._places)}
-        self._bases = sorted(bases, key=len, reverse=True)  # if one lies in the other, the inner one first
+        self.bases = sorted(bases, key=len, reverse=True)  # if one lies in the other, the inner one first
         self._hidden: dict[str, Source] = {}
         self._rest: dict[str, Source] = {}
         self.ours: dict[str, Source] = {}
@@ -72,9 +72,9 @@ class Contents:
     def _hide(self, directory: str, kind: str, source: str) -> None:
         """Hide what is in a directory, unless it is root, or is missing where none can be made."""
         real = self._show_links(directory)
-        if real in (*self._bases, "/"):
+        if real in (*self.bases, "/"):
             return
-        if any(real.startswith(f"{base}/") for base in self._bases):
+        if any(real.startswith(f"{base}/") for base in self.bases):
             self._put(real, "room", "")
         elif os.path.isdir(real) or any(real.startswith(f"{hidden}/") for hidden in self._hidden):
             self._hidden[real] = kind, source
@@ -96,7 +96,7 @@ class Contents:
         real, links = _resolve(path)
         for place in (*(at for at, _ in links), real):
             directory = os.path.dirname(place)
-            if os.path.basename(directory) == "bin" and os.path.dirname(directory) not in self._bases:
+            if os.path.basename(directory) == "bin" and os.path.dirname(directory) not in self.bases:
                 self._show_prefix(os.path.dirname(directory), ("bin",))
         self.show(path)
 
@@ -109,14 +109,14 @@ class Contents:
 
     def _show_prefix(self, prefix: str, parts: tuple[str, ...]) -> None:
         """Show what is installed in a directory. If that is root, HOME or hidden, show these parts of it."""
-        is_apart = os.path.realpath(prefix) in (*self._bases, *self._hidden, "/")
+        is_apart = os.path.realpath(prefix) in (*self.bases, *self._hidden, "/")
         for path in (os.path.join(prefix, part) for part in parts) if is_apart else (prefix,):
             if os.path.exists(path):
                 self.show(path)
 
     def covered(self) -> str | None:
         """Return one of `ours` that nobody would see, because the view shows all of them `again` in its place."""
-        *inner, base = self._bases
+        *inner, base = self.bases
         places = [other.removeprefix(f"{base}/") for other in inner]
         return next((path for path in self.ours if not {*upward(path, "")}.isdisjoint(places)), None)
 
@@ -125,7 +125,7 @@ class Contents:
 
         `writable` is the directory to show in place of root, and `outputs` are the paths in it of what the stage makes.
         """
-        *inner, base = self._bases
+        *inner, base = self.bases
         yield from _in_order(self._hidden | self._rest)
         yield "write", writable, base
         needed = {above for path, (kind, _) in self.ours.items() if kind != "link" for above in upward(path, "")}
@@ -136,7 +136,7 @@ class Contents:
             yield "again", base, other
 
     def _put(self, path: str, kind: str, source: str) -> None:
-        for base in self._bases:
+        for base in self.bases:
             if path.startswith(f"{base}/"):
                 self.ours.setdefault(path.removeprefix(f"{base}/"), (kind, source))
                 return

@@ -290,3 +290,10 @@ def test_what_a_view_shows_for_another_reason_is_no_output(bench, command, outpu
     done = bench.run(**({"env": {"HOME": str(bench.root / home)}} if home else {}))
     assert done.returncode == 2 and "overlaps with" in done.stderr, done.stderr
     assert not any(map(bench.exists, outputs.values()))
+
+
+def test_a_stage_of_root_slash_is_refused_with_a_reason(bench, tmp_path):
+    stage = sealed("look", "true", inputs={"a": str(bench.root / "in.txt").removeprefix("/")})
+    bench.define(stage, root="/")
+    done = bench.run("--workspace", str(tmp_path / "workspace"))
+    assert done.returncode == 2 and "stage look: cannot be sealed: root or the workspace is /" in done.stderr
