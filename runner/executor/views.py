@@ -94,6 +94,7 @@ def view_steps(
             inputs.add(file.absolute)
             path = job.seen_as(name, file.path)
             if is_below(path):
+                _refuse_in_state(job, name, path.rstrip("/"))
                 contents.ours[path.rstrip("/")] = "read", file.absolute
             else:
                 contents.show(file.absolute)
@@ -108,6 +109,15 @@ def view_steps(
         what = f"its view would have {len(steps):,} entries, more than {MOST_ENTRIES:,}"
         raise OfflineError(Fault(f"stage {job.stage.name}", what, "declare a directory in place of its files"))
     return point, steps
+
+
+def _refuse_in_state(job: Job, name: str, path: str) -> None:
+    """Raise SpecError for an input of root in whose place a view shows the state directory, which is elsewhere."""
+    assert job.view is not None
+    if path in upward(job.view.state, "") or job.view.state in upward(path, ""):
+        what = f'"{path}" overlaps with "{job.view.state}", the state directory'
+        hint = 'choose another "stateDir", or another path in "seenAs"'
+        raise SpecError(Fault(f"stage {job.stage.name}, input {name}", what, hint))
 
 
 def _refuse_overlaps(job: Job, contents: Contents) -> None:

@@ -292,6 +292,15 @@ def test_what_a_view_shows_for_another_reason_is_no_output(bench, command, outpu
     assert not any(map(bench.exists, outputs.values()))
 
 
+def test_an_input_in_place_of_the_state_directory_is_refused(bench, tmp_path):
+    """It would be shown in place of `$PIPELINE_STAGE_FILE`, which is in the state directory of the workspace."""
+    bench.write("state/attempt.json", "of root\n")
+    bench.define(sealed("look", "cat", "state/attempt.json", inputs={"a": "state/attempt.json"}))
+    done = bench.run("--workspace", str(tmp_path / "workspace"))
+    assert done.returncode == 2
+    assert 'stage look, input a: "state/attempt.json" overlaps with "state", the state directory' in done.stderr
+
+
 def test_a_stage_of_root_slash_is_refused_with_a_reason(bench, tmp_path):
     stage = sealed("look", "true", inputs={"a": str(bench.root / "in.txt").removeprefix("/")})
     bench.define(stage, root="/")
