@@ -270,6 +270,16 @@ def test_all_results_take_at_most_twenty_megabytes(bench) -> None:
     assert len(page_of(bench).html) < 20_500_000
 
 
+def test_the_page_says_that_a_directory_has_more_files_than_it_lists(bench) -> None:
+    make = "mkdir $PIPELINE_OUTPUT_OUT; cd $PIPELINE_OUTPUT_OUT; touch $(seq {})"
+    bench.define(shell("a", make.format(501), outputs={"out": "out/d/"}, results={"out": {"files": "*"}}))
+    bench.succeed()
+    assert len(results(bench)) == 500 and "no more than 500 results" in page_of(bench).html
+    bench.define(shell("a", make.format(500), outputs={"out": "out/d/"}, results={"out": {"files": "*"}}))
+    bench.succeed()
+    assert len(results(bench)) == 500 and "no more than 500 results" not in page_of(bench).html
+
+
 def test_a_result_that_is_not_what_its_name_says_is_not_shown(bench) -> None:
     copies(bench, "\0\1", path="out/a.csv")
     bench.succeed()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 ROOM = 20_000_000  # bytes of all previews
-MOST = 500  # results on the page, and files of a directory
+MOST = 500  # results on the page
 
 
 class Result(NamedTuple):
@@ -225,9 +225,9 @@ def opened(workspace: str, path: str) -> Iterator[str]:
 
 
 def _matches(place: str, pattern: str | None) -> list[str]:
-    """Return the first paths below a directory that match a glob, sorted."""
+    """Return the first paths below a directory that match a glob, sorted: one more than the page lists."""
     if pattern is None:
         return []
     match = compile_glob(bare(pattern)).match
     below = (os.path.join(top, name) for top, _, names in os.walk(place) for name in names)
-    return sorted(filter(match, (path[len(place) + 1 :] for path in below)))[:MOST]
+    return sorted(filter(match, (path[len(place) + 1 :] for path in below)))[: MOST + 1]
