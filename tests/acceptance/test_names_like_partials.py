@@ -56,5 +56,5 @@ def test_the_directory_of_a_sealed_attempt_does_not_count_in_the_directory_that_
         shell("list", "ls -A o > $PIPELINE_OUTPUT_OUT", inputs={"o": "o/"}),
     )
     bench.succeed()
-    bench.write("o/.partial-0123ab./state/a.txt", "left by a killed run")
+    bench.write("o/.partial-0123ab..partial-abcdef.0123456789abcdef/state/a.txt", "left by a killed run")
     assert bench.skips_everything()
