@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+from browser import Browser
 from crash_sweep import ALL
 from launchers import bench, on_both, workers
 
@@ -11,6 +13,13 @@ ON_BOTH = (  # files about what a run does
 SWEPT = (  # added by OFFPIPE_SWEEP=all: mostly about what is decided or done on this machine
     "adoption each edited_outputs edits kept_stdout odd_uses outdated_checkpoints publishing self_healing vars"
 ).split()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    started = Browser()
+    yield started
+    started.close()
 
 
 def pytest_generate_tests(metafunc):

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from audit_bench import State
-from browser import LACKING, Browser
+from browser import LACKING
 from pipeline_bench import PipelineBench, shell
 from state_directories import KINDS, call, states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(LACKING), reason=LACKING)]
 COPY = "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT"
 TIMES = "\N{MULTIPLICATION SIGN}"
 SCHEMES = ("light", "dark")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    started = Browser()
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")
@@ -114,24 +105,16 @@ def test_an_index_asks_for_nothing_and_can_be_read_at_every_width(browser, tmp_p
     call("report", *states(*KINDS), words=("-o", str(tmp_path)), code=6)
     page = tmp_path / "index.html"
     assert browser.open(page, scheme) == [page.as_uri()] and browser.driver.get_log("browser") == []
-    with _screen(browser, width):
+    with browser.sized(width):
         assert browser.low_contrast() == []
         wide = "e.scrollWidth > e.clientWidth"
         assert browser.script(f"return [...document.querySelectorAll('html, .scroll')].filter(e => {wide})") == []
 
 
-@contextmanager
-def _screen(browser: Browser, width: int) -> Iterator[None]:
-    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    yield
-    browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
 def test_on_a_phone_digests_wrap_and_names_do_not(browser, pages) -> None:
     browser.open(pages["failed"])
     lines = "return [...document.querySelectorAll(arguments[0])].map(e => Math.round(e.offsetHeight / 17))"
-    with _screen(browser, 380):
+    with browser.sized(380):
         browser.unfold()
         digests, names = (browser.script(lines, f"#files td code{kind}") for kind in (".digest", ":not(.digest)"))
         width, wide = browser.script("return [innerWidth, document.documentElement.scrollWidth]")
@@ -147,7 +130,7 @@ def test_on_a_phone_a_long_remark_of_a_worker_wraps(browser, tmp_path) -> None:
     bench.spec = state.path
     assert bench.run("report", "-o", str(tmp_path / "lost.html")).returncode == 6, "the ledger has another hash"
     browser.open(tmp_path / "lost.html")
-    with _screen(browser, 380):
+    with browser.sized(380):
         widths = browser.script("return [...document.querySelectorAll('#stages td')].map(e => e.offsetWidth)")
     bench.close()
     assert "lost: " in browser.text("#stages tbody") and max(widths) < 300, widths

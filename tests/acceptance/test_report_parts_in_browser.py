@@ -6,24 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from audit_bench import State
-from browser import LACKING, Browser
+from browser import LACKING
 from pipeline_bench import PipelineBench, shell
 from report_workflow import lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from browser import Browser
+
 pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(LACKING), reason=LACKING)]
 WIDTHS = (380, 800, 1300)
 A4 = 688  # px at 96 dpi, without its margins
 WORD = "x" * 300
-
-
-@pytest.fixture(scope="module")
-def browser():
-    started = Browser()
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import LACKING, Browser
+from browser import LACKING
 from hostile_results import SCRIPT, bombs, hostile, plain, png
 from pipeline_bench import PipelineBench, shell
 
@@ -16,15 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from browser import Browser
+
 pytestmark = [pytest.mark.full, pytest.mark.skipif(bool(LACKING), reason=LACKING)]
 SIZE = 25_000_000  # bytes of a page
-
-
-@pytest.fixture(scope="module")
-def browser():
-    started = Browser()
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")
