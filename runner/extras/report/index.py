@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from runner.audit.archive import Archive
     from runner.engine import Options
 
+    Save = Callable[[str, str, Iterable[Archive]], object]  # gets a path, its content, and pipelines: see `write_index`
+
 _RANKS = (DAMAGED, UNREADABLE, NO_RECORD)  # of rows, these first
 
 
@@ -58,14 +60,14 @@ def write_index(
     targets: Sequence[str],
     options: Options,
     public_keys: Sequence[str],
-    save: Callable[[str, str, Iterable[Archive]], object],
+    save: Save,
     *,
     logs: bool = False,
 ) -> list[Summary]:
-    """Write the page of each pipeline, and last `index.html`, with `save`; return what they say.
+    """Write the page of each pipeline, and last `index.html`, with `save`; return the summaries, the worst first.
 
-    `public_keys` and `logs` as for `make_page`. `save` gets a path, the content, and the pipelines of which the file
-    must be no part. Nothing is written if the directory belongs to one of the pipelines (UsageError).
+    `public_keys` and `logs` as for `make_page`. `save` gets a path, the content, and the pipelines that the file must
+    not belong to. Nothing is written if the directory belongs to one of the pipelines (UsageError).
     """
     summaries = [summarize(target, options, public_keys) for target in dict.fromkeys(targets)]
     archives = [summary.archive for summary in summaries if summary.archive]
@@ -81,9 +83,7 @@ def write_index(
     return [row.summary for row in rows]
 
 
-def _write_page(
-    directory: str, summary: Summary, save: Callable[[str, str, Iterable[Archive]], object], *, logs: bool
-) -> Row:
+def _write_page(directory: str, summary: Summary, save: Save, *, logs: bool) -> Row:
     """Write the report of the newest run of a pipeline; without one, the row says why."""
     if summary.archive is None or summary.verified is None:
         return Row(summary)

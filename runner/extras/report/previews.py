@@ -138,7 +138,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def _more(number: int, noun: str) -> str:
-    return f"{counted(number, f'more {noun}')}" if number > 0 else ""
+    return counted(number, f"more {noun}") if number > 0 else ""
 
 
 def _room(text: str) -> int:
