@@ -38,7 +38,7 @@ def enter_view(point: bytes, steps: Collection[Step], kept: Collection[int], map
     """
     syscalls.close_all_but((*kept, *maps.descriptors))  # before other processes of this user may look into this one
     signal.set_wakeup_fd(-1)
-    open_memory(is_open=True)  # else a user cannot write his maps
+    open_memory(is_open=True)  # else only a launcher of root can write the maps
     maps.enter(CLONE_NEWUSER | CLONE_NEWNS, "unshare(user, mount)")
     _set_read_only(b"/", AT_RECURSIVE)
     syscalls.mount("binding /", b"/", point, None, MS_BIND | MS_REC)
