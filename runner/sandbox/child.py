@@ -47,7 +47,7 @@ def fork_stage(request: Request, tree: ProcessTree, isolation: Isolation, progra
         os.close(reads)
         os.close(writes)
         if maps is not None:
-            maps.write(None)
+            maps.close()
         raise
     if pid == 0:
         _become(request, tree, isolation, writes, program, maps)

@@ -75,41 +75,47 @@ def unshare(flags: int, shown: str) -> str:
 
 
 class Maps:
-    """Two pipes, on which a process that enters a user namespace asks another one, outside, to write its maps of ids.
+    """Two pipes between a process that enters a user namespace and a process outside, which writes its maps of ids.
 
-    `descriptors` are their ends. For each of both processes one of the methods is called, once; it closes them.
+    One calls `enter`, the other `write`, or `close` if there is nothing to write: each once. All of them close the
+    `descriptors` of their process.
     """
 
     def __init__(self) -> None:
         """OSError if there are no descriptors left."""
-        self._asked, self._asks = os.pipe()
+        self._request_reads, self._request_writes = os.pipe()
         try:
-            self._awaits, self._answers = os.pipe()
+            self._answer_reads, self._answer_writes = os.pipe()
         except OSError:
-            os.close(self._asked)
-            os.close(self._asks)
+            os.close(self._request_reads)
+            os.close(self._request_writes)
             raise
-        self.descriptors = (self._asked, self._asks, self._awaits, self._answers)
+        self.descriptors = (self._request_reads, self._request_writes, self._answer_reads, self._answer_writes)
 
     def enter(self, flags: int, shown: str) -> None:
         """Enter these namespaces as the same user as before. RefusedError names the call as `shown`."""
-        os.close(self._answers)  # so that the end of the other process ends the wait
+        os.close(self._answer_writes)  # so that the end of the other process ends the wait
         try:
             syscalls.function(shown, "unshare", flags)
-            os.write(self._asks, b"-")
-            answer = os.read(self._awaits, 1)
+            os.write(self._request_writes, b"-")
+            answer = os.read(self._answer_reads, 1)
         finally:
-            for descriptor in (self._asked, self._asks, self._awaits):
+            for descriptor in (self._request_reads, self._request_writes, self._answer_reads):
                 os.close(descriptor)
         if answer != b"\0":
             raise RefusedError("writing the maps of ids", answer[0] if answer else 0)
 
-    def write(self, pid: int | None) -> None:
-        """Write the maps of this process once it asks for them, unless it ends first, or there is none."""
-        os.close(self._asks)  # so that the end of the process ends the wait
-        if pid is not None and os.read(self._asked, 1):
-            os.write(self._answers, bytes([_write_maps(pid)]))
-        for descriptor in (self._asked, self._awaits, self._answers):
+    def write(self, pid: int) -> None:
+        """Write the maps of this process once it requests them, unless it ends first."""
+        os.close(self._request_writes)  # so that the end of the process ends the wait
+        if os.read(self._request_reads, 1):
+            os.write(self._answer_writes, bytes([_write_maps(pid)]))
+        for descriptor in (self._request_reads, self._answer_reads, self._answer_writes):
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for descriptor in self.descriptors:
             os.close(descriptor)
 
 
