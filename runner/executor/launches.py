@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runner.canonical import VERSION, canonical
 from runner.errors import Fault, SpecError
 from runner.executor.views import seen_inputs, seen_place, seen_progress, view_steps
-from runner.plan.tools import SDK_NEEDS, python_of, sdk_path_for, too_old, variables
+from runner.plan.tools import SDK_NEEDS, python_of, sdk_path_for, too_old_version, variables
 from runner.record import files
 from runner.sandbox.contents import TEMPORARY
 from runner.sandbox.environment import DEFAULT_PATH, contract_variables, stage_environment, stage_path
@@ -191,7 +191,7 @@ def _python(spec: Spec, stage: Stage) -> tuple[str, str]:
 
 def _warn_of_old(run: RunContext, stage: Stage, program: str) -> None:
     """Warn if the program is a Python of the stage's tools that cannot import the SDK."""
-    if program == python_of(run.spec.tools_of(stage)) and (version := too_old(program)):
+    if program == python_of(run.spec.tools_of(stage)) and (version := too_old_version(program)):
         newer = "{}.{}".format(*SDK_NEEDS)
         what = f"Python {version} of {program} runs without runner.sdk, which needs {newer}"
         run.warn(Fault(f"stage {stage.name}", what))

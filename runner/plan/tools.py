@@ -35,7 +35,7 @@ _IN_BIN = b"../../../bin/"  # such a file begins with the absolute path of the e
 
 
 def python_of(prefixes: Iterable[str]) -> str | None:
-    """Return the path of the first Python in these environments, None if no one has one."""
+    """Return the path of the first Python in these environments, None if there is none."""
     paths = (f"{prefix}/bin/python" for prefix in prefixes)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
@@ -57,10 +57,10 @@ def sdk_path_for(prefixes: Sequence[str]) -> str | None:
     None if its Python finds that without one, or is too old to use it.
     """
     python = python_of(prefixes)
-    return sdk_path() if python is None else None if too_old(python) else _SDK
+    return sdk_path() if python is None else None if too_old_version(python) else _SDK
 
 
-def too_old(python: str) -> str | None:
+def too_old_version(python: str) -> str | None:
     """Return the version of the Python at this path in an environment, if `runner.sdk` needs a newer one."""
     version = python_version(os.path.dirname(os.path.dirname(python)))
     return "{}.{}".format(*version) if version and version < SDK_NEEDS else None

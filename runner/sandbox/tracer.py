@@ -162,8 +162,8 @@ def filter_with_paths(machine: str) -> bytes:
     return first + b"".join(each) + seccomp.assemble(machine, listener=True)
 
 
-def _become(program: str, words: list[str], walls: Isolation, tells: int) -> NoReturn:
-    """Runs in the *child*: tell the number of the listener, or what failed, then execute the program."""
+def _become(program: str, words: list[str], isolation: Isolation, writes: int) -> NoReturn:
+    """Runs in the *child*: write the number of the listener, or what failed, then execute the program."""
     try:
         os.setsid()
         for number in signal.valid_signals():
@@ -171,12 +171,12 @@ def _become(program: str, words: list[str], walls: Isolation, tells: int) -> NoR
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         drop_privileges()
-        walls.enter()
+        isolation.enter()
         listener = seccomp.set_filter(filter_with_paths(syscalls.machine()), seccomp.NEW_LISTENER)
-        os.write(tells, b"%d" % listener)
+        os.write(writes, b"%d" % listener)
         os.execve(program, words, os.environ)  # noqa: S606 - the purpose of this file
     except (OSError, RefusedError) as error:
-        os.write(tells, str(error).encode("utf-8", "backslashreplace"))
+        os.write(writes, str(error).encode("utf-8", "backslashreplace"))
     os._exit(127)
 
 
@@ -185,16 +185,16 @@ def _observe(program: str, words: list[str]) -> tuple[str, int, dict[bytes, int]
 
     Raises RefusedError if it cannot be isolated.
     """
-    walls = Isolation({}, None, open_landlock({}))
-    told, tells = os.pipe()
+    isolation = Isolation({}, None, open_landlock({}))
+    reads, writes = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _become(program, words, walls, tells)
-    os.close(tells)
+        _become(program, words, isolation, writes)
+    os.close(writes)
     open_memory(is_open=False)
     ends = os.pidfd_open(pid)
     uses, tally = Uses(), Tally()
-    number = os.read(told, LONGEST)
+    number = os.read(reads, LONGEST)
     if not number.isdigit():
         raise RefusedError(number.decode(), 0)
     listener = PathListener(syscalls.call("pidfd_getfd", ends, int(number), 0))
@@ -205,7 +205,7 @@ def _observe(program: str, words: list[str]) -> tuple[str, int, dict[bytes, int]
         if (notice := listener.next()) is not None:
             _answer(listener, notice, uses, tally)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return os.read(told, LONGEST).decode(), code, uses.bits, tally.rest()
+    return os.read(reads, LONGEST).decode(), code, uses.bits, tally.rest()
 
 
 def _answer(listener: PathListener, notice: Notice, uses: Uses, tally: Tally) -> None:

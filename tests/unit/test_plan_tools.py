@@ -8,7 +8,7 @@ from tool_environments import conda_package
 
 from runner.errors import InputError
 from runner.plan.digests import DigestCache
-from runner.plan.tools import ToolsReader, python_of, python_version, sdk_path_for, too_old, variables
+from runner.plan.tools import ToolsReader, python_of, python_version, sdk_path_for, too_old_version, variables
 
 SITE = "lib/python3.12/site-packages"
 
@@ -127,9 +127,9 @@ def test_an_environment_is_read_once_and_again_when_something_was_installed(pref
 def test_a_python_that_is_too_old_gets_no_sdk(prefix):
     write(prefix / "pyvenv.cfg", "version = 3.10.1\n")
     python = python_of([with_python(prefix)])
-    assert too_old(python) == "3.10" and sdk_path_for([str(prefix)]) is None
+    assert too_old_version(python) == "3.10" and sdk_path_for([str(prefix)]) is None
     write(prefix / "pyvenv.cfg", "version = 3.11.0\n")
-    assert too_old(python) is None and os.listdir(sdk_path_for([str(prefix)])) == ["runner"]
+    assert too_old_version(python) is None and os.listdir(sdk_path_for([str(prefix)])) == ["runner"]
 
 
 def test_the_first_environment_of_each_kind_is_named(tmp_path):
