@@ -86,6 +86,11 @@ def _names(directory: str) -> list[str]:
 # ---- what is installed in them ---------------------------------------------------------------------------------------
 
 
+def is_environment(prefix: str) -> bool:
+    """Return whether a directory is a venv or a conda prefix."""
+    return os.path.isfile(f"{prefix}/pyvenv.cfg") or os.path.isdir(f"{prefix}/conda-meta")
+
+
 class Environment(NamedTuple):
     """What is installed in an environment: name and version -> digest; and the places that show an installation.
 
@@ -116,7 +121,7 @@ class ToolsReader:
         self.paths.update((config, meta))
         if not os.path.isdir(prefix):
             raise self._refusal(prefix, "no such directory", _MAKE)
-        if not (os.path.isfile(config) or os.path.isdir(meta)):
+        if not is_environment(prefix):
             what = 'is neither a venv (it lacks "pyvenv.cfg") nor a conda prefix (it lacks "conda-meta/")'
             raise self._refusal(prefix, what, _MAKE)
 

@@ -37,43 +37,43 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-READ, WRITTEN, ASKED, LISTED, IMPORTED = 1, 2, 4, 8, 16  # bits of how a path was used, see `Uses`
+READ, WRITTEN, LOOKED_UP, LISTED, IMPORTED = 1, 2, 4, 8, 16  # bits of how a path was used, see `Uses`
 STREAMS, REPORT = (0, 1, 2), 3  # descriptors
 AT_FDCWD = -100
 CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 LONGEST = 4096  # PATH_MAX, with the NUL
 # Behind the six arguments of a call stand the flags of calls that have none: creat, execve; stat, and what is like it.
 FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC, os.O_RDONLY, os.O_PATH
-CREATE, RUN, ASK = range(6, 9)
+CREATE, RUN, LOOK_UP = range(6, 9)
 # The positions of the directory's descriptor, the path, and the flags. Those that list a directory have no path.
 CALLS: dict[str, dict[int, tuple[int | None, int | None, int]]] = {
     "x86_64": {
         2: (None, 0, 1),  # open
-        4: (None, 0, ASK),  # stat
-        6: (None, 0, ASK),  # lstat
-        21: (None, 0, ASK),  # access
+        4: (None, 0, LOOK_UP),  # stat
+        6: (None, 0, LOOK_UP),  # lstat
+        21: (None, 0, LOOK_UP),  # access
         59: (None, 0, RUN),  # execve
-        78: (0, None, ASK),  # getdents
+        78: (0, None, LOOK_UP),  # getdents
         85: (None, 0, CREATE),  # creat
-        217: (0, None, ASK),  # getdents64
+        217: (0, None, LOOK_UP),  # getdents64
         257: (0, 1, 2),  # openat
-        262: (0, 1, ASK),  # newfstatat
-        269: (0, 1, ASK),  # faccessat
+        262: (0, 1, LOOK_UP),  # newfstatat
+        269: (0, 1, LOOK_UP),  # faccessat
         322: (0, 1, RUN),  # execveat
-        332: (0, 1, ASK),  # statx
-        437: (0, 1, ASK),  # openat2, whose flags are in memory
-        439: (0, 1, ASK),  # faccessat2
+        332: (0, 1, LOOK_UP),  # statx
+        437: (0, 1, LOOK_UP),  # openat2, whose flags are in memory
+        439: (0, 1, LOOK_UP),  # faccessat2
     },
     "aarch64": {
-        48: (0, 1, ASK),  # faccessat
+        48: (0, 1, LOOK_UP),  # faccessat
         56: (0, 1, 2),  # openat
-        61: (0, None, ASK),  # getdents64
-        79: (0, 1, ASK),  # newfstatat
+        61: (0, None, LOOK_UP),  # getdents64
+        79: (0, 1, LOOK_UP),  # newfstatat
         221: (None, 0, RUN),  # execve
         281: (0, 1, RUN),  # execveat
-        291: (0, 1, ASK),  # statx
-        437: (0, 1, ASK),  # openat2
-        439: (0, 1, ASK),  # faccessat2
+        291: (0, 1, LOOK_UP),  # statx
+        437: (0, 1, LOOK_UP),  # openat2
+        439: (0, 1, LOOK_UP),  # faccessat2
     },
 }
 
@@ -112,8 +112,8 @@ class PathListener(seccomp.Listener):
 class Uses:
     """How each path was used, by absolute path: bits.
 
-    READ: it was read, executed or appended to before the command wrote it. WRITTEN: opened for writing. ASKED: it
-    existed when it was asked for by name, or it is a directory that was opened. LISTED: the entries of a directory were
+    READ: it was read, executed or appended to before the command wrote it. WRITTEN: opened for writing. LOOKED_UP: it
+    existed when it was looked up by name, or it is a directory that was opened. LISTED: the entries of a directory were
     read; IMPORTED, if by Python, which lists the directories that it imports from.
     """
 
@@ -140,7 +140,7 @@ class Uses:
         mode, known = flags & os.O_ACCMODE, self.bits.get(path, 0)
         is_new = flags & os.O_TRUNC or (mode == os.O_WRONLY and not flags & os.O_APPEND)  # sort truncates it later
         if os.path.isdir(path) or (flags & os.O_PATH and os.path.lexists(path)):
-            self._add(path, ASKED)
+            self._add(path, LOOKED_UP)
         elif os.path.lexists(path) and not is_new and not known & WRITTEN:
             self._add(path, READ)
         if mode != os.O_RDONLY:

@@ -13,7 +13,7 @@ from runner.errors import Fault, OffpipeError, OutputError, UsageError
 from runner.paths import OWN_DIRECTORY, is_name, upward
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
-from runner.plan.tools import python_of, variables
+from runner.plan.tools import is_environment, python_of, variables
 from runner.record import files
 from runner.results import signal_name
 from runner.sandbox.environment import stage_environment, stage_path
@@ -103,10 +103,14 @@ def learn(words: Sequence[str], name: str | None, into: str | None, relay: Relay
     evidence = Evidence(root, traced.uses, before, list_entries(root, apart), apart)
     stage = _stage(target, name, Command(root, words, os.path.normpath(program), python_of(tools)), evidence)
     notes = [
-        Fault(asks, f"asked for a network ({family}), which fails a stage", "give it its data as a file")
-        for asks, family, _, is_probe in traced.network
+        Fault(program_name, f"tried to reach a network ({family}), which fails a stage", "give it its data as a file")
+        for program_name, family, _, is_probe in traced.network
         if not is_probe
     ]
+    prefix = os.path.dirname(os.path.dirname(os.path.normpath(program)))
+    if is_environment(prefix) and prefix not in {*tools, sys.prefix}:
+        hint = f'add "tools": "{os.path.relpath(prefix, root)}", to the stage or to the defaults of its spec'
+        notes.append(Fault(words[0], "is in an environment, whose packages are not in the key of the stage", hint))
     return Learned(target, stage, [*notes, *evidence.notes([*stage["outputs"].values()])])
 
 

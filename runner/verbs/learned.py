@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, UsageError
 from runner.paths import kind_of, upward
-from runner.sandbox.tracer import ASKED, IMPORTED, LISTED, READ, WRITTEN
+from runner.sandbox.tracer import IMPORTED, LISTED, LOOKED_UP, READ, WRITTEN
 from runner.spec.globs import bare
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ class Evidence:
         return sorted([f"{path}/" for path in trees] + [path for path in files if trees.isdisjoint(upward(path, ""))])
 
     def inputs(self, outputs: Collection[str]) -> list[str]:
-        """Return what it read, executed or asked for by name and left as it was; listed directories as a whole."""
+        """Return what it read, executed or looked up by name and left as it was; listed directories as a whole."""
         around = {above for path in outputs for above in upward(bare(path), "")}
         used = [path for path in sorted(self._uses) if self._is_left(path)]
         trees = {path for path in used if self._is_listed(path) and path not in around}
-        single = [path for path in used if self._uses[path] & (READ | ASKED) and path not in around]
+        single = [path for path in used if self._uses[path] & (READ | LOOKED_UP) and path not in around]
         files = [path for path in single if not os.path.isdir(os.path.join(self._root, path))]
         around |= {above for path in (*files, *trees) for above in upward(path, "")[1:]}
         trees |= {path for path in {*single} - {*files} if path not in around}

@@ -185,7 +185,10 @@ def test_a_venv_in_root_is_seen_and_no_input(bench):
     assert stage == {
         "name": "tool", "sealed": True, "command": [".venv/bin/python", "tool.py"], "outputs": {"out": "out.txt"}
     }  # fmt: skip
-    assert notes == ""
+    assert notes == (
+        "warning: .venv/bin/python: is in an environment, whose packages are not in the key of the stage\n"
+        'hint: add "tools": ".venv", to the stage or to the defaults of its spec\n'
+    )
     os.remove(bench.root / "out.txt")
     bench.define(stage)
     bench.succeed()
@@ -223,7 +226,7 @@ CANNOT = {
     "echo > new; echo > OUTSIDE": "OUTSIDE: it was written outside root",
     "ls d > d/new": "d: its entries were listed, and outputs lie in it",
     "ls > new": ".: its entries were listed, and outputs lie in it",
-    "python -c 'import _socket; _socket.socket()'; echo > new": "asked for a network (AF_INET), which fails a stage",
+    "python -c 'import _socket; _socket.socket()'; echo > new": "tried to reach a network (AF_INET), which fails a stage",
 }
 
 

@@ -361,11 +361,12 @@ def test_the_file_is_named_after_the_pipeline_and_replaces_only_reports(bench, t
     assert contents(bench.root) == before
 
 
-def test_without_the_extra_the_verb_says_which_one_to_install(bench) -> None:
+@pytest.mark.parametrize("package", ["jinja2", "graphlay"])
+def test_without_the_extra_the_verb_says_which_one_to_install(bench, package) -> None:
     failing(bench)
-    bench.write("without/jinja2.py", "raise ModuleNotFoundError(name='jinja2')\n")
+    bench.write(f"without/{package}.py", f"raise ModuleNotFoundError(name='{package}')\n")
     done = bench.run("report", env={"PYTHONPATH": str(bench.root / "without")})
-    assert done.returncode == 2 and "needs jinja2" in done.stderr and "pip install 'DIR[report]'" in done.stderr
+    assert done.returncode == 2 and f"needs {package}" in done.stderr and "pip install 'DIR[report]'" in done.stderr
 
 
 @pytest.mark.full

@@ -41,6 +41,7 @@ def test_the_packages_of_tools_are_listed_once_for_all_stages_that_have_them(ben
     )
     bench.succeed()
     text = methods(bench)
+    assert text.startswith("Run by offpipe "), "no stage says anything of itself"
     assert "2 packages in the environment of sort, index samtools-1.19-0, zlib-1.3-h1 " in text
     assert "4 packages in the environment of count pysam-0.22, python 3.11.7, samtools-1.19-0, zlib-1.3-h1 " in text
 

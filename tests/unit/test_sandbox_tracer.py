@@ -12,7 +12,7 @@ from bpf_machine import verdict
 from runner.sandbox.seccomp import ALLOW, AUDIT_ARCH, ERRNO, NOTIFY, assemble
 from runner.sandbox.syscalls import NUMBERS
 from runner.sandbox.trace import trace
-from runner.sandbox.tracer import ASKED, CALLS, IMPORTED, LISTED, READ, WRITTEN, filter_with_paths
+from runner.sandbox.tracer import CALLS, IMPORTED, LISTED, LOOKED_UP, READ, WRITTEN, filter_with_paths
 
 MACHINES = sorted(NUMBERS)
 OTHER_ARCH = 0x40000003  # i386, linux/audit.h
@@ -57,7 +57,7 @@ def test_every_call_that_asks_for_a_path_is_seen(tmp_path, monkeypatch) -> None:
         source += f"assert call({number}, b'{name}', {'room' if 'stat' in name else '0'}) >= 0\n"
     how = "how = (ctypes.c_uint64 * 3)()\n"  # struct open_how: flags, mode, resolve
     source += f"{how}assert call(437, -100, b'openat2', how, 24) > 0\n"
-    expected = dict.fromkeys((*ASKING, "openat2", *({} if is_arm else OLD)), ASKED)
+    expected = dict.fromkeys((*ASKING, "openat2", *({} if is_arm else OLD)), LOOKED_UP)
     expected |= {} if is_arm else {"open": READ}
     assert uses_of(tmp_path, monkeypatch, source) == expected
 
@@ -112,6 +112,6 @@ if os.fork() == 0:
 os.wait()
 """
     uses = uses_of(tmp_path, monkeypatch, source)
-    assert uses["opened"] == ASKED
+    assert uses["opened"] == LOOKED_UP
     assert uses["listed"] & (LISTED | IMPORTED) == IMPORTED  # by Python, as for an import
     assert uses["shown"] & (LISTED | IMPORTED) == LISTED

@@ -6,9 +6,11 @@ from collections import defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-import graphlay
-
+from runner.extras.packages import packages_of
 from runner.extras.report.tables import FOLDS, Group
+
+with packages_of("report"):
+    import graphlay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
