@@ -156,9 +156,10 @@ class _Server:
 
 def serve(requests: socket.socket, loads: str) -> None:
     from runner.engine.start import make_hooks, preload
+    from runner.errors import UsageError
 
     for name in [*LOADED, *(LOADED_FOR_DASK if loads else ())]:
-        with contextlib.suppress(ImportError):  # environments of other versions of Python lack the extras
+        with contextlib.suppress(ImportError, UsageError):  # environments of other versions of Python lack the extras
             import_module(name)
     preload(SimpleNamespace(stages=()), durable=True)
     make_hooks(())
