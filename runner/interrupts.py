@@ -36,6 +36,7 @@ class Interrupts:
         self.tolerated = 0
         self.wakeup = -1
         self._previous: dict[int, object] = {}
+        self._previous_wakeup = -1
 
     def __enter__(self) -> Self:
         self.wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -43,6 +44,8 @@ class Interrupts:
             for number in SIGNALS:
                 if signal.getsignal(number) != signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._note)
+            # Python writes there as soon as any thread gets a signal. `_note` only runs once the main thread wakes.
+            self._previous_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,6 +53,8 @@ class Interrupts:
             if self._final and self.count:
                 previous = signal.SIG_IGN  # noqa: PLW2901 - the loop ends with it
             signal.signal(number, previous)  # type: ignore[arg-type] # what signal.signal returned
+        with suppress(ValueError):  # not the main thread
+            signal.set_wakeup_fd(self._previous_wakeup)
         os.close(self.wakeup)
         os.close(self._write_end)
 
@@ -77,8 +82,6 @@ class Interrupts:
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a signal handler
         self.first = self.first or number
         self.count += 1
-        with suppress(BlockingIOError):  # the pipe is full, so the reader wakes anyway
-            os.write(self._write_end, b"!")
 
 
 class Stopping:

@@ -4,8 +4,11 @@ import os
 import select
 import signal
 import threading
+import time
+from pathlib import Path
 
 import pytest
+from pipeline_bench import wait_for
 
 from runner.errors import InterruptedRunError
 from runner.interrupts import SIGNALS, Interrupts
@@ -36,6 +39,25 @@ def test_a_signal_is_noted_and_ends_a_wait(number):
         assert caught.value.exit_code == 128 + number
 
 
+def test_a_signal_that_another_thread_receives_ends_a_wait():
+    main = threading.main_thread()
+
+    def receive():
+        wait_for(
+            lambda: "poll" in Path(f"/proc/self/task/{main.native_id}/wchan").read_text(), "a wait of the main thread"
+        )
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    with Interrupts() as interrupts:
+        thread = threading.Thread(target=receive)
+        thread.start()
+        began = time.monotonic()
+        interrupts.await_signal(20)
+        assert time.monotonic() - began < 10
+        thread.join()
+        assert (interrupts.first, interrupts.count) == (signal.SIGINT, 1)
+
+
 def test_the_first_of_several_decides_the_exit_code_and_all_are_counted():
     with Interrupts() as interrupts:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -46,7 +68,7 @@ def test_the_first_of_several_decides_the_exit_code_and_all_are_counted():
 def test_more_signals_than_the_pipe_holds_do_not_block():
     with Interrupts() as interrupts:
         for _ in range(70_000):
-            interrupts._note(signal.SIGINT, None)
+            os.kill(os.getpid(), signal.SIGINT)
         assert interrupts.count == 70_000
         interrupts.drain()
         assert not readable(interrupts.wakeup)
