@@ -171,8 +171,8 @@ class Commands:
                 stderr.pass_through(printed)
 
         shown = text.printable(shlex.join(words))
-        stderr.write(f"runs here, once, kept off the network as a stage is: {shown}\n")
-        learned = learn(words, self._given.get("name"), into, relay)
+        notice = f"runs here, once, kept off the network as a stage is: {shown}\n"
+        learned = learn(words, self._given.get("name"), into, lambda: stderr.write(notice), relay)
         for note in learned.notes:
             self._warn(note)
         (stderr if into else self._stdout).write(f"{learned.text}\n")

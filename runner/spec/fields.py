@@ -87,7 +87,7 @@ _SHELL = 'write one word per entry, or name a shell: ["sh", "-c", '
 _COMMAND = list_of(WORD, least=1)._replace(
     hint=lambda value: f"{_SHELL}{json.dumps(value)}]" if isinstance(value, str) else ""
 )
-_TOOLS = one_of(PATH, list_of(PATH, least=1))
+_TOOLS = one_of(PATH, list_of(PATH))
 # Fields of a stage that `defaults` may set for all stages.
 _SHARED = {
     "retry": Field(RETRY, "When a failed stage is tried again."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
@@ -28,7 +29,7 @@ from runner.verbs.query import validate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runner.spec.model import Spec
+    from runner.spec.model import Spec, Stage
     from runner.verbs.draft import Draft
 
     Relay = Callable[[bytes], object]
@@ -40,11 +41,16 @@ _NOTHING_MADE = (
 
 
 class Target(NamedTuple):
-    """The spec that gets the stage, or one without stages in a file that does not exist."""
+    """The spec that gets the stage. Unless it `is_kept`, it is in no file, and serves to check the stage."""
 
     path: str
     content: bytes
-    is_file: bool
+    is_kept: bool
+
+    @classmethod
+    def at(cls, path: str) -> Target:
+        """Return the spec in a file. If there is none, it has no stages and the name of the file."""
+        return cls(path, read_source(path) if os.path.lexists(path) else _no_stages(name=stem(path)), is_kept=True)
 
     def load(self, stage: Draft) -> Spec:
         """Return the spec with one more stage. Raises SpecError."""
@@ -67,64 +73,87 @@ class Learned(NamedTuple):
     def keep(self) -> None:
         """Check the stage in its spec as `validate` does, and add it to the file. Raises what `validate` raises."""
         path = self.target.path
-        target = self.target._replace(content=read_source(path)) if self.target.is_file else self.target
+        target = Target.at(path) if self.target.is_kept else self.target
         validate(path, Options(), spec=target.load(self.stage))
-        if target.is_file:
+        if target.is_kept:
             real = os.path.realpath(path)
-            mode = stat.S_IMODE(os.stat(real).st_mode)
+            mode = stat.S_IMODE(os.stat(real).st_mode) if os.path.exists(real) else None
             content = with_stage(target.content, self.stage)
             files.replace(real, content, temporary=f"{real}.{os.getpid()}.tmp", mode=mode)
 
 
-def learn(words: Sequence[str], name: str | None, into: str | None, relay: Relay) -> Learned:
+def learn(
+    words: Sequence[str], name: str | None, into: str | None, starting: Callable[[], object], relay: Relay
+) -> Learned:
     """Run a command in the working directory, which is root, and return the stage that it makes.
 
-    `relay` gets what it prints. Raises UsageError or SpecError before it runs anything, OutputError if the command
-    fails or makes no file, OfflineError below level `kernel`.
+    `starting` is called before it runs, and `relay` gets what it prints. Raises UsageError, SpecError or InputError
+    before it runs anything, OutputError if the command fails or makes no file, OfflineError below level `kernel`.
     """
     root = os.getcwd()
-    empty = b'{"specVersion": 1, "name": "learn", "stateDir": "learn-%d", "stages": [\n]}\n' % os.getpid()
-    target = Target(into or f"{root}/learn.json", read_source(into) if into else empty, is_file=into is not None)
+    checked = Target(f"{root}/learn.json", _no_stages(name="learn", stateDir=f"learn-{os.getpid()}"), is_kept=False)
+    target = Target.at(into) if into else checked
     name = name or stem(script_of(words, root) or words[0])
     spec = _spec_before(target, root, name, words)
     prior = next(stage for stage in spec.stages if stage.name == name)
     tools = spec.tools_of(prior)
-    env = {**variables(tools), **prior.env, "PATH": stage_path(prior.env, sys.executable, tools)}
-    program = find_program(words[0], env["PATH"], root)
-    if program is None:
-        raise UsageError(missing_program(words[0], env["PATH"], os.environ.get("PATH", ""), root, words[0]))
+    program = _program(words[0], _variables(prior, tools)["PATH"], root)
+    own = os.path.dirname(os.path.dirname(program))
+    needs_more = is_environment(own) and own not in {*tools, sys.prefix}
+    tools = (own, *tools) if needs_more else tools
+    env = _variables(prior, tools)
     apart = {spec.paths.state_dir, spec.paths.locks_dir, f"{root}/{OWN_DIRECTORY}", os.path.realpath("/proc/self/fd/2")}
     apart |= _prefixes(program, root) | {*tools}
     before = list_entries(root, apart)
+    starting()
     traced = trace(program, words, _environment(env), relay)
     if traced.code:
         ending = f"failed with exit {traced.code}" if traced.code > 0 else f"was ended by {signal_name(-traced.code)}"
         raise OutputError(Fault(words[0], ending, "learn needs a run that succeeds; what the command wrote is there"))
     evidence = Evidence(root, traced.uses, before, list_entries(root, apart), apart)
-    stage = _stage(target, name, Command(root, words, os.path.normpath(program), python_of(tools)), evidence)
+    stage = _stage(target, name, Command(root, words, program, python_of(tools)), evidence)
+    if needs_more:
+        paths = [os.path.relpath(tool, root) if f"{tool}/".startswith(f"{root}/") else tool for tool in tools]
+        stage["tools"] = paths if len(paths) > 1 else paths[0]
     notes = [
         Fault(program_name, f"tried to reach a network ({family}), which fails a stage", "give it its data as a file")
         for program_name, family, _, is_probe in traced.network
         if not is_probe
     ]
-    prefix = os.path.dirname(os.path.dirname(os.path.normpath(program)))
-    if is_environment(prefix) and prefix not in {*tools, sys.prefix}:
-        hint = f'add "tools": "{os.path.relpath(prefix, root)}", to the stage or to the defaults of its spec'
-        notes.append(Fault(words[0], "is in an environment, whose packages are not in the key of the stage", hint))
     return Learned(target, stage, [*notes, *evidence.notes([*stage["outputs"].values()])])
+
+
+def _no_stages(**fields: str) -> bytes:
+    given = json.dumps({"specVersion": 1, **fields})
+    return f'{given[:-1]}, "stages": [\n]}}\n'.encode()
+
+
+def _variables(stage: Stage, tools: Sequence[str]) -> dict[str, str]:
+    """Return the variables that a stage with these environments of tools sets."""
+    return {**variables(tools), **stage.env, "PATH": stage_path(stage.env, sys.executable, tools)}
+
+
+def _program(word: str, path: str, root: str) -> str:
+    """Return the absolute path of a program. Raises UsageError if there is none."""
+    if program := find_program(word, path, root):
+        return os.path.normpath(program)
+    raise UsageError(missing_program(word, path, os.environ.get("PATH", ""), root, word))
 
 
 def _spec_before(target: Target, root: str, name: str, words: Sequence[str]) -> Spec:
     """Return the spec with a stage of this name. Raises UsageError or SpecError if it cannot get what is learned."""
     if not is_name(name):
-        raise UsageError(Fault("--name", f'"{name}" is not a name', "use letters, digits and ._-, a letter first"))
-    if target.is_file:
-        spec = Options().load(target.path, content=target.content)
-        if name.lower() in map(str.lower, spec.names):
+        raise UsageError(
+            Fault("--name", f'"{name}" is not a name', "use letters, digits and ._-, a letter or digit first")
+        )
+    if target.is_kept and os.path.lexists(target.path):
+        known = Options().load(target.path, content=target.content).names
+        if name.lower() in map(str.lower, known):
             raise UsageError(Fault(target.path, f'has a stage "{name}"', "--name gives the new one another name"))
-        if os.path.realpath(spec.root) != root:
-            raise UsageError(Fault(target.path, f"its stages start in {spec.root}", f"cd {spec.root}"))
-    return target.load({"name": name, "command": [*words], "outputs": [f"learn-{os.getpid()}.tmp"]})
+    spec = target.load({"name": name, "command": [*words], "outputs": [f"learn-{os.getpid()}.tmp"]})
+    if os.path.realpath(spec.root) != root:
+        raise UsageError(Fault(target.path, f"its stages start in {spec.root}", f"cd {spec.root}"))
+    return spec
 
 
 def _environment(env: dict[str, str]) -> dict[str, str]:
