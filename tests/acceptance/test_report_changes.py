@@ -115,6 +115,15 @@ def test_a_run_with_nothing_to_do_changed_nothing(bench) -> None:
     assert "no stage was made from anything else" in report(bench).text("changes"), "it ran again, to the same bytes"
 
 
+def test_a_stage_that_failed_shows_what_changed_too(bench) -> None:
+    bench.write("in.txt", "x\n")
+    bench.define(*stages())
+    bench.succeed()
+    bench.define(*stages(f"{COPY}; exit 3"))
+    bench.run()
+    assert "command.argv" in report(bench).row("changes", "b")[1]
+
+
 def scores(bench: PipelineBench, content: str, **fields: object) -> None:
     bench.write("scores.json", content)
     results = {"results": {"out": {"title": "Scores"}}}

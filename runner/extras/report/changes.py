@@ -102,6 +102,8 @@ class Changes:
                         before = old.outputs if old else {}
                         labels = dict.fromkeys((*before, *marker.outputs))
                         outputs += ((before.get(label), marker.outputs.get(label)) for label in labels)
+                elif stage in self._record.attempts:  # it ran, and nothing came of it
+                    reasons[stage] = self._record.reasons.get(stage, [])
             changed = [(old, new) for old, new in outputs if old is None or new is None or old.sha256 != new.sha256]
             if any(reasons.values()) or changed:
                 yield Change(group, reasons_of(reasons, group), _output_texts(group, changed, len(outputs)))
