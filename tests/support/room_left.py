@@ -31,7 +31,7 @@ PAGE_WORDS = {
     "benchmark-results.md": 600,
     "benchmarks.md": 358,
     "checks.md": 800,
-    "cli.md": 3_360,
+    "cli.md": 3_400,
     "cluster.md": 1378,
     "containers.md": 310,
     "durability.md": 479,
