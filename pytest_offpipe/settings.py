@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pytest
 
 from runner.errors import Fault, SpecError
-from runner.spec.kinds import Field, choice, did_you_mean, map_of, pointer, record, text
+from runner.spec.kinds import Field, choice, did_you_mean, list_of, map_of, number, pointer, record, text
 
 if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
@@ -18,9 +18,27 @@ STAGE_CHECKS = ("run", "outputs", "repeat", "reads", "retry", "resume", "stop", 
 PIPELINE_CHECKS = ("offline", "skip", "audit")
 BUDGET = 45.0
 FIELD = "x-offpipe"
+HOSTILE = (
+    "empty",
+    "noLastNewline",
+    "crlf",
+    "bom",
+    "headerOnly",
+    "oneRow",
+    "shuffled",
+)  # what `hostile` makes of inputs
+_MOST = 1 << 40
 _EXTENSION = record(
     skipChecks=Field(map_of(choice(*STAGE_CHECKS), text()), "checks to leave out, each with the reason", {}),
     volatile=Field(text(), "why its bytes differ from run to run", ""),
+    golden=Field(text(), "a directory below root: its file P is what the output P should be"),
+    normalise=Field(
+        map_of(text(), list_of(text(), least=1)), "filters before comparisons: extension to program and arguments", {}
+    ),
+    hostile=Field(map_of(choice(*HOSTILE), choice("fails", "succeeds")), "what the stage does with hostile inputs"),
+    tags=Field(list_of(text("[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _")), "marks of its tests", ()),
+    maxSeconds=Field(number(0, _MOST, above=True), "seconds that the undisturbed run may take"),
+    maxMemoryMiB=Field(number(0, _MOST, above=True), "most memory of all its processes together"),
 )
 
 
@@ -104,9 +122,16 @@ def _number(text: str | None, by: str, kind: type[Number], called: str) -> Numbe
 
 
 def extension_of(spec: Spec, stage: Stage) -> dict[str, Any]:
-    """Return the field `x-offpipe` of a stage: `skip_checks` and `volatile`. Raises SpecError if it is wrong."""
-    field: Any = stage.extensions.get(FIELD, {})
-    if findings := _EXTENSION.check(field):
-        place = ("stages", stage.index, FIELD)
-        raise SpecError(*(Fault(pointer(spec.shown, (*place, *at)), what, hint) for at, what, hint in findings))
-    return _EXTENSION.values(field)
+    """Return the fields of `x-offpipe` for a stage by their names in Python, such as `skip_checks`.
+
+    A field that the stage lacks is that of the spec. Raises SpecError if one of them is wrong.
+    """
+    fields: dict[str, object] = {}
+    for place, extensions in (((), spec.extensions), (("stages", stage.index), stage.extensions)):
+        given: Any = extensions.get(FIELD, {})
+        if findings := _EXTENSION.check(given):
+            raise SpecError(
+                *(Fault(pointer(spec.shown, (*place, FIELD, *at)), what, hint) for at, what, hint in findings)
+            )
+        fields |= given
+    return _EXTENSION.values(fields)

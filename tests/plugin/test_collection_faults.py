@@ -94,6 +94,18 @@ def test_faults_of_x_offpipe_are_found_at_collection(project, field, expected):
     result.stdout.fnmatch_lines([f"error: it.json#/stages/0/x-offpipe{expected[0]}", *expected[1:]], consecutive=True)
 
 
+def test_fields_of_x_offpipe_in_the_spec_hold_for_stages_that_lack_them(project):
+    of_spec = {"skipChecks": {"outputs": "of all"}, "volatile": "stamps"}
+    kept, own = {**COPY, "name": "kept"}, {**COPY, "name": "own", "outputs": {"text": "own.txt"}}
+    project.spec(kept, {**own, "x-offpipe": {"skipChecks": {"outputs": "of one"}}}, **{"x-offpipe": of_spec})
+    result = project.pytest("it.json", "-rs", "--offpipe-checks", "outputs")
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines_random(["SKIPPED*the spec skips it: of all", "SKIPPED*the spec skips it: of one"])
+    project.spec(COPY, **{"x-offpipe": {"volatile": 1}})
+    result = project.pytest("it.json")
+    result.stdout.fnmatch_lines(["error: it.json#/x-offpipe/volatile: must be a string, not 1"])
+
+
 def test_check_that_the_spec_spares_a_stage_is_skipped_with_its_reason(project):
     project.spec({**COPY, "x-offpipe": {"skipChecks": {"outputs": "writes a cache"}, "volatile": "stamps"}})
     result = project.pytest("it.json", "-rs")
