@@ -35,6 +35,7 @@ from runner.sandbox.launcher import Launch, Launcher, Report
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pytest_offpipe.memory import MemoryMeter
     from runner.listener import Clock
     from runner.spec.model import Spec
 
@@ -50,8 +51,8 @@ class Around:
     """The surroundings of the stages of a run: HOME is `home`, and each attempt has a TMPDIR below `temporary`.
 
     `env` is added to the environment, and `affinity` replaces the processors. `alter` changes a launch last. `ended` is
-    called with attempts that have ended, before the runner looks at what they left. A view has a HOME and a TMPDIR of
-    its own.
+    called with attempts that have ended, before the runner looks at what they left. `meter` measures attempts, if only
+    one runs at a time. A view has a HOME and a TMPDIR of its own.
     """
 
     home: str
@@ -60,6 +61,7 @@ class Around:
     env: dict[str, str] = field(default_factory=dict)
     affinity: list[int] | None = None
     ended: Callable[[list[AttemptResult]], None] | None = None
+    meter: MemoryMeter | None = None
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead of `launch`."""
@@ -90,12 +92,16 @@ class StageLauncher(Launcher):
         """Start a launch, changed."""
         self.running += 1
         super().submit(self.around(launch))
+        if self.around.meter:
+            self.around.meter.begin(self.pid)
 
     def receive(self) -> list[Report]:
         """Return the reports since the last call."""
         reports = super().receive()
         ended = [report for report in reports if isinstance(report, AttemptResult)]
         self.running -= len(ended)
+        if ended and self.around.meter:
+            self.around.meter.end(max(attempt.max_rss_bytes for attempt in ended))
         if ended and self.around.ended:
             self.around.ended(ended)
         return reports

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STAGE_CHECKS = ("run", "outputs", "repeat", "reads", "retry", "resume", "stop", "full")
 PIPELINE_CHECKS = ("offline", "skip", "audit")
 BUDGET = 45.0
+TIMEOUT = 600.0
 FIELD = "x-offpipe"
 HOSTILE = (
     "empty",
@@ -43,13 +44,17 @@ _EXTENSION = record(
 
 
 class Settings(NamedTuple):
-    """`checks` to make; `inputs`: a tree of smaller inputs; `seed` of chance; `budget` in seconds a check and stage."""
+    """`checks` to make; `inputs`: a tree of smaller inputs; `seed` of chance; `budget` in seconds a check and stage.
+
+    No run of a stage takes longer than `timeout` seconds.
+    """
 
     checks: tuple[str, ...]
     inputs: str | None
     seed: int
     budget: float
     strict: bool
+    timeout: float
 
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -68,7 +73,10 @@ def read_settings(config: pytest.Config) -> Settings:
     except (ValueError, pytest.UsageError) as error:
         raise pytest.UsageError(f"offpipe_strict: {error}\nhint: true or false") from None
     checks, inputs = _checks(*given(config, "offpipe_checks")), _inputs(config)
-    return Settings(checks, inputs, seed or int.from_bytes(os.urandom(4), "big") + 1, budget, is_strict)
+    timeout = (
+        _number(str(config.getini("offpipe_timeout") or "") or None, "offpipe_timeout", float, "number") or TIMEOUT
+    )
+    return Settings(checks, inputs, seed or int.from_bytes(os.urandom(4), "big") + 1, budget, is_strict, timeout)
 
 
 def settings_of(config: pytest.Config) -> Settings:

@@ -21,10 +21,11 @@ from filelock import FileLock
 
 from pytest_offpipe import measuring
 from pytest_offpipe.compare import Snapshot, changes, snapshot
+from pytest_offpipe.memory import MemoryMeter
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, load
-from pytest_offpipe.settings import SHARED, given
+from pytest_offpipe.settings import SHARED, given, settings_of
 from pytest_offpipe.usage import require_known, shown_path
 from runner.engine import DigestsOnRecord
 from runner.engine.programs import program_faults
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RUNS = pytest.StashKey[dict[str, "SharedRun"]]()
-LONGEST = 600.0  # seconds of an undisturbed attempt; no further one starts after them
 
 
 class Undisturbed(NamedTuple):
@@ -53,7 +53,7 @@ class Undisturbed(NamedTuple):
 
     `run`: the id of its run. `error`: the runner's reason why there is no `report`. `blocked`: the stage whose failure
     kept it from running. `changes`: how undeclared paths changed. `ended`: when it ended (time.time). `seconds`: from
-    laying out to the last snapshot.
+    laying out to the last snapshot. `memory`: the peak of all its processes together, in bytes.
     """
 
     report: StageReport | None = None
@@ -63,6 +63,7 @@ class Undisturbed(NamedTuple):
     changes: tuple[tuple[str, str], ...] = ()
     ended: float = 0.0
     seconds: float = 0.0
+    memory: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -178,7 +179,7 @@ class SharedRun:
                 waiting.add(stage.name)
         stages = [stage for stage in self.spec.stages if stage.name not in waiting]
         files = self.source.files(stages, is_complete=False)
-        content = self.source.content(map(_limited, stages))
+        content = self.source.content(_limited(stage, settings_of(self._config).timeout) for stage in stages)
         return lay_out(self.spec, self.place, files, content, laid, root=root), {*files, *laid}
 
     @cached_property
@@ -204,11 +205,13 @@ class SharedRun:
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         # Kept on disk: if a worker is killed, this is still the state before the stage's first run.
         before = _kept(self.directory / f"{stage.name}.before", self.snapshot)
-        report = self.execute(stage.name)
+        meter = MemoryMeter()
+        report = self.execute(stage.name, meter=meter)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         changed = tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)]))
         made = report.stages.get(stage.name), report.run_id, report.error
-        return Undisturbed(*made, changes=changed, ended=time.time(), seconds=time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return Undisturbed(*made, changes=changed, ended=time.time(), seconds=seconds, memory=meter.peak)
 
     def snapshot(self) -> Snapshot:
         """Return a snapshot of the sandbox: the copied files, and HOME, but not TMPDIR and the runner's files."""
@@ -235,10 +238,10 @@ class SharedRun:
             failed, spec=spec.path, workspace=spec.workspace, state_dir=spec.paths.state_dir, earlier=earlier
         )
 
-    def execute(self, *stages: str) -> RunReport:
+    def execute(self, *stages: str, meter: MemoryMeter | None = None) -> RunReport:
         """Run these stages in the sandbox, even if they are up to date; without names, run what is out of date."""
-        with self.held():
-            around = Around(self.sandbox.home, self.sandbox.temporary)
+        with self.held(), closing(meter or MemoryMeter()):
+            around = Around(self.sandbox.home, self.sandbox.temporary, meter=meter)
             options = UNSYNCED._replace(stages=stages, force=bool(stages))
             return run_sandbox(self.sandbox, around, options, launchers=self.launchers, spec=self.laid)
 
@@ -328,12 +331,15 @@ def held_where(config: pytest.Config, path: str) -> AbstractContextManager[objec
     return next(locks, nullcontext())
 
 
-def _limited(stage: Stage) -> Stage:
-    """Return a stage with time limits, so that it cannot hang the test session."""
+def _limited(stage: Stage, longest: float) -> Stage:
+    """Return a stage with time limits, so that it cannot hang the test session.
+
+    No attempt takes longer than `longest` seconds, and none starts after them.
+    """
     total = stage.retry.max_total_seconds
-    retry = stage.retry._replace(max_total_seconds=LONGEST if total is None else min(total, LONGEST))
+    retry = stage.retry._replace(max_total_seconds=longest if total is None else min(total, longest))
     own = stage.timeout_seconds
-    limits = tuple(min(limit, LONGEST) for limit in (own if isinstance(own, tuple) else (own or LONGEST,)))
+    limits = tuple(min(limit, longest) for limit in (own if isinstance(own, tuple) else (own or longest,)))
     return stage._replace(timeout_seconds=limits if len(limits) > 1 else limits[0], retry=retry)
 
 

@@ -112,6 +112,8 @@ class Case:
         cause = self.shared.stage(blocked) if blocked else undisturbed
         log, error = (cause.report.log, cause.report.error) if cause.report else ("", "")
         error = self.in_users_words(cause.error or error or "it did not succeed")
+        if f"time limit of {self.settings.timeout:g} s" in error:
+            error += "\nhint: the ini offpipe_timeout says how long a run may take"
         if blocked:
             expected, lines = "what it needs is made", [f"{blocked} failed", error]
         else:  # only the stage writes in the sandbox, so it made these changes, whatever the runner suspects

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_offpipe.compare import changes, entries_of
 from pytest_offpipe.runs import unkeyed
 from pytest_offpipe.sandbox import code_reader
+from pytest_offpipe.settings import extension_of
 from runner.audit.verify import verify
 from runner.cli.render import verified_lines
 from runner.display.plan_text import reasons_line
@@ -25,15 +26,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_offpipe.checks.case import Case
+    from pytest_offpipe.reports import StageReport
     from runner.spec.model import Spec
 
 _SHOWN = 10
+SECONDS, MEMORY = "offpipe_seconds", "offpipe_peak_mib"  # user properties
 RUN_ALL = "run every stage in a copy that holds only what the spec declares"
 
 
 def check_run(case: Case) -> None:
-    """Run the stage undisturbed; the runner itself requires every output."""
-    case.undisturbed()
+    """Run the stage undisturbed; the runner itself requires every output. Then judge its time and memory."""
+    _judge(case, case.undisturbed())
+
+
+def _judge(case: Case, report: StageReport) -> None:
+    """Report time and memory of the undisturbed run. Fails the check if they are over the limits of the spec."""
+    figures = {SECONDS: round(report.seconds, 3), MEMORY: round(case.shared.stage(report.name).memory / (1 << 20), 1)}
+    seconds, memory = figures.values()
+    case.item.user_properties += figures.items()
+    case.item.add_report_section("call", "offpipe", f"undisturbed: {seconds:g} s, peak memory {memory:g} MiB")
+    extension = extension_of(case.spec, case.stage)
+    most_seconds, most_memory = extension["max_seconds"], extension["max_memory_mib"]
+    expected, found = [], []
+    if most_seconds is not None and seconds > most_seconds:
+        expected.append(f"at most {most_seconds:g} s (maxSeconds)")
+        found.append(f"maxSeconds is {most_seconds:g}, and it took {seconds:g} s")
+    if most_memory is not None and memory > most_memory:
+        expected.append(f"at most {most_memory:g} MiB (maxMemoryMiB)")
+        found.append(f"maxMemoryMiB is {most_memory:g}, and its processes had {memory:g} MiB together")
+    if found:
+        case.fail("ran it undisturbed", " and ".join(expected), "\n".join(found), log=report.log)
 
 
 def check_outputs(case: Case) -> None:

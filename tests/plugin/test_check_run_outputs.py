@@ -165,7 +165,7 @@ def test_undeclared_read_of_another_stages_input_is_found_where_the_stage_runs_a
 def test_stage_that_hangs_is_ended_and_fails_with_its_log(project, workers):
     if workers:
         pytest.importorskip("xdist")
-    project.write("conftest.py", "import pytest_offpipe.shared\npytest_offpipe.shared.LONGEST = 1.0")
+    project.ini("offpipe_timeout = 1\n")
     project.spec(project.shell("echo at work >&2; sleep 600", retryOnTimeout=True, retry={"attempts": 9}))
     result = project.pytest_process("it.json", *workers)
     result.assert_outcomes(failed=1, skipped=1)

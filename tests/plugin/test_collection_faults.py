@@ -215,7 +215,7 @@ def test_each_option_has_its_ini(project):
     result.stdout.fnmatch_lines(
         [
             "offpipe: *seed 77",
-            "Settings(checks=('run',), inputs='*/small', seed=77, budget=3.5, strict=True) all offpipe_each",
+            "Settings(checks=('run',), inputs='*/small', seed=77, budget=3.5, strict=True, timeout=600.0) all offpipe_each",
         ]
     )
     result = project.pytest("-s", "--offpipe-checks", "outputs", "--offpipe-seed", "5", checks=False)
