@@ -139,16 +139,18 @@ class SpecSession:
 def take_specs(config: pytest.Config) -> list[str]:
     """Return the absolute paths of all specs to collect, and add them to the arguments of pytest.
 
-    If options but no paths are given, pytest collects the specs alone. The ini is used where pytest would use
-    `testpaths`. Node ids select checks of a spec, even if an option names that spec. Raises UsageError for a spec that
+    If options but no paths are given, pytest collects the specs alone. Without options, the specs of the ini are
+    collected where pytest would use `testpaths`, and those below a directory that is given. Node ids select checks of a spec, even if an option names that spec. Raises UsageError for a spec that
     is not a file.
     """
     base = config.invocation_params.dir
     specs = [_spec("--offpipe-spec", path, os.path.join(base, path)) for path in config.getoption("offpipe_spec") or ()]
     is_free = config.args_source is not config.ArgsSource.ARGS
     given = [] if specs and is_free else [str(argument) for argument in config.args]
-    if not specs and is_free and base == config.rootpath:
-        specs = by_ini(config)
+    whole = is_free and base == config.rootpath
+    tops = [path for path in (os.path.normpath(os.path.join(base, top)) for top in config.args) if os.path.isdir(path)]
+    if not specs and (whole or tops):
+        specs = [spec for spec in by_ini(config) if whole or _lies_in(spec, tops)]
     config.args, specs = _merged(given, specs, base)
     return specs
 

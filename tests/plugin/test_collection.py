@@ -158,7 +158,7 @@ def test_spec_is_collected_in_a_directory_that_pytest_skips(project):
     assert sorted(project.collected(".", "--offpipe-spec", spec)) == sorted(expected)
 
 
-def test_specs_of_the_ini_are_collected_only_without_paths_and_beside_testpaths(project):
+def test_specs_of_the_ini_are_collected_without_paths_and_beside_testpaths(project):
     project.spec(to="specs/one.json", root="..", name="one", stateDir="state/one")
     project.spec(to="specs/two.json", root="..", name="two", stateDir="state/two")
     project.write("tests/test_a.py", TEST)
@@ -176,6 +176,21 @@ def test_specs_of_the_ini_are_collected_only_without_paths_and_beside_testpaths(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.path / "other")
         assert project.collected() == ["other/test_b.py::test_a"]
+
+
+def test_specs_of_the_ini_below_a_given_directory_are_collected(project):
+    project.spec(to="specs/deep/one.json", root="../..", name="one", stateDir="state/one")
+    project.spec(to="others/two.json", root="..", name="two", stateDir="state/two")
+    project.write("specs/test_a.py", TEST)
+    project.ini("offpipe_specs = **/*.json\n")
+    below = [*ids("specs/deep/one.json"), "specs/test_a.py::test_a"]
+    assert sorted(project.collected("specs")) == sorted(below)
+    assert project.collected("specs/deep") == below[:-1]
+    assert project.collected("specs/test_a.py") == below[-1:]
+    assert project.collected("specs/deep", "--offpipe-spec", "others/two.json") == ids("others/two.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.path / "others")
+        assert project.collected() == ids("others/two.json")
 
 
 def test_specs_of_one_name_and_one_file_name_are_kept_apart(project):
