@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.collect import SpecFile
 
 SUFFIX = ".json"
+VERSION = b'"specVersion"'
 _OUTPUT = "offpipe_shared"  # SHARED, on its way from a worker of xdist to the process that controls it
 
 
@@ -80,7 +81,7 @@ class SpecSession:
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
         """Take the specs that were given, and JSON files whose node ids were named."""
-        is_named = file_path.suffix == SUFFIX and parent.session.isinitpath(file_path)
+        is_named = parent.session.isinitpath(file_path) and _may_be_spec(str(file_path))
         if str(file_path) not in self.specs and not is_named:
             return None
         from pytest_offpipe.collect import SpecFile
@@ -140,8 +141,8 @@ def take_specs(config: pytest.Config) -> list[str]:
     """Return the absolute paths of all specs to collect, and add them to the arguments of pytest.
 
     If options but no paths are given, pytest collects the specs alone. Without options, the specs of the ini are
-    collected where pytest would use `testpaths`, and those below a directory that is given. Node ids select checks of a spec, even if an option names that spec. Raises UsageError for a spec that
-    is not a file.
+    collected where pytest would use `testpaths`, and those below a directory that is given. Node ids select checks of a
+    spec, even if an option names that spec. Raises UsageError for a spec that is not a file.
     """
     base = config.invocation_params.dir
     specs = [_spec("--offpipe-spec", path, os.path.join(base, path)) for path in config.getoption("offpipe_spec") or ()]
@@ -198,7 +199,7 @@ def _merged(given: list[str], specs: list[str], base: Path) -> tuple[list[str], 
         argument: os.path.normpath(os.path.join(base, argument.partition("[")[0].partition("::")[0]))
         for argument in given
     }
-    named = {argument: place for argument, place in places.items() if place.endswith(SUFFIX) and os.path.isfile(place)}
+    named = {argument: place for argument, place in places.items() if _may_be_spec(place)}
     whole = {place for argument, place in named.items() if "::" not in argument}
     specs = [spec for spec in specs if spec in whole or spec not in named.values()]
     whole.update(specs)
@@ -211,6 +212,16 @@ def _merged(given: list[str], specs: list[str], base: Path) -> tuple[list[str], 
     ]
     arguments += (wanted[spec] for spec in specs if spec in wanted)
     return list(dict.fromkeys(arguments)), list(dict.fromkeys([*named.values(), *specs]))
+
+
+def _may_be_spec(path: str) -> bool:
+    """Whether a JSON file that is named as a path has a version of specs. Another one may be for another plugin."""
+    if not (path.endswith(SUFFIX) and os.path.isfile(path)):
+        return False
+    try:
+        return VERSION in Path(path).read_bytes()
+    except OSError:
+        return True  # the error says why
 
 
 def _argument(path: str, base: Path) -> str:

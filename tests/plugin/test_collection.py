@@ -130,6 +130,37 @@ def test_json_files_that_were_not_named_are_no_specs(project):
     assert project.collected() == project.collected(".") == ["test_a.py::test_a"]
 
 
+def test_json_file_without_spec_version_is_left_to_other_plugins(project):
+    project.spec()
+    project.write("cases.json", '{"name": "other"}')
+    project.write("conftest.py", """
+        import pytest
+
+        class Other(pytest.File):
+            def collect(self):
+                return [OtherItem.from_parent(self, name="other")]
+
+        class OtherItem(pytest.Item):
+            def runtest(self):
+                pass
+
+        def pytest_collect_file(file_path, parent):
+            if file_path.name == "cases.json":
+                return Other.from_parent(parent, path=file_path)
+    """)  # fmt: skip
+    assert project.collected("cases.json") == ["cases.json::other"]
+    assert project.collected("cases.json", "it.json") == ["cases.json::other", *ids()]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--offpipe-spec", "cases.json")])
+def test_file_named_by_option_or_ini_must_have_a_spec_version(project, arguments):
+    project.write("cases.json", '{"name": "other"}')
+    project.ini("" if arguments else "offpipe_specs = cases.json\n")
+    result = project.pytest(*arguments)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*specVersion*"])
+
+
 def test_specs_alone_are_all_that_is_collected(project):
     project.spec()
     project.write("test_a.py", TEST)

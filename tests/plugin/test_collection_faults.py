@@ -38,7 +38,7 @@ def test_each_invalid_spec_is_one_error_in_the_words_of_validate(project, capsys
         shutil.copytree(ROOT / directory, project.path / directory, ignore=shutil.ignore_patterns("work", "output"))
     monkeypatch.setenv("COLUMNS", "200")
     specs = sorted(str(path.relative_to(project.path)) for path in (project.path / "invalid").glob("*.json"))
-    result = project.pytest(*specs)
+    result = project.pytest(*(word for spec in specs for word in ("--offpipe-spec", spec)))
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.assert_outcomes(errors=len(specs))
     texts = errors(result)
@@ -215,11 +215,11 @@ def test_each_option_has_its_ini(project):
     result.stdout.fnmatch_lines(
         [
             "offpipe: *seed 77",
-            "Settings(checks=('run',), inputs='*/small', seed=77, budget=3.5, strict=True, timeout=600.0) all offpipe_each",
+            "Settings(checks=('run',), inputs='*/small', seed=77, budget=3.5, strict=True, *) all offpipe_each",
         ]
     )
     result = project.pytest("-s", "--offpipe-checks", "outputs", "--offpipe-seed", "5", checks=False)
-    result.stdout.fnmatch_lines(["Settings(checks=('outputs',), inputs='*/small', seed=5, budget=3.5, strict=True)*"])
+    result.stdout.fnmatch_lines(["Settings(checks=('outputs',), inputs='*/small', seed=5, budget=3.5, strict=True, *"])
 
 
 @pytest.mark.full
