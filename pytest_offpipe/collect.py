@@ -19,7 +19,7 @@ from runner.errors import OffpipeError
 from runner.spec.source import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from runner.spec.model import Spec
 
@@ -44,12 +44,15 @@ class SpecFile(pytest.Module):
             self.spec = load(shown, settings.inputs)
             stages = chosen(self.spec, self.config, runs=False).stages
             lines = _stage_lines(read_source(shown))
-            exempt = {stage.name: extension_of(self.spec, stage)["skip_checks"] for stage in stages}
+            extensions = {stage.name: extension_of(self.spec, stage) for stage in stages}
             session: Any = self.config.pluginmanager.get_plugin("offpipe-session")  # it made this file
             if session.unused_inputs:  # large inputs would be copied instead
                 require_some(self.spec, str(settings.inputs), session.unused_inputs)
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error
+        tags = {f"{tag}: a tag of stages" for extension in extensions.values() for tag in extension["tags"]}
+        for tag in sorted(tags.difference(self.config.getini("markers"))):
+            self.config.addinivalue_line("markers", tag)  # for --strict-markers
         checks = [(stage, check, lines[stage.index]) for stage in stages for check in STAGE_CHECKS]
         first, *last = [(None, check, 1) for check in PIPELINE_CHECKS]
         for subject, check, line in [first, *checks, *last]:
@@ -57,8 +60,10 @@ class SpecFile(pytest.Module):
                 name = f"{subject.name if subject else 'pipeline'}[{check}]"
                 item: SpecItem = SpecItem.from_parent(self, name=name, callobj=_make_check)
                 item.stage, item.check, item.line = subject, check, line
-                item.exempt = exempt[subject.name].get(check, "") if subject else ""
-                item.add_marker("offpipe")
+                extension: Mapping[str, Any] = extensions[subject.name] if subject else {}
+                item.exempt = extension.get("skip_checks", {}).get(check, "")
+                for marker in ("offpipe", *extension.get("tags", ())):
+                    item.add_marker(marker)
                 yield item
 
     def teardown(self) -> None:

@@ -302,3 +302,15 @@ def test_failure_stands_at_the_line_of_its_stage(project):
     case = ET.parse(project.path / "junit.xml").find(".//testcase")
     assert (case.get("file"), int(case.get("line")), case.get("name")) == ("it.json", line - 2, "work[run]")
     assert "no such thing" in case.find("failure").text
+
+
+def test_tags_of_a_stage_are_marks_of_its_checks(project):
+    project.spec(COPY, {**SORT, "x-offpipe": {"tags": ["slow", "Wide_2"]}})
+    for arguments in (("-m", "slow"), ("-m", "Wide_2 and offpipe", "--strict-markers"), ("-m", "slow", "-W", "error")):
+        assert project.collected("it.json", *arguments) == ids(stages=["sort"])
+    assert project.collected("it.json", "-m", "not slow", "--strict-markers") == ids(stages=["copy"])
+
+
+def test_tags_of_a_spec_are_marks_of_all_its_stages(project):
+    project.spec(COPY, {**SORT, "x-offpipe": {"tags": []}}, **{"x-offpipe": {"tags": ["slow"]}})
+    assert project.collected("it.json", "-m", "slow", "--strict-markers") == ids(stages=["copy"])
