@@ -16,6 +16,7 @@ from pytest_offpipe.faults.namespace import Confined
 from pytest_offpipe.runs import UNSYNCED, Around
 from pytest_offpipe.sandbox import discard, one_stage
 from runner.levels import RefusedError
+from runner.results import listed
 from runner.sandbox.forkserver import INTERPRETER_VARIABLES
 from runner.spec.model import value_at
 
@@ -57,7 +58,7 @@ def check_repeat(case: Case) -> None:
             case.note(f"the host name stayed as it is: {error}")
             different.remove(HOST)
         varied, report = repeats.elsewhere(different)
-        done = f"ran it from nothing, later, with another value of: {', '.join(WORDS[name] for name in different)}"
+        done = f"ran it from nothing, later, with another value of: {listed([WORDS[name] for name in different], 2)}"
         repeats.judge(varied, report, done, "elsewhere", different)
         done = "ran it from nothing, later and elsewhere, then once more in place"
         repeats.judge(varied, repeats.once_more(varied), done, "in place", [HASHES])
