@@ -93,9 +93,10 @@ class SpecSession:
         """Give a worker of xdist the seed."""
         node.workerinput["offpipe_seed"] = self._settings.seed
 
-    def pytest_report_header(self) -> str:
-        """Show the seed."""
-        return f"offpipe: seed {self._settings.seed}"
+    def pytest_report_header(self) -> list[str]:
+        """Show the seed and, if checks will run, the offline level that stages get. Collecting starts no process."""
+        runs = self.specs and not self._config.option.collectonly
+        return [f"offpipe: seed {self._settings.seed}", *([_offline_level()] if runs else [])]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -135,6 +136,17 @@ class SpecSession:
             from pytest_offpipe.sandbox import discard
 
             discard(shared)
+
+
+def _offline_level() -> str:
+    from runner.display.offline import doctor_json
+    from runner.errors import OffpipeError
+    from runner.sandbox.guard import survey
+
+    try:
+        return f"offpipe: offline level {doctor_json(survey())['level']}"
+    except OffpipeError as error:  # the checks will fail with it
+        return f"offpipe: offline level unknown: {error}"
 
 
 def take_specs(config: pytest.Config) -> list[str]:

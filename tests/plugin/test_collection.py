@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import offline_deny
 import pytest
-from spec_project import COPY, SORT, SpecProject, ids
+from spec_project import COPY, LEFT_OUT, SORT, SpecProject, ids
 
 from pytest_offpipe.settings import PIPELINE_CHECKS, STAGE_CHECKS
 
@@ -314,3 +316,12 @@ def test_tags_of_a_stage_are_marks_of_its_checks(project):
 def test_tags_of_a_spec_are_marks_of_all_its_stages(project):
     project.spec(COPY, {**SORT, "x-offpipe": {"tags": []}}, **{"x-offpipe": {"tags": ["slow"]}})
     assert project.collected("it.json", "-m", "slow", "--strict-markers") == ids(stages=["copy"])
+
+
+def test_header_names_the_offline_level_that_stages_get(project):
+    project.spec(COPY)
+    project.pytest("it.json").stdout.fnmatch_lines(["offpipe: offline level kernel"])
+    denied = [sys.executable, offline_deny.__file__, sys.executable, "-m", "pytest", *LEFT_OUT, "it.json"]
+    result = project.pytester.run(*denied, "--offpipe-checks", "run")
+    result.stdout.fnmatch_lines(["offpipe: offline level filter"])
+    result.assert_outcomes(passed=1)
