@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import types
 from typing import TYPE_CHECKING, Any
@@ -55,11 +56,13 @@ class SpecFile(pytest.Module):
             self.config.addinivalue_line("markers", tag)  # for --strict-markers
         checks = [(stage, check, lines[stage.index]) for stage in stages for check in STAGE_CHECKS]
         first, *last = [(None, check, 1) for check in PIPELINE_CHECKS]
-        for subject, check, line in [first, *checks, *last]:
+        count = self.config.getoption("count", 1) if self.config.pluginmanager.has_plugin("repeat") else 1
+        for (subject, check, line), turn in itertools.product([first, *checks, *last], range(1, count + 1)):
             if check in settings.checks:
-                name = f"{subject.name if subject else 'pipeline'}[{check}]"
+                whole = f"{subject.name if subject else 'pipeline'}[{check}]"
+                name = f"{whole[:-1]}-{turn}-{count}]" if count > 1 else whole  # as pytest-repeat names them
                 item: SpecItem = SpecItem.from_parent(self, name=name, callobj=_make_check)
-                item.stage, item.check, item.line = subject, check, line
+                item.stage, item.check, item.line, item.turn, item.whole = subject, check, line, turn, whole
                 extension: Mapping[str, Any] = extensions[subject.name] if subject else {}
                 item.exempt = extension.get("skip_checks", {}).get(check, "")
                 for marker in ("offpipe", *extension.get("tags", ())):
@@ -77,7 +80,9 @@ def _make_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         pytest.skip(f"the spec skips it: {item.exempt}")
     shared = shared_run(item.config, tmp_path_factory, request.node.parent.spec, item.config.stash[SETTINGS].inputs)
     case = Case(item, shared)
-    if item.stage and getattr(item, "execution_count", 1) > 1:  # by pytest-rerunfailures
+    # By pytest-rerunfailures, and by pytest-repeat: but other workers may be comparing with the outputs.
+    is_repeated = item.turn > 1 and not hasattr(item.config, "workerinput")
+    if item.stage and (getattr(item, "execution_count", 1) > 1 or is_repeated):
         shared.run_again(case.stage.name)
     run_check(case)
 

@@ -52,12 +52,17 @@ class CheckFailedError(AssertionError):
 
 
 class SpecItem(pytest.Function):
-    """One check of one stage, or of the pipeline; `exempt`: why the spec skips it for this stage, or ""."""
+    """One check of one stage, or of the pipeline; `exempt`: why the spec skips it for this stage, or "".
+
+    `turn` counts the repetitions of pytest-repeat. `whole` is the name without it.
+    """
 
     stage: Stage | None
     check: str
     line: int
     exempt: str
+    turn: int
+    whole: str
 
     @property
     def id(self) -> Any:
@@ -94,7 +99,8 @@ class Case:
         self.settings = item.config.stash[SETTINGS]
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
         self._subject = item.stage.name if item.stage else "pipeline"
-        self.directory = shared.directory / ".".join(filter(None, (self._subject, item.check, worker)))
+        turn = str(item.turn) if item.turn > 1 else ""
+        self.directory = shared.directory / ".".join(filter(None, (self._subject, item.check, worker, turn)))
 
     @property
     def stage(self) -> Stage:
@@ -125,8 +131,10 @@ class Case:
 
     def skip_if_reported(self, stage: str, check: str = "run", why: str = "") -> None:
         """Skip if another check of this session reports that the stage fails."""
-        names = {f"{name}[{check}]" for name in (stage, stage.partition("@")[0])} - {self.item.name}
-        items: list[Any] = [item for item in self.item.session.items if item.name in names]
+        names = {f"{name}[{check}]" for name in (stage, stage.partition("@")[0])} - {self.item.whole}
+        items: list[Any] = [
+            item for item in self.item.session.items if isinstance(item, SpecItem) and item.whole in names
+        ]
         for item in items:
             if item.path == self.item.path and not item.exempt and self.shared.instance(item.stage).name == stage:
                 pytest.skip(f"{why} {item.name} fails".lstrip())
@@ -171,7 +179,7 @@ class Case:
     @property
     def by_hand(self) -> str:
         """The command that makes the check again with the same seed, in the directory where pytest was called."""
-        words = ["pytest", f"{self.spec.shown}::{self.item.name}", "--offpipe-seed", str(self.settings.seed)]
+        words = ["pytest", f"{self.spec.shown}::{self.item.whole}", "--offpipe-seed", str(self.settings.seed)]
         for option in ("--offpipe-inputs", "--offpipe-each"):
             if given := self.item.config.getoption(option):
                 words += [option, given]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -325,3 +326,39 @@ def test_header_names_the_offline_level_that_stages_get(project):
     result = project.pytester.run(*denied, "--offpipe-checks", "run")
     result.stdout.fnmatch_lines(["offpipe: offline level filter"])
     result.assert_outcomes(passed=1)
+
+
+# As pytest-repeat does for functions; for items it has only the option.
+REPEAT = """
+    def pytest_addoption(parser):
+        parser.addoption("--count", type=int, default=1)
+
+    def pytest_configure(config):
+        if not config.pluginmanager.has_plugin("repeat"):
+            config.pluginmanager.register(object(), "repeat")
+"""
+
+
+@pytest.fixture
+def repeated(project):
+    """A project with pytest-repeat, or with what the plugin heeds of it."""
+    if not importlib.util.find_spec("pytest_repeat"):
+        project.write("conftest.py", REPEAT)
+    return project
+
+
+def test_each_repetition_of_pytest_repeat_runs_the_stage(repeated):
+    count = repeated.path / "count"
+    repeated.spec(repeated.shell(f'cp "$i" "$o"; echo x >>{count}'))
+    repeated.checks = "run"
+    result = repeated.pytest("it.json", "--count", "3", "-v")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines([f"it.json::work[[]run-{turn}-3] PASSED*" for turn in (1, 2, 3)])
+    assert count.read_text() == "x\n" * 3
+    assert repeated.collected("it.json", "--count", "1") == ["it.json::work[run]"]
+
+
+def test_each_repetition_of_a_failure_is_reported(repeated):
+    repeated.spec(repeated.shell("exit 3"), {**SORT, "inputs": {"text": "out/work.txt"}})
+    result = repeated.pytest("it.json", "--count", "2", "--offpipe-checks", "run,retry", checks=False)
+    result.assert_outcomes(failed=2, skipped=6)
