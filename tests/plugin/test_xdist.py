@@ -170,7 +170,7 @@ def test_the_seed_is_shown_once_and_the_same_in_all_workers(project):
             record_property("seed", request.config.stash[SETTINGS].seed)
     """)
     result = project.pytest_process("it.json", "-n", "2", "--junitxml", "junit.xml", timeout=PATIENCE)
-    lines = [line for line in result.outlines if line.startswith("offpipe: ")]
+    lines = [line for line in result.outlines if line.startswith("offpipe: seed ")]
     assert len(lines) == 1
     seed = lines[0].removeprefix("offpipe: seed ")
     text = (project.path / "junit.xml").read_text()
