@@ -54,7 +54,12 @@ class SpecFile(pytest.Module):
         tags = {f"{tag}: a tag of stages" for extension in extensions.values() for tag in extension["tags"]}
         for tag in sorted(tags.difference(self.config.getini("markers"))):
             self.config.addinivalue_line("markers", tag)  # for --strict-markers
-        checks = [(stage, check, lines[stage.index]) for stage in stages for check in STAGE_CHECKS]
+        checks = [
+            (stage, check, lines[stage.index])
+            for stage in stages
+            for check in STAGE_CHECKS
+            if check != "golden" or extensions[stage.name]["golden"]
+        ]
         first, *last = [(None, check, 1) for check in PIPELINE_CHECKS]
         count = self.config.getoption("count", 1) if self.config.pluginmanager.has_plugin("repeat") else 1
         for (subject, check, line), turn in itertools.product([first, *checks, *last], range(1, count + 1)):

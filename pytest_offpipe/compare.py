@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from runner.paths import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
+
+    OfFiles = Callable[[str, list[str], "Sides"], str | None]
 
 BYTECODE = "__pycache__"  # Python writes it beside any module that a stage imports
 _SHOWN = 120  # bytes of a line
@@ -22,11 +24,18 @@ Sides = tuple[str, str]
 """The names of the two sides."""
 
 
-def difference(name: str, one: str, other: str, sides: Sides) -> str | None:
-    """Return as text how the files or directories at two paths differ; None if they are the same."""
+def difference(
+    name: str, one: str, other: str, sides: Sides, of_files: OfFiles | None = None, *, is_plain: bool = False
+) -> str | None:
+    """Return as text how the files or directories at two paths differ; None if they are the same.
+
+    `of_files` compares two files. If `is_plain`, modes and directories without files do not count.
+    """
     for relative in sorted({os.path.relpath(entry, top) for top in (one, other) for entry in entries_of(top)}):
         shown, *paths = (os.path.normpath(os.path.join(top, relative)) for top in (name, one, other))
-        if text := _of_entry(shown, paths, sides):
+        if is_plain and all(os.path.isdir(path) or not os.path.lexists(path) for path in paths):
+            continue
+        if text := _of_entry(shown, paths, sides, of_files or of_bytes, has_modes=not is_plain):
             return text
     return None
 
@@ -52,19 +61,32 @@ def bytes_below(path: str) -> int:
     return sum(os.lstat(file).st_size for file in files_below(path))
 
 
-def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
+def _of_entry(name: str, paths: list[str], sides: Sides, of_files: OfFiles, *, has_modes: bool) -> str | None:
     """Compare kinds, then the text of links, or the bytes and modes of files."""
     kinds = [kind_of(os.lstat(path).st_mode) if os.path.lexists(path) else "missing" for path in paths]
     if kinds[0] == kinds[1] == "a file":
-        if text := _of_bytes(name, paths, sides):
+        if text := of_files(name, paths, sides):
             return text
+        if not has_modes:
+            return None
         name, kinds = f"the mode of {name}", [f"{stat.S_IMODE(os.lstat(path).st_mode):04o}" for path in paths]
     elif kinds[0] == kinds[1] == "a symbolic link":
         kinds = [os.readlink(path) for path in paths]
     return None if kinds[0] == kinds[1] else f"{name} is {kinds[0]} {sides[0]}, and {kinds[1]} {sides[1]}"
 
 
-def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
+def same_bytes_until(paths: list[str]) -> int | None:
+    """Return the offset of the first byte that differs in two files; None if they are the same."""
+    with open(paths[0], "rb") as first, open(paths[1], "rb") as second:
+        start = 0
+        while (blocks := (first.read(_BLOCK), second.read(_BLOCK)))[0] == blocks[1]:
+            if not blocks[0]:
+                return None
+            start += len(blocks[0])
+        return start + len(os.path.commonprefix(blocks))  # noqa: RUF071 - of bytes, not of paths
+
+
+def of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
     """Compare block by block, since outputs may be larger than memory; show the first line that differs."""
     with open(paths[0], "rb") as first, open(paths[1], "rb") as second:
         start, line = 0, 1

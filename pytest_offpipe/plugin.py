@@ -41,6 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             parser.addini(ini, text, "bool")
         elif action == "store":
             parser.addini(ini, text)
+    text = "write the golden files of the selected stages, instead of comparing with them"
+    group.addoption("--offpipe-update-golden", action="store_true", help=text)
     parser.addini("offpipe_timeout", "seconds that a run of a stage in a check may take (default: 600)")
     parser.addini("offpipe_specs", "specs to collect when no path is given; globs", "args")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_offpipe.fixtures.state import watch_markers
-from pytest_offpipe.settings import SETTINGS, SHARED, UNMADE, given, read_settings
+from pytest_offpipe.settings import SETTINGS, SHARED, UNMADE, UPDATE_GOLDEN, given, read_settings
 from pytest_offpipe.usage import SPEC_FIXTURE
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ _OUTPUT = "offpipe_shared"  # SHARED, on its way from a worker of xdist to the p
 
 def begin(config: pytest.Config) -> None:
     """Collect the specs that were given."""
+    if config.getoption(UPDATE_GOLDEN) and (config.getoption("numprocesses", None) or config.getoption("tx", None)):
+        what = "--offpipe-update-golden: golden files are written by one process"
+        raise pytest.UsageError(f"{what}\nhint: leave out -n of pytest-xdist, or give -n 0")
     config.stash[SETTINGS] = read_settings(config)
     config.pluginmanager.register(SpecSession(config, take_specs(config)), "offpipe-session")
     watch_markers(config)

@@ -14,11 +14,12 @@ from runner.spec.kinds import Field, choice, did_you_mean, list_of, map_of, numb
 if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
-STAGE_CHECKS = ("run", "outputs", "repeat", "reads", "retry", "resume", "stop", "full")
+STAGE_CHECKS = ("run", "outputs", "golden", "repeat", "reads", "retry", "resume", "stop", "full")
 PIPELINE_CHECKS = ("offline", "skip", "audit")
 BUDGET = 45.0
 TIMEOUT = 600.0
 FIELD = "x-offpipe"
+UPDATE_GOLDEN = "offpipe_update_golden"  # an option
 HOSTILE = (
     "empty",
     "noLastNewline",

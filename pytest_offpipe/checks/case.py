@@ -17,6 +17,7 @@ import pytest
 
 from pytest_offpipe.compare import difference
 from pytest_offpipe.faults.plan import Fault, Injector
+from pytest_offpipe.normalise import FilterError, Normaliser
 from pytest_offpipe.reports import RunReport, StageReport, tail
 from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, one_stage
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
 Call = Callable[..., Any]
-MODULES = {"repeat": "repeat", "reads": "reads", **dict.fromkeys(("retry", "stop", "resume", "full"), "interrupted")}
+MODULES = {
+    "golden": "golden",
+    "repeat": "repeat",
+    "reads": "reads",
+    **dict.fromkeys(("retry", "stop", "resume", "full"), "interrupted"),
+}
 NOTE = "offpipe_note"  # a user property: the remarks of checks
 RUN_IN_A_COPY = "run it in a copy that holds only what the spec declares"
 SAME = "the same bytes as undisturbed"
@@ -219,7 +225,10 @@ def run_check(case: Case) -> None:
     """Make one check, and remove its workspace if it passes. Raises CheckFailedError with its finding, or skips."""
     module = import_module(f"pytest_offpipe.checks.{MODULES.get(case.item.check, 'undisturbed')}")
     check: Callable[[Case], None] = getattr(module, f"check_{case.item.check}")
-    check(case)
+    try:
+        check(case)
+    except FilterError as error:
+        case.fail("filtered outputs (normalise)", "that the filter exits with 0", str(error))
     case.clean()
 
 
@@ -239,7 +248,10 @@ class Bench:
         self.case = case
         self.call: Call = here  # `full` calls on another disk, `repeat` under another host name
         self.undisturbed = case.undisturbed()
-        self.volatile = extension_of(case.spec, case.stage)["volatile"]
+        extension = extension_of(case.spec, case.stage)
+        self.volatile = extension["volatile"]
+        place = f"{case.directory}/normalise"
+        self.normaliser = Normaliser(extension["normalise"], case.spec.root, place, case.settings.timeout)
         self.spec = case.shared.laid
         self.stage = next(stage for stage in self.spec.stages if stage.name == case.stage.name)
         limit = PATIENCE + FACTOR * self.undisturbed.seconds
@@ -273,7 +285,8 @@ class Bench:
     def compare(self, report: StageReport, when: str) -> str:
         """Return how outputs differ from the undisturbed ones; "" if they do not, or if the stage is volatile."""
         for name, path in self.undisturbed.outputs.paths.items() if not self.volatile else ():
-            if text := self.call(difference, name, path, report.outputs.paths[name], ("undisturbed", when)):
+            sides, of_files = ("undisturbed", when), self.normaliser.of_files
+            if text := self.call(difference, name, path, report.outputs.paths[name], sides, of_files):
                 return str(text)
         return ""
 

@@ -93,7 +93,7 @@ class _Reads(Bench):
             side, failed = (0, self.sealed) if report.succeeded else (1, report)
             return f"{_SIDES[side]}: {ended(failed)}"
         for name, path in self.sealed.outputs.paths.items() if not self.volatile else ():
-            if text := difference(name, path, report.outputs.paths[name], _SIDES):
+            if text := difference(name, path, report.outputs.paths[name], _SIDES, self.normaliser.of_files):
                 return text
         return ""
 

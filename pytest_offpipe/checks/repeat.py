@@ -138,7 +138,8 @@ class _Repeats(Bench):
         report = self._compared(*names)
         if self.volatile or not report.succeeded:
             return not report.succeeded
-        return any(difference("", path, report.outputs.paths[name], _SIDES) for name, path in self._expected.items())
+        paths, of_files = report.outputs.paths, self.normaliser.of_files
+        return any(difference("", path, paths[name], _SIDES, of_files) for name, path in self._expected.items())
 
     def _compared(self, *different: str) -> StageReport:
         varied = self._laid(self._varied.name, different)
