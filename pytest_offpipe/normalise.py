@@ -78,6 +78,6 @@ class Normaliser(NamedTuple):
         run = run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, spec=spec)
         report = run.stages.get("normalise")
         if report is None or not report.succeeded:
-            error, log = (report.error, report.log) if report else (run.error, "")
-            raise FilterError(f"{' '.join(words)}: {error}\n{log}")
+            why, log = (report.error, report.log) if report else (run.error, "")
+            raise FilterError(f"{' '.join(words)}: {why}\n{log}")
         return report.outputs.paths["printed"]

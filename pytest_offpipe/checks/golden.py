@@ -52,16 +52,16 @@ class _Golden(Bench):
         if os.path.isabs(top) or top.split("/")[0] in ("..", "."):
             case.fail("looked for the golden directory", "a directory below root", f"golden: {top} is not below root")
         made = self.undisturbed.outputs.paths
-        self._files = {name: (f"{top}/{bare(path)}", made[name]) for name, path in self.stage.outputs.items()}
+        self._kept = {name: (f"{top}/{bare(path)}", made[name]) for name, path in self.stage.outputs.items()}
 
     def missing(self) -> list[str]:
         """Return the golden files that are not there, relative to root."""
-        return [kept for kept, _ in self._files.values() if not os.path.lexists(f"{self._root}/{kept}")]
+        return [kept for kept, _ in self._kept.values() if not os.path.lexists(f"{self._root}/{kept}")]
 
     def differences(self) -> list[str]:
         """Return how outputs differ from their golden files; nothing if the stage is volatile."""
         missing, found = self.missing(), []
-        for kept, made in self._files.values() if not self.volatile else ():
+        for kept, made in self._kept.values() if not self.volatile else ():
             if kept not in missing:
                 found.append(difference(kept, f"{self._root}/{kept}", made, SIDES, self._of_files, is_plain=True))
         return [text for text in found if text]
@@ -76,11 +76,11 @@ class _Golden(Bench):
 
     def update(self) -> None:
         """Write the golden files. What a directory no longer has goes, and nothing beside it."""
-        for kept, made in self._files.values():
+        for kept, made in self._kept.values():
             self._require_no_link(kept)
             discard(f"{self._root}/{kept}")
             copy(made, f"{self._root}/{kept}")
-        self.case.note(f"wrote {', '.join(kept for kept, _ in self._files.values())}")
+        self.case.note(f"wrote {', '.join(kept for kept, _ in self._kept.values())}")
 
     def _require_no_link(self, kept: str) -> None:
         """Fail if a link on the way would let the update write elsewhere."""
@@ -104,7 +104,8 @@ def file_difference(name: str, paths: list[str], sides: Sides, delimiter: str | 
         found = _limited(_cells(lines, delimiter, sides), _CELLS) if delimiter else []
         if not found:
             ends = [[line if line.endswith("\n") else f"{line} (no end of line)" for line in side] for side in lines]
-            found = _limited(difflib.unified_diff(*ends, *sides, n=2), _LINES)
+            diff = difflib.unified_diff(ends[0], ends[1], fromfile=sides[0], tofile=sides[1], n=2)
+            found = _limited(diff, _LINES)
         return "\n".join([f"{name} differs", *found])
     return f"{name} differs first at offset {at:,}: {sizes[0]:,} bytes {sides[0]}, and {sizes[1]:,} bytes {sides[1]}"
 
