@@ -12,17 +12,18 @@ import pytest
 from pytest_offpipe.checks.case import Case, SpecItem, run_check
 from pytest_offpipe.inputs import require_some
 from pytest_offpipe.sandbox import load
-from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, extension_of
+from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, TABLES, extension_of
 from pytest_offpipe.shared import chosen, close_run, shared_run
 from pytest_offpipe.usage import shown_path
 from runner.display.text import printable_lines
 from runner.errors import OffpipeError
+from runner.spec.graph import build_graph
 from runner.spec.source import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from runner.spec.model import Spec
+    from runner.spec.model import Spec, Stage
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]\n]', re.DOTALL)
 
@@ -46,6 +47,7 @@ class SpecFile(pytest.Module):
             stages = chosen(self.spec, self.config, runs=False).stages
             lines = _stage_lines(read_source(shown))
             extensions = {stage.name: extension_of(self.spec, stage) for stage in stages}
+            hostile = _with_hostile(self.spec, stages, extensions)
             session: Any = self.config.pluginmanager.get_plugin("offpipe-session")  # it made this file
             if session.unused_inputs:  # large inputs would be copied instead
                 require_some(self.spec, str(settings.inputs), session.unused_inputs)
@@ -58,7 +60,7 @@ class SpecFile(pytest.Module):
             (stage, check, lines[stage.index])
             for stage in stages
             for check in STAGE_CHECKS
-            if check != "golden" or extensions[stage.name]["golden"]
+            if (check != "golden" or extensions[stage.name]["golden"]) and (check != "hostile" or stage.name in hostile)
         ]
         first, *last = [(None, check, 1) for check in PIPELINE_CHECKS]
         count = self.config.getoption("count", 1) if self.config.pluginmanager.has_plugin("repeat") else 1
@@ -90,6 +92,14 @@ def _make_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     if item.stage and (getattr(item, "execution_count", 1) > 1 or is_repeated):
         shared.run_again(case.stage.name)
     run_check(case)
+
+
+def _with_hostile(spec: Spec, stages: Iterable[Stage], fields: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the names of stages with the check `hostile`: by its field, or for a table that no stage makes."""
+    given = {name for name, own in fields.items() if own["hostile"] is not None}
+    tables = [(stage.name, path) for stage in stages for _, _, path in stage.entries() if path.endswith(TABLES)]
+    outputs = build_graph(spec).outputs if tables else None
+    return given | {name for name, path in tables if outputs and not outputs.matches(path)}
 
 
 def _stage_lines(content: bytes) -> list[int]:

@@ -14,7 +14,7 @@ from runner.spec.kinds import Field, choice, did_you_mean, list_of, map_of, numb
 if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
-STAGE_CHECKS = ("run", "outputs", "golden", "repeat", "reads", "retry", "resume", "stop", "full")
+STAGE_CHECKS = ("run", "outputs", "golden", "repeat", "reads", "retry", "resume", "stop", "full", "hostile")
 PIPELINE_CHECKS = ("offline", "skip", "audit")
 BUDGET = 45.0
 TIMEOUT = 600.0
@@ -29,6 +29,7 @@ HOSTILE = (
     "oneRow",
     "shuffled",
 )  # what `hostile` makes of inputs
+TABLES = (".csv", ".tsv")  # names of inputs that `hostile` damages by default
 _MOST = 1 << 40
 _EXTENSION = record(
     skipChecks=Field(map_of(choice(*STAGE_CHECKS), text()), "checks to leave out, each with the reason", {}),

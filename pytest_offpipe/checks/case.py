@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 
 Call = Callable[..., Any]
 MODULES = {
-    "golden": "golden",
-    "repeat": "repeat",
-    "reads": "reads",
+    **{name: name for name in ("golden", "repeat", "reads", "hostile")},
     **dict.fromkeys(("retry", "stop", "resume", "full"), "interrupted"),
 }
 NOTE = "offpipe_note"  # a user property: the remarks of checks
