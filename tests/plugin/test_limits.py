@@ -98,7 +98,7 @@ def test_time_and_memory_are_in_junit_and_in_the_summary(project):
     project.spec(COPY)
     found = properties(project)
     assert 0 < float(found["offpipe_seconds"]) < 60
-    assert 0 < float(found["offpipe_peak_mib"]) < 100
+    assert 0 <= float(found["offpipe_peak_mib"]) < 100  # the kernel may count no page of a process that is so short
     project.pytest("it.json", "-rP").stdout.re_match_lines([r"undisturbed: [\d.]+ s, peak memory [\d.]+ MiB"])
 
 
