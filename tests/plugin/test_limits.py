@@ -80,7 +80,7 @@ def test_memory_of_all_processes_together_is_judged(project):
     result = project.pytest("it.json")
     result.assert_outcomes(failed=1)
     (found,) = re.findall(r"\nmaxMemoryMiB is 100, and its processes had ([\d.]+) MiB together", result.stdout.str())
-    assert 120 < float(found) < 200
+    assert 120 < float(found) < 270  # each has its block twice for a moment, as bytes and as a bytearray
 
 
 def test_limits_that_are_kept_pass(project):
