@@ -20,21 +20,17 @@ BUDGET = 45.0
 TIMEOUT = 600.0
 FIELD = "x-offpipe"
 UPDATE_GOLDEN = "offpipe_update_golden"  # an option
-HOSTILE = (
-    "empty",
-    "noLastNewline",
-    "crlf",
-    "bom",
-    "headerOnly",
-    "oneRow",
-    "shuffled",
-)  # what `hostile` makes of inputs
+# What the check `hostile` makes of inputs.
+HOSTILE = ("empty", "noLastNewline", "crlf", "bom", "headerOnly", "oneRow", "shuffled")
 TABLES = (".csv", ".tsv")  # names of inputs that `hostile` damages by default
 _MOST = 1 << 40
 _EXTENSION = record(
     skipChecks=Field(map_of(choice(*STAGE_CHECKS), text()), "checks to leave out, each with the reason", {}),
     volatile=Field(text(), "why its bytes differ from run to run", ""),
-    golden=Field(text(), "a directory below root: its file P is what the output P should be"),
+    golden=Field(
+        text(r"(?!/|\.{1,2}(/|$))(?!.*/\.\.(/|$)).+", "a directory below root, such as golden/"),
+        "a directory below root: its file P is what the output P should be",
+    ),
     normalise=Field(
         map_of(text(), list_of(text(), least=1)), "filters before comparisons: extension to program and arguments", {}
     ),
@@ -75,9 +71,8 @@ def read_settings(config: pytest.Config) -> Settings:
     except (ValueError, pytest.UsageError) as error:
         raise pytest.UsageError(f"offpipe_strict: {error}\nhint: true or false") from None
     checks, inputs = _checks(*given(config, "offpipe_checks")), _inputs(config)
-    timeout = (
-        _number(str(config.getini("offpipe_timeout") or "") or None, "offpipe_timeout", float, "number") or TIMEOUT
-    )
+    ini = str(config.getini("offpipe_timeout") or "").strip() or None
+    timeout = _number(ini, "offpipe_timeout", float, "number") or TIMEOUT
     return Settings(checks, inputs, seed or int.from_bytes(os.urandom(4), "big") + 1, budget, is_strict, timeout)
 
 

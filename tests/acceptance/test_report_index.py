@@ -111,6 +111,11 @@ def test_names_cannot_change_the_index(tmp_path) -> None:
     assert not [*page.root.iter("script")] and str(odd) in page.rows("pipelines")[2][0]
 
 
+def test_the_title_counts_what_succeeded(tmp_path) -> None:
+    page = index(*states("good", "failed"), tmp_path / "none", to=tmp_path / "pages", code=74)
+    assert page.root.find(".//title").text == "3 pipelines: 1 succeeded"
+
+
 @pytest.mark.full
 def test_a_hundred_state_directories_take_at_most_five_seconds(tmp_path) -> None:
     kinds = ("good", "good", "good", "failed", "damaged", "foreign")

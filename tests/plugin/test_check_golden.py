@@ -115,7 +115,9 @@ def test_every_comparison_is_made_after_filters(project, check):
     stage = project.shell(f"sleep 0.2; {STAMP}")
     project.spec(stage, **{"x-offpipe": {"normalise": {"txt": ["sed", "/^# /d"]}}})
     result = project.pytest("it.json", "--offpipe-checks", check, checks=False)
-    assert result.parseoutcomes().get("failed", 0) == 0, result.stdout.str()
+    found = result.parseoutcomes()
+    assert "failed" not in found, result.stdout.str()
+    assert "passed" in found or check in ("resume", "stop"), "chance decides whether a kill lands"
 
 
 def test_filter_that_fails_fails_the_check_with_its_stderr(project):
@@ -126,6 +128,23 @@ def test_filter_that_fails_fails_the_check_with_its_stderr(project):
     result = project.pytest("it.json")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*no"])
+
+
+def test_filter_reaches_no_network(project):
+    words = ["bash", "-c", "exec 3<>/dev/tcp/192.0.2.1/80"]
+    project.spec(COPY, **{"x-offpipe": {"golden": "golden/", "normalise": {"txt": words}}})
+    project.write("golden/out/copy.txt", "x\n")
+    result = project.pytest("it.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*asked for a network, which was refused: bash (AF_INET)*"])
+
+
+@pytest.mark.parametrize("place", ["/golden", "../golden", ".", "a/../../b"])
+def test_golden_directory_is_below_root(project, place):
+    project.spec(**{"x-offpipe": {"golden": place}})
+    result = project.pytest("it.json")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["error: it.json#/x-offpipe/golden: *", "hint: a directory below root*"])
 
 
 def test_filter_need_not_read_to_the_end(project):

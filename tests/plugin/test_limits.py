@@ -95,10 +95,10 @@ def test_limits_judge_no_other_check(project):
 
 
 def test_time_and_memory_are_in_junit_and_in_the_summary(project):
-    project.spec(COPY)
+    project.spec(project.shell(f'{sys.executable} -c pass; cat "$i" > "$o"'))  # of less, the kernel may count no page
     found = properties(project)
     assert 0 < float(found["offpipe_seconds"]) < 60
-    assert 0 <= float(found["offpipe_peak_mib"]) < 100  # the kernel may count no page of a process that is so short
+    assert 0 < float(found["offpipe_peak_mib"]) < 100
     project.pytest("it.json", "-rP").stdout.re_match_lines([r"undisturbed: [\d.]+ s, peak memory [\d.]+ MiB"])
 
 
