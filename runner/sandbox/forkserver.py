@@ -56,10 +56,12 @@ PURE = frozenset(
 
 
 def interpreter_variables(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return those variables of an environment that an interpreter reads at its start."""
+    """Return those variables of an environment that an interpreter reads at its start. It ignores empty ones."""
     uses_home = getattr(sys.modules.get("site"), "ENABLE_USER_SITE", True)
     return {
-        name: env[name] for name in env if name.startswith(INTERPRETER_VARIABLES) or (uses_home and name == b"HOME")
+        name: value
+        for name, value in env.items()
+        if (value and name.startswith(INTERPRETER_VARIABLES)) or (uses_home and name == b"HOME")
     }
 
 

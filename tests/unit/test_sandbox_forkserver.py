@@ -55,13 +55,18 @@ def test_a_script_runs_in_a_fork_of_the_launcher(start):
     "changed",
     [
         {"PYTHONHASHSEED": "1"}, {"LC_ALL": "C"}, {"LANG": "de_DE.UTF-8"}, {"PYTHONPATH": "/elsewhere"},
-        {"LD_PRELOAD": ""}, {"COVERAGE_RCFILE": "x"},
+        {"LD_PRELOAD": "libc.so.6"}, {"COVERAGE_RCFILE": "x"},
     ],
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
 def test_another_environment_gets_another_interpreter(start, changed):
     _, output = start(env={**FORK_ENV, **changed})
     assert output == "script.py ['word']\n"
+
+
+def test_an_empty_variable_that_an_interpreter_ignores_needs_none(start):
+    _, output = start(env={**FORK_ENV, "LD_PRELOAD": "", "PYTHONHASHSEED": ""})
+    assert output == "program.py ['word']\n"
 
 
 def test_another_program_is_started_as_it_is(start):
