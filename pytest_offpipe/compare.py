@@ -25,17 +25,25 @@ Sides = tuple[str, str]
 
 
 def difference(
-    name: str, one: str, other: str, sides: Sides, of_files: OfFiles | None = None, *, is_plain: bool = False
+    name: str,
+    one: str,
+    other: str,
+    sides: Sides,
+    of_files: OfFiles | None = None,
+    modes: int = 0o7777,
+    *,
+    is_plain: bool = False,
 ) -> str | None:
     """Return as text how the files or directories at two paths differ; None if they are the same.
 
-    `of_files` compares two files. If `is_plain`, modes and directories without files do not count.
+    `of_files` compares two files. Only these bits of the `modes` of files count. If `is_plain`, modes and directories
+    without files do not count.
     """
     for relative in sorted({os.path.relpath(entry, top) for top in (one, other) for entry in entries_of(top)}):
         shown, *paths = (os.path.normpath(os.path.join(top, relative)) for top in (name, one, other))
         if is_plain and all(os.path.isdir(path) or not os.path.lexists(path) for path in paths):
             continue
-        if text := _of_entry(shown, paths, sides, of_files or of_bytes, has_modes=not is_plain):
+        if text := _of_entry(shown, paths, sides, of_files or of_bytes, 0 if is_plain else modes):
             return text
     return None
 
@@ -61,15 +69,13 @@ def bytes_below(path: str) -> int:
     return sum(os.lstat(file).st_size for file in files_below(path))
 
 
-def _of_entry(name: str, paths: list[str], sides: Sides, of_files: OfFiles, *, has_modes: bool) -> str | None:
+def _of_entry(name: str, paths: list[str], sides: Sides, of_files: OfFiles, modes: int) -> str | None:
     """Compare kinds, then the text of links, or the bytes and modes of files."""
     kinds = [kind_of(os.lstat(path).st_mode) if os.path.lexists(path) else "missing" for path in paths]
     if kinds[0] == kinds[1] == "a file":
         if text := of_files(name, paths, sides):
             return text
-        if not has_modes:
-            return None
-        name, kinds = f"the mode of {name}", [f"{stat.S_IMODE(os.lstat(path).st_mode):04o}" for path in paths]
+        name, kinds = f"the mode of {name}", [f"{os.lstat(path).st_mode & modes:04o}" for path in paths]
     elif kinds[0] == kinds[1] == "a symbolic link":
         kinds = [os.readlink(path) for path in paths]
     return None if kinds[0] == kinds[1] else f"{name} is {kinds[0]} {sides[0]}, and {kinds[1]} {sides[1]}"

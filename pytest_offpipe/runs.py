@@ -31,17 +31,19 @@ from runner.processes import has_ended
 from runner.record.seal import SIGNING_VARIABLE
 from runner.results import AttemptResult
 from runner.sandbox.launcher import Launch, Launcher, Report
+from runner.sdk.checkpoints import FAULTS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pytest_offpipe.memory import MemoryMeter
     from runner.listener import Clock
-    from runner.spec.model import Spec
+    from runner.spec.model import Spec, Stage
 
     ForkEnv = Mapping[str, str] | None
 
 UNSYNCED = Options(durability="process")  # nothing of these runs outlives its session
+PYTHON_SEED, PRELOAD = "PYTHONHASHSEED", "LD_PRELOAD"
 _OWN = "/proc/thread-self"
 _STATUS = (b"Umask", b"Uid", b"Gid", b"Groups", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_allowed", b"Mems_allowed")
 
@@ -52,7 +54,7 @@ class Around:
 
     `env` is added to the environment, and `affinity` replaces the processors. `alter` changes a launch last. `ended` is
     called with attempts that have ended, before the runner looks at what they left. `meter` measures attempts, if only
-    one runs at a time. A view has a HOME and a TMPDIR of its own.
+    one runs at a time. A view has a HOME and a TMPDIR of its own, and also the files `shown`.
     """
 
     home: str
@@ -62,6 +64,7 @@ class Around:
     affinity: list[int] | None = None
     ended: Callable[[list[AttemptResult]], None] | None = None
     meter: MemoryMeter | None = None
+    shown: tuple[str, ...] = ()
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead of `launch`."""
@@ -74,7 +77,25 @@ class Around:
             discard(env["TMPDIR"])  # of an earlier run in this sandbox
             os.makedirs(env["TMPDIR"])
         changed = launch._replace(env=env | self.env, affinity=self.affinity or launch.affinity)
+        if launch.view:
+            point, steps = launch.view
+            changed = changed._replace(view=(point, [*steps, *(("read", path, path) for path in self.shown)]))
         return self.alter(changed) if self.alter else changed
+
+
+def varied_env(stage: Stage, seed: int) -> dict[str, str]:
+    """Return the variables that set an order of hashes, except those that the spec sets."""
+    env = {PYTHON_SEED: str(seed), "PERL_HASH_SEED": str(seed), "PERL_PERTURB_KEYS": "2"}
+    return {name: value for name, value in env.items() if name not in stage.env}
+
+
+def undisturbed_env(stage: Stage) -> dict[str, str]:
+    """Return all variables that checks add, because a stage may list the names of its variables.
+
+    Those that are empty are ignored, as if they were not set.
+    """
+    env = {**varied_env(stage, 0), PYTHON_SEED: "", PRELOAD: "", FAULTS_VARIABLE: ""}
+    return {name: value for name, value in env.items() if name not in stage.env}
 
 
 class StageLauncher(Launcher):

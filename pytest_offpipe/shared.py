@@ -23,7 +23,7 @@ from pytest_offpipe import measuring
 from pytest_offpipe.compare import Snapshot, changes, snapshot
 from pytest_offpipe.memory import MemoryMeter
 from pytest_offpipe.reports import RunReport, StageReport
-from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
+from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox, undisturbed_env
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, load
 from pytest_offpipe.settings import SHARED, given, settings_of
 from pytest_offpipe.usage import require_known, shown_path
@@ -242,6 +242,9 @@ class SharedRun:
         """Run these stages in the sandbox, even if they are up to date; without names, run what is out of date."""
         with self.held(), closing(meter or MemoryMeter()):
             around = Around(self.sandbox.home, self.sandbox.temporary, meter=meter)
+            for stage in self.laid.stages:
+                if stage.name in stages:
+                    around.env.update(undisturbed_env(stage))
             options = UNSYNCED._replace(stages=stages, force=bool(stages))
             return run_sandbox(self.sandbox, around, options, launchers=self.launchers, spec=self.laid)
 

@@ -19,7 +19,7 @@ from pytest_offpipe.compare import difference
 from pytest_offpipe.faults.plan import Fault, Injector
 from pytest_offpipe.normalise import FilterError, Normaliser
 from pytest_offpipe.reports import RunReport, StageReport, tail
-from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
+from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox, undisturbed_env
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, one_stage
 from pytest_offpipe.settings import SETTINGS, UNMADE, extension_of
 from runner.display.text import printable, printable_lines
@@ -43,7 +43,6 @@ MODULES = {
 NOTE = "offpipe_note"  # a user property: the remarks of checks
 RUN_IN_A_COPY = "run it in a copy that holds only what the spec declares"
 SAME = "the same bytes as undisturbed"
-PYTHON_SEED = "PYTHONHASHSEED"
 PATIENCE = 30.0  # seconds that every run may take
 LATER = 1.1  # seconds: many programs and file systems count whole seconds
 FACTOR = 5.0  # and this many times its undisturbed seconds
@@ -231,7 +230,7 @@ def run_check(case: Case) -> None:
 
 
 def here(function: Call, *arguments: object) -> Any:
-    """Call a function in this process. `Confined.call` does it in a process with other disks or another host name."""
+    """Call a function in this process. `Confined.call` does it in a process with other disks or surroundings."""
     return function(*arguments)
 
 
@@ -244,7 +243,8 @@ class Bench:
     def __init__(self, case: Case, overrides: Fields | None = None) -> None:
         """`overrides` are fields of the stage in every trial."""
         self.case = case
-        self.call: Call = here  # `full` calls on another disk, `repeat` under another host name
+        self.call: Call = here  # `full` calls on another disk, `repeat` in other surroundings
+        self.modes = 0o7777  # the bits of modes that count
         self.undisturbed = case.undisturbed()
         extension = extension_of(case.spec, case.stage)
         self.volatile = extension["volatile"]
@@ -273,18 +273,13 @@ class Bench:
         directory, origin = f"{self.case.directory}/{name}", self.case.shared.sandbox.origin
         content = one_stage(self.spec, self.stage, self.overrides if overrides is None else overrides)
         sandbox = lay_out(self.spec, directory, self._files, content, origin=origin)
-        return Trial(self, sandbox, Around(sandbox.home, sandbox.temporary))
-
-    def seeds(self, seed: int) -> dict[str, str]:
-        """Return the variables that set an order of hashes, except those that the spec sets."""
-        env = {PYTHON_SEED: str(seed), "PERL_HASH_SEED": str(seed), "PERL_PERTURB_KEYS": "2"}
-        return {name: value for name, value in env.items() if name not in self.stage.env}
+        return Trial(self, sandbox, Around(sandbox.home, sandbox.temporary, env=undisturbed_env(self.stage)))
 
     def compare(self, report: StageReport, when: str) -> str:
         """Return how outputs differ from the undisturbed ones; "" if they do not, or if the stage is volatile."""
         for name, path in self.undisturbed.outputs.paths.items() if not self.volatile else ():
             sides, of_files = ("undisturbed", when), self.normaliser.of_files
-            if text := self.call(difference, name, path, report.outputs.paths[name], sides, of_files):
+            if text := self.call(difference, name, path, report.outputs.paths[name], sides, of_files, self.modes):
                 return str(text)
         return ""
 
@@ -322,7 +317,7 @@ class Trial(NamedTuple):
         return self.of_stage(run_sandbox(self.sandbox, self.around, self.options, (injector,), launchers=launchers))
 
     def run_apart(self, call: Call = here) -> StageReport:
-        """Run the stage by a launcher of its own; `call` makes the call where the host has another name."""
+        """Run the stage by a launcher of its own; `call` may make the call in other surroundings."""
         return self.of_stage(call(run_sandbox, self.sandbox, self.around, self.options))
 
     def of_stage(self, report: RunReport) -> StageReport:

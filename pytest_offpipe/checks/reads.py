@@ -16,7 +16,7 @@ import pytest
 
 from pytest_offpipe.checks.case import Bench, Case, await_later, ended
 from pytest_offpipe.compare import difference
-from pytest_offpipe.runs import UNSYNCED, run_sandbox
+from pytest_offpipe.runs import UNSYNCED, run_sandbox, varied_env
 from runner.errors import EXIT_OFFLINE
 from runner.paths import OWN_DIRECTORY
 from runner.sandbox.contents import Shown
@@ -67,7 +67,7 @@ class _Reads(Bench):
         self._deadline = time.monotonic() + case.settings.budget
         self.rest = _Rest(case, [os.path.relpath(path, self.spec.root) for path in self.inputs])
         self.view = self.trial("view")
-        self.view.around.env.update(self.seeds(0))
+        self.view.around.env.update(varied_env(self.stage, 0))
 
     def run(self, entries: list[str]) -> StageReport:
         """Run it where it also sees these entries of root. Leaves the check unmade if there is no such view."""

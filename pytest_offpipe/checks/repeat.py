@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import random
@@ -10,11 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_offpipe.checks.case import PYTHON_SEED, SAME, Bench, Case, Trial, await_later, ended, here
+from pytest_offpipe.checks.case import SAME, Bench, Case, Trial, await_later, ended
+from pytest_offpipe.checks.surroundings import Surroundings, is_static, library, other_language, other_user
 from pytest_offpipe.compare import difference, files_below
-from pytest_offpipe.faults.namespace import Confined
-from pytest_offpipe.runs import UNSYNCED, Around
+from pytest_offpipe.runs import PRELOAD, PYTHON_SEED, UNSYNCED, Around, varied_env
 from pytest_offpipe.sandbox import discard, one_stage
+from runner.engine.programs import find_command
 from runner.levels import RefusedError
 from runner.results import listed
 from runner.sandbox.forkserver import INTERPRETER_VARIABLES
@@ -25,23 +25,38 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.reports import StageReport
 
-HASHES, INTERPRETER, HOST = "hashes", "interpreter", "host"
+DIRECTORY, HASHES, INTERPRETER, USER = "directory", "hashes", "interpreter", "user"
+LIBRARIES = DATE, ENTRIES = "date", "entries"
 WORDS = {  # what may differ between two runs of a stage, in the order in which it is tried
-    "directory": "the directory",
+    DIRECTORY: "the directory",
     "home": "HOME",
-    HOST: "the host name",
+    "files": "the files in HOME",
+    "host": "the host name",
     HASHES: "the order of hashes (PYTHONHASHSEED, PERL_HASH_SEED)",
     "processors": "the processors that it may use",
+    "online": "the number of processors of the machine (os.cpu_count)",
     "hint": "the number of processors in its environment (PIPELINE_CPUS, OMP_NUM_THREADS)",
+    "umask": "the umask",
+    USER: "the user",
+    "zone": "TZ (set it in env to keep it)",
+    "language": "LANG (set it in env to keep it)",
+    DATE: "the date",
+    ENTRIES: "the order of directory entries",
     "modified": "the modification times of its inputs",
     INTERPRETER: "a fresh interpreter",
     "run_id": "the run's id, which is in the names of partial outputs too",
 }
-HOST_NAME = "offpipe-elsewhere"
+ZONE = "ELSE-13:45"  # needs no table of zones
 ODD = "else where/ä/deeper"  # a space, a letter beyond ASCII, and more directories above
 PLAIN = "elsewhere/and/deeper"
 LONG_AGO = 1_000_000_000  # seconds: 2001-09-09
 SEEDS = 4  # orders of hashes to try: with only two, a stage may still give the same bytes
+MAY_FAIL = {  # where a stage may fail
+    DIRECTORY: f'below a directory that is called "{ODD}"',
+    USER: "for another user",
+    DATE: "on another date",
+    ENTRIES: "where directories list their entries in another order",
+}
 _SIDES = ("one run", "another")
 _SAME_TIME = "the time, or chance (it differs between two runs that are the same in all else)"
 
@@ -51,12 +66,8 @@ def check_repeat(case: Case) -> None:
     repeats = _Repeats(case)
     await_later(case.shared.stage(case.stage.name).ended)
     different = repeats.everything()
-    with contextlib.ExitStack() as until:
-        try:
-            repeats.call = until.enter_context(Confined(HOST_NAME)).call
-        except RefusedError as error:
-            case.note(f"the host name stayed as it is: {error}")
-            different.remove(HOST)
+    with repeats.surroundings:
+        repeats.enter(different)
         varied, report = repeats.elsewhere(different)
         done = f"ran it from nothing, later, with another value of: {listed([WORDS[name] for name in different], 2)}"
         repeats.judge(varied, report, done, "elsewhere", different)
@@ -71,35 +82,76 @@ class _Repeats(Bench):
         super().__init__(case)
         self._random = random.Random(case.settings.seed)
         self._deadline = time.monotonic() + case.settings.budget
+        self.modes = 0o7700  # the others are the umask's
+        self.surroundings = Surroundings(f"{case.directory}")
+        self._elsewhere = ODD
+        self._language = ""
+        self._libraries: dict[str, str] = {}
         self._first, self._varied = (case.directory / name for name in ("compared", "one-by-one"))
 
     def everything(self) -> list[str]:
-        """Return the names of everything that can vary here."""
+        """Return the names of everything that can vary here. Notes what this machine cannot vary."""
         stage = self.stage
         heeds = any(os.fsencode(name).startswith(INTERPRETER_VARIABLES) for name in stage.env)
         may_be_forked = stage.may_fork and not heeds
         impossible = {
             "home": "HOME" in stage.env,
+            "files": "HOME" in stage.env,
+            "zone": "TZ" in stage.env,
+            "language": any(name.startswith(("LANG", "LC_")) for name in stage.env),
+            DATE: PRELOAD in stage.env,
+            ENTRIES: PRELOAD in stage.env,
+            USER: other_user() is None,
             "processors": fewer_processors() is None,
+            "hint": stage.resources.cpus is None,  # then it never has these variables
             "modified": not self.inputs,
             INTERPRETER: not may_be_forked,
         }
-        return [name for name in WORDS if not impossible.get(name)]
+        different = [name for name in WORDS if not impossible.get(name)]
+        for name in [name for name in different if name in ("language", *LIBRARIES)]:
+            try:
+                if name == "language":
+                    self._language = other_language()
+                elif (program := find_command(self.spec, stage)[0]) and is_static(program):
+                    raise RefusedError(f"{program} is linked statically", 0)
+                else:
+                    self._libraries[name] = library(name, self.case.shared.directory)
+            except RefusedError as error:
+                self._leave_out(name, str(error), different)
+        return different
+
+    def enter(self, different: list[str]) -> None:
+        """Make later calls where these differ. Removes, and notes, what this machine cannot vary."""
+        self.call, refused = self.surroundings.call(different)
+        for name, why in refused.items():
+            self._leave_out(name, why, different)
+
+    def _leave_out(self, name: str, why: str, different: list[str]) -> None:
+        self.case.note(f"{WORDS[name]} stayed as it is: {why}")
+        different.remove(name)
 
     def elsewhere(self, different: list[str]) -> tuple[Trial, StageReport]:
-        """Run it with everything different, in a directory of an odd name, then of a plain name."""
+        """Run it with everything different. If it fails, try again without each of what it MAY_FAIL for."""
         varied = self._laid("varied", different)
-        odd = report = varied.run_apart(self.call)
-        if not odd.succeeded:
-            varied = self._laid("varied", different, PLAIN)
+        failed = report = varied.run_apart(self.call)
+        for name, where in MAY_FAIL.items():
+            if report.succeeded or name not in different:
+                continue
+            others = [other for other in different if other != name]
+            if name == DIRECTORY:
+                others, self._elsewhere = different, PLAIN
+            self.enter(others)
+            varied = self._laid("varied", others)
             report = varied.run_apart(self.call)
+            self._elsewhere = ODD
             if report.succeeded:
-                self.case.note(f'it fails below a directory that is called "{ODD}": {ended(odd)}')
+                self.case.note(f"it fails {where}: {ended(failed)}")
+                different[:] = others
         return varied, report
 
     def once_more(self, varied: Trial) -> StageReport:
         """Run the same in place, with another order of hashes where there is one."""
-        varied.around.env.update(self.seeds(self._random.randrange(1, 1 << 32)))
+        varied.around.env.update(varied_env(self.stage, self._random.randrange(1, 1 << 32)))
         return varied._replace(options=varied.options._replace(force=True, run_id="once-more")).run_apart(self.call)
 
     def judge(self, trial: Trial, report: StageReport, done: str, when: str, different: list[str]) -> None:
@@ -139,20 +191,22 @@ class _Repeats(Bench):
         if self.volatile or not report.succeeded:
             return not report.succeeded
         paths, of_files = report.outputs.paths, self.normaliser.of_files
-        return any(difference("", path, paths[name], _SIDES, of_files) for name, path in self._expected.items())
+        return any(
+            difference("", path, paths[name], _SIDES, of_files, self.modes) for name, path in self._expected.items()
+        )
 
     def _compared(self, *different: str) -> StageReport:
         varied = self._laid(self._varied.name, different)
-        return varied.run_apart(self.call if HOST in different else here)
+        return varied.run_apart(self.surroundings.call(different)[0])
 
-    def _laid(self, name: str, different: Collection[str], elsewhere: str = ODD) -> Trial:
+    def _laid(self, name: str, different: Collection[str]) -> Trial:
         """Lay the stage out again in the directory `name`, where only what is `different` differs.
 
         A seed of hashes causes a fresh interpreter. So if only the interpreter should differ, the seed is left out.
         """
         directory = f"{self.case.directory}/{name}"
         discard(directory)
-        place = elsewhere if "directory" in different else "here"
+        place = self._elsewhere if DIRECTORY in different else "here"
         overrides = {"resources": self._other_hint()} if "hint" in different else {}
         trial = self.trial(f"{name}/{place}", self.overrides | overrides)
         sandbox = trial.sandbox
@@ -160,13 +214,25 @@ class _Repeats(Bench):
             _modify([f"{sandbox.root}/{os.path.relpath(path, self.spec.root)}" for path in self.inputs])
         home = f"{directory}/other/home" if "home" in different else f"{directory}/home"
         os.makedirs(home)
-        temporary = sandbox.temporary if "directory" in different else f"{directory}/tmp"
-        env = self.seeds(self._random.randrange(1, 1 << 32) if HASHES in different else 0)
+        if "files" in different:
+            Path(home, ".offpipe-elsewhere").mkdir()
+            Path(home, "offpipe-elsewhere.txt").write_text("a file of the user\n", encoding="ascii")
+        temporary = sandbox.temporary if DIRECTORY in different else f"{directory}/tmp"
+        env = trial.around.env | varied_env(
+            self.stage, self._random.randrange(1, 1 << 32) if HASHES in different else 0
+        )
         if [*different] == [INTERPRETER]:
-            del env[PYTHON_SEED]
+            env[PYTHON_SEED] = ""
+        if "zone" in different:
+            env["TZ"] = ZONE
+        if "language" in different:
+            env["LANG"] = self._language
+        libraries = [path for name, path in self._libraries.items() if name in different]
+        if libraries:
+            env[PRELOAD] = ":".join(libraries)
         processors = fewer_processors() if "processors" in different else None
         return trial._replace(
-            around=Around(home, temporary, env=env, affinity=processors),
+            around=Around(home, temporary, env=env, affinity=processors, shown=tuple(libraries)),
             options=UNSYNCED._replace(
                 run_id="another-run" if "run_id" in different else "the-run",
                 jobs=2 if "hint" in different else None,  # so that two processors are not cut to one
@@ -176,8 +242,8 @@ class _Repeats(Bench):
     def _other_hint(self) -> dict[str, Any]:
         """Return the stage's resources with another number of processors than it got undisturbed."""
         own: dict[str, Any] = one_stage(self.spec, self.stage, {})["stages"][0]["resources"]
-        asked, most = value_at(self.stage.resources.cpus, 0), len(os.sched_getaffinity(0))
-        return {**own, "cpus": 1 if asked is None or min(math.ceil(asked), most) > 1 else 2}
+        asked, most = value_at(self.stage.resources.cpus, 0) or 1, len(os.sched_getaffinity(0))
+        return {**own, "cpus": 1 if min(math.ceil(asked), most) > 1 else 2}
 
 
 def fewer_processors() -> list[int] | None:

@@ -1,7 +1,8 @@
 """A process in user, mount and host name namespaces of its own, which calls functions there.
 
-The runner, its launcher and the stages inherit its mounts and its host name. It has one thread, as unshare requires. A
-request is a function and its arguments. The answer says whether the function returned, and holds its result or error.
+The runner, its launcher and the stages inherit its mounts, and what requests change in it. It has one thread, as
+unshare requires. A request is a function and its arguments. The answer says whether the function returned, and holds
+its result or error.
 """
 
 from __future__ import annotations
@@ -26,20 +27,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLONE_NEWUTS = 0x4000000  # linux/sched.h
-_PROGRAM = (
-    "import sys; sys.path[:0] = sys.argv[1:2]; from pytest_offpipe.faults.namespace import main; main(sys.argv[2])"
-)
+_PROGRAM = "import sys; sys.path[:0] = sys.argv[1:2]; from pytest_offpipe.faults.namespace import main; main()"
 
 
 class Confined:
     """The process, as a context manager. Raises RefusedError if this user cannot create the namespaces."""
 
-    def __init__(self, host_name: str = "") -> None:
-        """`host_name` is the name of the host in there; "" leaves it unchanged."""
+    def __init__(self) -> None:
         packages = str(Path(__file__).parents[2])  # where pytest_offpipe lies
         self._requests, theirs = Pipe()
         with theirs:
-            command = [sys.executable, "-P", "-B", "-c", _PROGRAM, packages, host_name]
+            command = [sys.executable, "-P", "-B", "-c", _PROGRAM, packages]
             self._process = subprocess.Popen(command, stdin=theirs.fileno())
         try:
             self._result()
@@ -76,16 +74,13 @@ class Confined:
         return result
 
 
-def main(host_name: str) -> None:
+def main() -> None:
     """Enter the namespaces, report it, and serve until there are no more requests or the parent is gone."""
     answers = Connection(0)  # its launchers replace this descriptor, so no stage inherits it
     try:
         syscalls.prctl("prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS, "unshare(user, mount, host name)")
         mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
-        if host_name:
-            name = host_name.encode()
-            syscalls.function(f"sethostname({host_name})", "sethostname", name, len(name))
     except RefusedError as error:
         answers.send((False, error))
         return

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -25,14 +26,19 @@ def test_passes_a_stage_that_depends_on_its_inputs_alone(stage):
             to.writelines(sorted(set(source)))
         """
     ).passes("repeat", "-rP")
-    result.stdout.no_fnmatch_line("*offpipe*stayed as it is*")
+    assert {line for line in result.outlines if "stayed as it is" in line} <= {
+        "LANG stayed as it is: no UTF-8 locale is installed but C.UTF-8"
+    }
+
+
+FIXED = ["--mtime=@0", "--owner=0"]
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(("words", "stdout"), [
     pytest.param(["wc", "-l", "{inputs.text}"], {"stdout": "text"}, marks=pytest.mark.full),
     (["cat", "{list.text}"], {"stdout": "text"}),
-    pytest.param(["tar", "--mtime=@0", "-cf", "{outputs.text}", "{inputs.text}"], {}, marks=pytest.mark.full),
+    pytest.param(["tar", *FIXED, "-cf", "{outputs.text}", "{inputs.text}"], {}, marks=pytest.mark.full),
 ])  # fmt: skip
 def test_passes_a_program_that_puts_the_path_of_its_input_into_its_output(stage, words, stdout):
     del stage.stage["processor"]
@@ -45,7 +51,7 @@ def test_finds_a_stamp_of_the_second(stage, whole_seconds):
     stage.shell('date +%s > "$o"').finds(
         "repeat",
         "text differs at line 1 (11 and 11 bytes)",
-        "  done:     ran it from nothing, later, with another value of: the directory, HOME and ? more",
+        "  done:     ran it from nothing, later, with another value of: the directory, HOME and 1? more",
         "  expected: the same bytes as undisturbed",
         "            undisturbed: *",
         "            elsewhere:   *",
@@ -59,11 +65,14 @@ DEPENDENT = {
     "print(os.environ['HOME'])": "HOME",
     "print(os.uname().nodename)": "the host name",
     "print(list(set('abcdefghijklmnop')))": "the order of hashes (PYTHONHASHSEED, PERL_HASH_SEED)",
-    "print(os.environ.get('PIPELINE_CPUS'))": (
-        "the number of processors in its environment (PIPELINE_CPUS, OMP_NUM_THREADS)"
-    ),
     "print(os.stat(os.environ['PIPELINE_INPUT_TEXT']).st_mtime)": "the modification times of its inputs",
     "print(os.path.basename(path))": "the run's id, which is in the names of partial outputs too",
+    "print(os.listdir(os.environ['HOME']))": "the files in HOME",
+    "print(os.getuid())": "the user",
+    "print(os.umask(0))": "the umask",
+    "import datetime; print(datetime.date.today().year)": "the date",
+    "print(os.cpu_count())": "the number of processors of the machine (os.cpu_count)",
+    "import time; print(time.localtime(0).tm_hour)": "TZ (set it in env to keep it)",
     "print('work.py' in open('/proc/self/cmdline').read())": "a fresh interpreter",
 }
 
@@ -85,7 +94,7 @@ def test_names_what_the_bytes_depend_on(stage, source):
 @pytest.mark.parametrize("cpus", [1, [1, 9], 64], ids=str)
 def test_varies_the_number_of_processors_of_a_stage_that_says_how_many(stage, cpus):
     source = 'import os\nopen(os.environ["PIPELINE_OUTPUT_TEXT"], "w").write(os.environ.get("PIPELINE_CPUS"))'
-    cause = DEPENDENT["print(os.environ.get('PIPELINE_CPUS'))"]
+    cause = "the number of processors in its environment (PIPELINE_CPUS, OMP_NUM_THREADS)"
     stage.python(source, resources={"cpus": cpus}).finds("repeat", f"{DEPENDS}{cause}")
 
 
@@ -95,6 +104,106 @@ def test_varies_no_interpreter_of_a_stage_that_always_has_a_fresh_one(stage):
     result = stage.python(source, freshInterpreter=True).check("repeat")
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*a fresh interpreter*")
+
+
+def test_names_the_processors_that_a_program_counts(stage):
+    stage.shell('(getconf _NPROCESSORS_ONLN; nproc --all) > "$o"').finds(
+        "repeat", f"{DEPENDS}the number of processors of the machine *"
+    )
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_names_the_date_and_the_order_of_entries(stage, sealed):
+    (stage.pytester.path / "parts").mkdir()
+    for part in "abcdef":
+        (stage.pytester.path / "parts" / part).touch()
+    stage.shell('(date +%F; ls -U parts) > "$o"', inputs={"parts": "parts/"}, sealed=sealed).finds(
+        "repeat", f"{DEPENDS}the date, and on the order of directory entries"
+    )
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_notes_that_a_program_that_is_linked_statically_keeps_its_date(stage):
+    (stage.pytester.path / "work.c").write_text(
+        "#include <stdio.h>\n#include <time.h>\n"
+        'int main(void) { time_t now = time(NULL); printf("%d\\n", gmtime(&now)->tm_year); }\n'
+    )
+    subprocess.run(["cc", "-static", "-o", "work", "work.c"], cwd=stage.pytester.path, check=True)
+    del stage.stage["processor"]
+    stage.stage.update(command=["./work"], stdout="text")
+    result = stage.passes("repeat", "-rP")
+    result.stdout.fnmatch_lines(["the date stayed as it is: */work is linked statically"])
+
+
+LISTED = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False).stdout.split()
+LANGUAGES = [name for name in LISTED if name.endswith("utf8")]
+
+
+@pytest.mark.skipif(len(LANGUAGES) < 2, reason="there is no UTF-8 locale but C.UTF-8")
+def test_names_the_language(stage):
+    stage.shell('printf "%s\\n" a B | sort > "$o"').finds("repeat", f"{DEPENDS}LANG (set it in env to keep it)")
+
+
+def test_names_the_user_who_owns_files_in_an_archive(stage):
+    stage.shell('tar --mtime=@0 -cf "$o" work.sh').finds("repeat", f"{DEPENDS}the user")
+
+
+@pytest.mark.parametrize("source", [
+    "env | cut -d= -f1 | sort",  # of sh
+    "python3 -c 'import os; print(sorted(os.environ))'",
+])  # fmt: skip
+def test_passes_a_program_that_lists_the_names_of_its_variables(stage, source):
+    stage.shell(f'{source} > "$o"').passes("repeat")
+
+
+@pytest.mark.parametrize("check", ["repeat", "resume"])
+def test_passes_a_stage_that_lists_the_names_of_its_variables(stage, check):
+    stage.python(
+        """
+        import os, time
+
+        with open(os.environ["PIPELINE_OUTPUT_TEXT"], "w") as to:
+            for name in sorted(os.environ):
+                to.write(f"{name}\\n")
+                to.flush()
+                time.sleep(0.01)
+        """
+    ).passes(check)
+
+
+def test_passes_outputs_with_the_modes_that_the_umask_leaves(stage):
+    stage.shell('cp "$i" "$o"; chmod u+x "$o"').passes("repeat")
+
+
+def test_passes_an_archive_with_a_fixed_owner(stage):
+    stage.shell('tar --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$o" work.sh').passes("repeat")
+
+
+def test_passes_a_stage_that_fails_for_a_user_other_than_its_own_and_says_so(stage):
+    result = stage.shell(f'test "$(id -u)" = {os.getuid()}; cp "$i" "$o"').passes("repeat", "-rP")
+    result.stdout.fnmatch_lines(["it fails for another user: *"])
+
+
+def test_leaves_the_zone_that_env_sets(stage):
+    stage.shell('date -d @0 +%H > "$o"', env={"TZ": "UTC"}).passes("repeat")
+
+
+def test_passes_processes_that_are_spawned_and_hard_links(stage):
+    stage.python(
+        """
+        import multiprocessing, os
+
+        def main():
+            with multiprocessing.get_context("spawn").Pool(2) as pool:
+                assert pool.map(abs, [-1, -2]) == [1, 2]
+            os.link(os.environ["PIPELINE_INPUT_TEXT"], os.environ["TMPDIR"] + "/linked")
+            with open(os.environ["PIPELINE_OUTPUT_TEXT"], "w") as to:
+                to.write(open(os.environ["TMPDIR"] + "/linked").read())
+
+        if __name__ == "__main__":
+            main()
+        """
+    ).passes("repeat")
 
 
 @pytest.mark.full
