@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+from collections import Counter
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
@@ -37,7 +38,7 @@ from runner.spec.load import load_spec
 from runner.verbs.clean import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from runner.spec.graph import Graph
     from runner.spec.kinds import Place
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+GATHERED = 2  # instances, so that a stage that gathers them sees more than one
 RUNS = pytest.StashKey[dict[str, "SharedRun"]]()
 
 
@@ -265,21 +267,37 @@ def shared_run(
 def chosen(spec: Spec, config: pytest.Config, *, runs: bool = True) -> Spec:
     """Return the spec with the instances of templates that are checked, and what these need.
 
-    They are those that node ids name and that --offpipe-each means, else the first of each template. Of the instances
-    that an input matches or refers to, at least the first is among them, and a reference means only those. So it is
-    with stages that make values of a template, unless it is for `runs`, which need them all. Raises UsageError if the
-    option means nothing, and SpecError for a cycle.
+    They are those that node ids name and that --offpipe-each means, else the first of each template, and two where a
+    stage gathers them. Of the instances that an input matches or refers to, at least the first is among them, and a
+    reference means only those. So it is with stages that make values of a template, unless it is for `runs`, which need
+    them all. Raises UsageError if the option means nothing, and SpecError for a cycle.
     """
     graph, find, named = build_graph(spec), name_finder(spec.names), _named(spec, config)
     first = {stage.template or stage.name: stage.name for stage in reversed(spec.stages)}
     wanted = named | {name for template, name in first.items() if named.isdisjoint(find(template))}
+    taken = {stage.template for stage in spec.stages if stage.name in named} | {""}
+    instances = {
+        stage.name: (number, stage.template) for number, stage in enumerate(spec.stages) if stage.template not in taken
+    }
     for stage in reversed(graph.order):
         if stage.name in wanted:
             wanted.update(stage.sources if runs else ())
+            for makers in () if stage.is_unexpanded else _makers(graph, stage):  # its instances may read one each
+                wanted.update(_gathered(makers, instances))
             for names in [*_makers(graph, stage), *map(find, stage.needs), stage.sources]:
                 if wanted.isdisjoint(names):
                     wanted.update(names[:1])
     return spec._replace(stages=tuple(_reduced(graph, stage, wanted) for stage in spec.stages if stage.name in wanted))
+
+
+def _gathered(makers: Collection[str], instances: Mapping[str, tuple[int, str]]) -> Iterator[str]:
+    """Yield the first of these makers of each template. `instances`: name -> its place in the spec, its template."""
+    seen: Counter[str] = Counter()
+    for name in sorted(instances.keys() & makers, key=instances.__getitem__):
+        template = instances[name][1]
+        seen[template] += 1
+        if seen[template] <= GATHERED:
+            yield name
 
 
 def _makers(graph: Graph, stage: Stage) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""Checks of a spec with `each`: one instance of a template, unless the command line says otherwise."""
+"""Checks of a spec with `each`: one instance of a template, two where a stage gathers them, or those one chooses."""
 
 from __future__ import annotations
 
@@ -70,13 +70,47 @@ def test_stages_without_instances_have_no_checks(project):
     assert passed(project, "it.json") == checks("alone")
 
 
-def test_the_first_instance_of_each_template_is_checked(project):
-    assert passed(project, "it.json") == checks("copy@a", "upper@a", "all")
+def test_of_what_nothing_gathers_the_first_instance_is_checked(project):
+    project.spec(COPY, UPPER)
+    assert passed(project, "it.json") == checks("copy@a", "upper@a")
 
 
-def test_a_gathering_stage_reads_only_the_first_instance(project):
-    project.spec(COPY, UPPER, gathers("A"))
-    passed(project, "it.json")
+def test_of_a_chain_that_is_gathered_the_same_two_instances_are_checked(project):
+    project.spec(COPY, UPPER, gathers("AB"))
+    assert passed(project, "it.json") == checks("copy@a", "copy@b", "upper@a", "upper@b", "all")
+
+
+def test_the_two_are_the_first_of_the_spec_not_of_the_paths(project):
+    copy = {**COPY, "each": {"letter": ["c", "b", "a"]}}
+    project.spec(copy, UPPER, gathers("BC"))
+    assert passed(project, "it.json") == checks("copy@c", "copy@b", "upper@c", "upper@b", "all")
+
+
+def test_golden_finds_a_gathering_stage_that_keeps_only_the_last_part(project):
+    golden = {**ALL, "x-offpipe": {"golden": "golden"}}
+    project.spec(COPY, UPPER, golden)
+    project.pytest("it.json::all[golden]", "--offpipe-update-golden", checks=False).assert_outcomes(passed=1)
+    script = 'for text; do cat "$text" >"$PIPELINE_OUTPUT_ALL"; done'
+    keeps = {**golden, "command": ["sh", "-ec", script, "sh", "{inputs.texts}"]}
+    del keeps["stdout"]
+    project.spec(COPY, UPPER, keeps)
+    result = project.pytest("it.json::all[golden]", checks=False)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*golden/all.txt differs*"])
+
+
+def test_a_node_id_that_names_an_instance_adds_no_second(project):
+    project.spec(COPY, UPPER, gathers("B"))
+    assert passed(project, "it.json::upper@b[run]", "it.json::all[run]") == Counter(["upper@b[run]", "all[run]"])
+
+
+def test_a_stage_that_reads_the_directory_above_them_gathers_two(project):
+    all_ = gathers("AB")
+    all_["command"] = ["sh", "-ec", 'test "$(ls "$1")" = "a.txt\nb.txt"; touch "$2"', "sh", "{inputs.texts}",
+                       "{outputs.all}"]  # fmt: skip
+    del all_["stdout"]
+    project.spec(COPY, UPPER, {**all_, "inputs": {"texts": "upper/"}})
+    assert passed(project, "it.json") == checks("copy@a", "copy@b", "upper@a", "upper@b", "all")
 
 
 def test_offpipe_each_all_checks_every_instance(project):
@@ -97,7 +131,7 @@ def test_the_ini_file_may_choose_every_instance(project):
     [
         ("*@[bc]", ("copy@b", "copy@c", "upper@b", "upper@c", "all"), "BC"),
         ("upper@b", ("copy@a", "copy@b", "upper@b", "all"), "B"),  # with what it needs
-        ("copy", ("copy@a", "copy@b", "copy@c", "upper@a", "all"), "A"),
+        ("copy", ("copy@a", "copy@b", "copy@c", "upper@a", "upper@b", "all"), "AB"),
     ],
 )
 def test_a_pattern_chooses_instances_with_what_they_need(project, each, stages, text):
@@ -146,8 +180,10 @@ def test_a_glob_of_a_chosen_instance_still_matches_the_outputs_of_others(project
     merge = {"name": "merge", "each": {"sample": ["s", "t"]}, "command": ["cat", "{inputs.lanes}"], "stdout": "x"}
     merge |= {"inputs": {"lanes": "lanes/{each.sample}/*.txt"}, "outputs": {"x": "{each.sample}.txt"}}
     project.spec(lanes, merge)
-    assert passed(project, "it.json") == checks("lane@s,1", "merge@s")
-    assert passed(project, "it.json", "--offpipe-each", "merge@t") == checks("lane@s,1", "lane@t,1", "merge@t")
+    assert passed(project, "it.json") == checks("lane@s,1", "lane@s,2", "merge@s")
+    assert passed(project, "it.json", "--offpipe-each", "merge@t") == checks(
+        "lane@s,1", "lane@t,1", "lane@t,2", "merge@t"
+    )
 
 
 @pytest.mark.full
@@ -180,7 +216,7 @@ def test_outputs_of_instances_that_are_not_checked_are_no_sources(project):
     """Without state, nothing says that a stage made them, but still no glob takes them."""
     for letter in LETTERS:
         project.write(f"upper/{letter}.txt", f"old {letter}\n")
-    project.spec(COPY, UPPER, gathers("A"))
+    project.spec(COPY, UPPER, gathers("AB"))
     passed(project, "it.json")
 
 
@@ -190,7 +226,7 @@ def test_a_pattern_matches_no_orphan(project):
     project.spec(COPY, grown, ALL)
     assert offpipe("it.json", "-q", cwd=project.path).returncode == 0
     (project.path / "in/a.txt").unlink()
-    assert passed(project, "it.json") == checks("copy@b", "upper@b", "all")
+    assert passed(project, "it.json") == checks("copy@b", "copy@c", "upper@b", "upper@c", "all")
 
 
 def test_a_failure_points_to_the_line_of_its_template(project):
@@ -267,7 +303,7 @@ def test_fixtures_take_instances_templates_and_patterns_by_name(project):
             assert report.exit_code == 0
 
         def test_the_shared_run_has_the_instances_of_the_checks(offpipe_run):
-            assert list(offpipe_run.stages) == ["copy@a", "upper@a", "all"]
+            assert list(offpipe_run.stages) == ["copy@a", "copy@b", "upper@a", "upper@b", "all"]
         """,
     )
     project.ini("offpipe_specs = it.json")
@@ -278,7 +314,7 @@ def test_fixtures_take_instances_templates_and_patterns_by_name(project):
 
 @pytest.mark.full
 def test_the_example_passes_its_checks(pytester):
-    """Check one instance of each stage of examples/samples, with the vars of its spec."""
+    """Check two instances of each stage of examples/samples that is gathered, with the vars of its spec."""
     project = SpecProject(pytester)
     project.checks = "run,outputs,skip"
     example = ROOT / "examples/samples"
@@ -288,7 +324,7 @@ def test_the_example_passes_its_checks(pytester):
     project.write("make_reads.py", (example / "make_reads.py").read_text())
     pytester.runpython("make_reads.py")
     result = project.pytest("samples.json", "-v")
-    result.assert_outcomes(passed=2 * 6 + 1)
+    result.assert_outcomes(passed=2 * 14 + 1)
     result.stdout.fnmatch_lines(["*samples.json::trim@s001,L1[[]run[]] PASSED*", "*sort@s001[[]run[]] PASSED*"])
     assert json.loads((project.path / "samples.json").read_text())["vars"]["title"] == "Samples"
 
@@ -296,10 +332,10 @@ def test_the_example_passes_its_checks(pytester):
 # ---- references and optional inputs ----
 
 
-def test_of_the_instances_that_a_reference_means_the_first_is_enough(project):
+def test_of_the_instances_that_a_reference_means_two_are_enough(project):
     upper = {**UPPER, "inputs": {"text": "{outputs.copy.text}"}}
-    project.spec(COPY, upper, {**gathers("A"), "inputs": {"texts": "{outputs.upper.text}"}})
-    assert passed(project, "it.json") == checks("copy@a", "upper@a", "all")
+    project.spec(COPY, upper, {**gathers("AB"), "inputs": {"texts": "{outputs.upper.text}"}})
+    assert passed(project, "it.json") == checks("copy@a", "copy@b", "upper@a", "upper@b", "all")
     project.spec(COPY, upper, {**gathers("C"), "inputs": {"texts": "{outputs.upper.text}"}})
     assert passed(project, "it.json::upper@c[run]", "it.json::all[run]") == Counter(["upper@c[run]", "all[run]"])
 

@@ -44,7 +44,7 @@ def project(pytester):
     made.checks = "run,outputs,offline,skip,audit"
     for letter in "abc":
         made.write(f"in/{letter}.txt", f"{letter}\n")
-    made.spec(listing(), CALL, gathers("B"))
+    made.spec(listing(), CALL, gathers("AB"))
     return made
 
 
@@ -75,7 +75,7 @@ def passes(project, stages, *arguments):
 
 def test_node_ids_are_the_name_of_the_template_with_and_without_state(project):
     assert project.collected("it.json") == ids("list", "call", "gather")
-    assert offpipe("it.json", "-q", cwd=project.path).returncode == 1  # it gathers more than one
+    assert offpipe("it.json", "-q", cwd=project.path).returncode == 0
     assert project.collected("it.json") == ids("list", "call", "gather")
 
 
@@ -84,7 +84,7 @@ def test_the_first_instance_stands_for_the_template(project, has_state):
     if has_state:  # with another first value
         project.spec(listing("contig\\nc\\n"), CALL, GATHER)
         assert offpipe("it.json", "-q", cwd=project.path).returncode == 0
-        project.spec(listing(), CALL, gathers("B"))
+        project.spec(listing(), CALL, gathers("AB"))
     passes(project, ["list", "call", "gather"])
 
 
@@ -138,6 +138,12 @@ def test_a_failed_source_blocks_its_template(project):
     result.stdout.fnmatch_lines(["SKIPPED*list[[]run[]] fails"])
 
 
+def test_a_second_instance_that_fails_is_found_where_it_is_gathered(project):
+    project.spec(listing(), {**CALL, "command": ["sh", "-c", "test $PIPELINE_STAGE = call@b && cat"]}, GATHER)
+    result = project.pytest("it.json")
+    result.stdout.fnmatch_lines(["*call@a failed*", "FAILED it.json::gather[[]run[]]*"])
+
+
 @pytest.mark.parametrize("each", ["", "call@a"])
 def test_a_failed_instance_skips_the_checks_that_need_it(project, each):
     project.spec(listing(), {**CALL, "command": ["false"]}, GATHER)
@@ -156,14 +162,15 @@ def test_a_check_that_is_rerun_runs_a_failed_source_again(project):
 
 def test_smaller_inputs_are_those_of_instances_too(project):
     project.write("small/in/b.txt", "z\n")
-    project.spec(listing(), CALL, gathers("Z"))
+    project.write("small/in/a.txt", "y\n")
+    project.spec(listing(), CALL, gathers("YZ"))
     passes(project, ["list", "call", "gather"], "--offpipe-inputs", "small")
 
 
 def test_inputs_above_root_that_only_instances_have_are_in_the_copy(project):
     call = {**CALL, "inputs": {"text": "../in/{each.contig}.txt"}}
     project.write("sub/here", "")
-    project.spec(listing(), call, gathers("B"), root="sub")
+    project.spec(listing(), call, gathers("AB"), root="sub")
     passes(project, ["list", "call", "gather"])
 
 
@@ -193,7 +200,7 @@ def test_a_scatter_in_a_scatter(project):
     passes(project, ["split@a", "upper", "deep"])
 
 
-def test_the_shared_run_has_the_first_instance(project):
+def test_the_shared_run_has_the_two_instances_that_are_gathered(project):
     project.write(
         "test_it.py",
         """
@@ -204,7 +211,7 @@ def test_the_shared_run_has_the_first_instance(project):
             monkeypatch.chdir(tmp_path)
 
         def test_it(offpipe_run):
-            assert list(offpipe_run.stages) == ["list", "call@b", "gather"]
+            assert list(offpipe_run.stages) == ["list", "call@b", "call@a", "gather"]
             assert offpipe_run.stages["call@b"].outputs["text"] == b"B\\n"
         """,
     )
@@ -236,4 +243,4 @@ def test_two_workers_run_each_source_and_instance_once(project):
     project.spec(source, call, gather)
     result = project.pytest_process("it.json", "-n", "2", "-v")
     result.assert_outcomes(passed=9)
-    assert sorted(witness.read_text().split()) == ["call@b", "gather", "list"]
+    assert sorted(witness.read_text().split()) == ["call@a", "call@b", "gather", "list"]
