@@ -41,7 +41,7 @@ def two(bench, **fields):
 
 
 def ran(bench, *words):
-    """Run, and return which stages ran, in order."""
+    """Run, and return which stages ran, in the order in which they began their work."""
     (bench.root / "notes").unlink(missing_ok=True)
     bench.done = bench.succeed(*words)
     return bench.read("notes").decode().split() if bench.exists("notes") else []
@@ -372,7 +372,7 @@ def test_what_is_made_again_with_other_bytes_runs_its_other_readers(bench):
     bench.define(maker(script="echo align >>notes; date +%N >$PIPELINE_OUTPUT_O"), reader("one"), reader("two"))
     ran(bench)
     os.unlink(bench.root / "out/one")
-    assert ran(bench) == ["align", "one", "two"]
+    assert sorted(ran(bench)) == ["align", "one", "two"]
     assert bench.read("out/one") == bench.read("out/two")
     assert not bench.exists("w/a.bam")
     assert bench.skips_everything()
@@ -504,7 +504,7 @@ def test_an_edit_upstream_runs_all_as_if_nothing_had_been_removed(bench):
     bench.define(maker(), reader("one"), reader("two"))
     ran(bench)
     bench.write("in.txt", "next\n")
-    assert ran(bench) == ["align", "one", "two"]
+    assert sorted(ran(bench)) == ["align", "one", "two"]
     assert bench.read("out/one") == bench.read("out/two") == b"next\n"
     assert not bench.exists("w/a.bam")
 
