@@ -42,6 +42,7 @@ mkdir -p out
 grep a "$1" > out/with.txt
 grep -v a "$1" > out/without.txt
 """
+REPRODUCIBLE = ("--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner")  # reproducible-builds.org
 MAIN = '#include <stdio.h>\n#include "say.h"\nint main(void) { puts(SAY); return 0; }\n'
 
 
@@ -82,8 +83,8 @@ CASES = {
          "inputs": {"in": "in.txt"}, "outputs": {"first": "first.txt"}},
     ),
     "tar": Case(
-        ["tar", "--mtime=@0", "-cf", "data.tar", "data"], {"data/a": "a", "data/deep/b": "b", "other": ""},
-        {"name": "tar", "command": ["tar", "--mtime=@0", "-cf", "{outputs.data}", "{inputs.data}"],
+        ["tar", *REPRODUCIBLE, "-cf", "data.tar", "data"], {"data/a": "a", "data/deep/b": "b", "other": ""},
+        {"name": "tar", "command": ["tar", *REPRODUCIBLE, "-cf", "{outputs.data}", "{inputs.data}"],
          "inputs": {"data": "data/"}, "outputs": {"data": "data.tar"}},
     ),
     "compiler": Case(
