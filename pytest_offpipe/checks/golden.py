@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import os
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING
@@ -104,7 +105,7 @@ def file_difference(name: str, paths: list[str], sides: Sides, delimiter: str | 
         return None
     sizes = [os.path.getsize(path) for path in paths]
     texts = [_text(path) for path in paths] if max(sizes) <= LARGEST else []
-    lines = [text.splitlines(keepends=True) for text in texts if text is not None]
+    lines = [list(io.StringIO(text, newline="\n")) for text in texts if text is not None]
     if len(lines) == 2:
         found = _limited(_cells(lines, delimiter, sides), _CELLS) if delimiter else []
         if not found:

@@ -31,6 +31,13 @@ def test_other_text_fails_with_a_unified_diff(project):
     result.stdout.fnmatch_lines(["golden/out/copy.txt differs", "*-c", "*+a"])
 
 
+def test_rows_end_with_newlines_only(project):
+    project.write("in.txt", "a,x\u2028y\n")
+    project.spec({**COPY, "outputs": {"text": "out/t.csv"}}, **GOLDEN)
+    project.write("golden/out/t.csv", "a,x\u2028z\n")
+    project.pytest("it.json").stdout.fnmatch_lines(["*row 1, column 2: *"])
+
+
 def test_diff_has_a_bounded_length(project):
     project.write("in.txt", "x\n" * 3000)
     project.spec(COPY, **GOLDEN)
