@@ -83,7 +83,7 @@ class _Repeats(Bench):
         self._random = random.Random(case.settings.seed)
         self._deadline = time.monotonic() + case.settings.budget
         self.modes = 0o7700  # the others are the umask's
-        self.surroundings = Surroundings(f"{case.directory}")
+        self.surroundings = Surroundings(str(case.directory))
         self._elsewhere = ODD
         self._language = ""
         self._libraries: dict[str, str] = {}
@@ -116,7 +116,7 @@ class _Repeats(Bench):
                     raise RefusedError(f"{program} is linked statically", 0)
                 else:
                     self._libraries[name] = library(name, self.case.shared.directory)
-            except RefusedError as error:
+            except (RefusedError, OSError) as error:
                 self._leave_out(name, str(error), different)
         return different
 
@@ -131,21 +131,20 @@ class _Repeats(Bench):
         different.remove(name)
 
     def elsewhere(self, different: list[str]) -> tuple[Trial, StageReport]:
-        """Run it with everything different. If it fails, try again without each of what it MAY_FAIL for."""
+        """Run it with everything different. If it fails, try again without each of what it MAY_FAIL for, then all."""
         varied = self._laid("varied", different)
         failed = report = varied.run_apart(self.call)
-        for name, where in MAY_FAIL.items():
-            if report.succeeded or name not in different:
-                continue
-            others = [other for other in different if other != name]
-            if name == DIRECTORY:
-                others, self._elsewhere = different, PLAIN
+        may = [name for name in MAY_FAIL if name in different]
+        for names in [*([name] for name in may), may]:
+            if report.succeeded or time.monotonic() > self._deadline:
+                break
+            others = [name for name in different if name not in names or name == DIRECTORY]
+            self._elsewhere = PLAIN if DIRECTORY in names else ODD
             self.enter(others)
             varied = self._laid("varied", others)
             report = varied.run_apart(self.call)
-            self._elsewhere = ODD
             if report.succeeded:
-                self.case.note(f"it fails {where}: {ended(failed)}")
+                self.case.note(f"it fails {', or '.join(MAY_FAIL[name] for name in names)}: {ended(failed)}")
                 different[:] = others
         return varied, report
 
@@ -249,7 +248,7 @@ class _Repeats(Bench):
 def fewer_processors() -> list[int] | None:
     """Return one of the processors that this process may use, as a list; None if it has only one."""
     processors = sorted(os.sched_getaffinity(0))
-    return processors[-1:] if len(processors) > 1 else None
+    return processors[:1] if len(processors) > 1 else None
 
 
 def _modify(paths: list[str]) -> None:

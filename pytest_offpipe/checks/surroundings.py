@@ -92,10 +92,14 @@ def other_language() -> str:
     Raises RefusedError if none is installed.
     """
     try:
-        listed = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False).stdout.split()
+        listed = subprocess.run(["locale", "-a"], capture_output=True, check=False).stdout
     except OSError as error:
         raise RefusedError("running locale", error.errno or 0) from None
-    names = [name for name in listed if name.lower().endswith(("utf8", "utf-8")) and not name.startswith("C.")]
+    names = [
+        name
+        for name in listed.decode(errors="replace").split()
+        if name.lower().endswith(("utf8", "utf-8")) and not name.startswith("C.")
+    ]
     if not names:
         raise RefusedError("no UTF-8 locale is installed but C.UTF-8", 0)
     return min(names, key=lambda name: (name.startswith("en"), name))

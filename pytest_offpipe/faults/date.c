@@ -1,6 +1,8 @@
 /* Preloaded for the check `repeat`: the date is 400 days ago, so that year, month and day of the week are others. Clocks
-   that only measure durations are as they are. */
+   that only measure durations are as they are. Who waits until a date waits as long as without this library. */
 #define _GNU_SOURCE
+#include <pthread.h>
+#include <semaphore.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -11,6 +13,7 @@
 #endif
 
 static const time_t AGO = 400 * 24 * 60 * 60;
+static const time_t LEAST_DATE = 30 * 365 * 24 * 60 * 60; /* in 2000; a monotonic clock begins at 0 with the machine */
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int result = syscall(SYS_clock_gettime, clock, now);
@@ -36,4 +39,27 @@ time_t time(time_t *result) {
     if (result)
         *result = now.tv_sec;
     return now.tv_sec;
+}
+
+static struct timespec real(const struct timespec *shown) {
+    return (struct timespec){shown->tv_sec + AGO, shown->tv_nsec};
+}
+
+int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict until) {
+    struct timespec moved = real(until);
+    return sem_clockwait(semaphore, CLOCK_REALTIME, &moved);
+}
+
+int pthread_mutex_timedlock(pthread_mutex_t *restrict mutex, const struct timespec *restrict until) {
+    struct timespec moved = real(until);
+    return pthread_mutex_clocklock(mutex, CLOCK_REALTIME, &moved);
+}
+
+int pthread_cond_timedwait(
+    pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, const struct timespec *restrict until
+) {
+    if (until->tv_sec < LEAST_DATE) /* pthread_condattr_setclock(3) chose a monotonic clock */
+        return pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, until);
+    struct timespec moved = real(until);
+    return pthread_cond_clockwait(condition, mutex, CLOCK_REALTIME, &moved);
 }

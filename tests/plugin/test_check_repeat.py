@@ -112,6 +112,10 @@ def test_names_the_processors_that_a_program_counts(stage):
     )
 
 
+NEEDS_CC = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+
+
+@NEEDS_CC
 @pytest.mark.parametrize("sealed", [False, True])
 def test_names_the_date_and_the_order_of_entries(stage, sealed):
     (stage.pytester.path / "parts").mkdir()
@@ -122,7 +126,104 @@ def test_names_the_date_and_the_order_of_entries(stage, sealed):
     )
 
 
-@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+CORRECT = r"""
+#include <dirent.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct timespec in_a_second(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    now.tv_sec++;
+    return now;
+}
+
+static void seek(void) {
+    DIR *parts = opendir("parts");
+    char fourth[99];
+    long begin = telldir(parts), here;
+    int count = 0;
+    readdir(parts), readdir(parts), readdir(parts);
+    here = telldir(parts);
+    strcpy(fourth, readdir(parts)->d_name);
+    while (readdir(parts));
+    seekdir(parts, here);
+    if (strcmp(fourth, readdir(parts)->d_name)) puts("seekdir went elsewhere");
+    for (seekdir(parts, begin); readdir(parts); count++);
+    for (rewinddir(parts); readdir(parts); count++);
+    printf("%d entries\n", count);
+}
+
+static void wait_until(void) {
+    sem_t semaphore;
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t of_date = PTHREAD_COND_INITIALIZER, monotonic;
+    pthread_condattr_t clock;
+    sem_init(&semaphore, 0, 0);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&monotonic, &clock);
+    pthread_mutex_lock(&mutex);
+    for (int way = 0; way < 4; way++) {
+        struct timespec date = in_a_second(CLOCK_REALTIME), begin = in_a_second(CLOCK_MONOTONIC), end;
+        if (way == 0) sem_timedwait(&semaphore, &date);
+        if (way == 1) pthread_mutex_timedlock(&mutex, &date);
+        if (way == 2) pthread_cond_timedwait(&of_date, &mutex, &date);
+        if (way == 3) pthread_cond_timedwait(&monotonic, &mutex, &begin);
+        end = in_a_second(CLOCK_MONOTONIC);
+        if (end.tv_sec == begin.tv_sec) printf("way %d did not wait\n", way);
+    }
+}
+
+static void *list_again_and_again(void *unused) {
+    for (;;) {
+        DIR *parts = opendir("parts");
+        while (readdir(parts));
+        closedir(parts);
+    }
+}
+
+static void fork_while_a_thread_lists(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, list_again_and_again, NULL);
+    for (int i = 0; i < 200; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            readdir(opendir("parts"));
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+    }
+}
+
+int main(void) {
+    seek();
+    wait_until();
+    fork_while_a_thread_lists();
+}
+"""
+
+
+@pytest.mark.full
+@NEEDS_CC
+def test_passes_a_program_that_seeks_in_a_directory_waits_until_a_date_and_forks(stage):
+    (stage.pytester.path / "parts").mkdir()
+    for part in "abcdef":
+        (stage.pytester.path / "parts" / part).touch()
+    (stage.pytester.path / "work.c").write_text(CORRECT)
+    subprocess.run(["cc", "-pthread", "-o", "work", "work.c"], cwd=stage.pytester.path, check=True)
+    assert subprocess.check_output(["./work"], cwd=stage.pytester.path) == b"16 entries\n"
+    del stage.stage["processor"]
+    stage.stage.update(command=["./work"], stdout="text", inputs={"parts": "parts/"})
+    stage.passes("repeat")
+
+
+@NEEDS_CC
 def test_notes_that_a_program_that_is_linked_statically_keeps_its_date(stage):
     (stage.pytester.path / "work.c").write_text(
         "#include <stdio.h>\n#include <time.h>\n"
@@ -156,7 +257,7 @@ def test_passes_a_program_that_lists_the_names_of_its_variables(stage, source):
     stage.shell(f'{source} > "$o"').passes("repeat")
 
 
-@pytest.mark.parametrize("check", ["repeat", "resume"])
+@pytest.mark.parametrize("check", ["repeat", "resume", "stop"])
 def test_passes_a_stage_that_lists_the_names_of_its_variables(stage, check):
     stage.python(
         """
@@ -182,6 +283,16 @@ def test_passes_an_archive_with_a_fixed_owner(stage):
 def test_passes_a_stage_that_fails_for_a_user_other_than_its_own_and_says_so(stage):
     result = stage.shell(f'test "$(id -u)" = {os.getuid()}; cp "$i" "$o"').passes("repeat", "-rP")
     result.stdout.fnmatch_lines(["it fails for another user: *"])
+
+
+def test_passes_a_stage_that_fails_for_two_such_reasons_and_says_so(stage):
+    script = f"""
+        test "$(id -u)" = {os.getuid()}
+        case $PWD in *" "*) exit 1 ;; esac
+        cp "$i" "$o"
+    """
+    result = stage.shell(script).passes("repeat", "-rP")
+    result.stdout.fnmatch_lines(["it fails below a directory that is called *, or for another user*"])
 
 
 def test_leaves_the_zone_that_env_sets(stage):
