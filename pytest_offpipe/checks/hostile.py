@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_offpipe.checks.case import Trial
+    from pytest_offpipe.compare import Sides
     from pytest_offpipe.reports import StageReport
 
 LARGEST_TEXT = 4 << 20  # bytes of an input: damage shows in small ones, too
@@ -40,6 +41,7 @@ _KINDS = {
 _REPORTED = ("empty", "headerOnly")  # an output may well be empty then
 _OF_TABLES = ("headerOnly", "oneRow", "shuffled")
 _HEADER = re.compile(rb"((?:#[#\s][^\n]*\n)*[^\n]*\n?)(.*)", re.DOTALL)  # comments, names of columns; then the rows
+_ONE_GONE = "one line is gone"
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _CRASHES = {128 + number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
 
@@ -169,9 +171,18 @@ class _Hostile(Bench):
             whole = self.undisturbed.outputs.paths[name]
             if bytes_below(whole) and not bytes_below(path):
                 yield f"output {name} is empty"
-            elif kind == "noLastNewline" and not self.volatile and _lacks_a_line(path, whole):
+            elif kind == "noLastNewline" and not self.volatile and self._lacks_a_line(path, whole):
                 self.changed(report, "without the last newline")  # skips or fails if the bytes differ anyway
                 yield f"output {name} lacks one line, and only the last newline of the input is gone"
+
+    def _lacks_a_line(self, output: str, whole: str) -> bool:
+        """Whether a file of an output has, after filters, all lines that it has in the `whole` output but one."""
+        for file in files_below(whole):
+            path = os.path.normpath(f"{output}/{os.path.relpath(file, whole)}")
+            is_compared = os.path.isfile(path) and os.path.getsize(file) <= LARGEST_TEXT
+            if is_compared and self.normaliser.of_files("", [file, path], ("", ""), _in_lines) == _ONE_GONE:
+                return True
+        return False
 
 
 def _is_text(content: bytes) -> bool:
@@ -186,13 +197,10 @@ def _is_crash(report: StageReport) -> bool:
     return report.exit_code in _CRASHES or any(ends)
 
 
-def _lacks_a_line(output: str, whole: str) -> bool:
-    """Whether a file of an output has all lines that it has in the `whole` output but one."""
-    for file in files_below(whole):
-        path = os.path.normpath(f"{output}/{os.path.relpath(file, whole)}")
-        if os.path.isfile(path) and os.path.getsize(file) <= LARGEST_TEXT:
-            left, lines = (Path(each).read_bytes().splitlines() for each in (path, file))
-            at = next((at for at, (one, other) in enumerate(zip(left, lines, strict=False)) if one != other), len(left))
-            if len(left) == len(lines) - 1 and left[at:] == lines[at + 1 :]:
-                return True
-    return False
+def _in_lines(_: str, paths: list[str], __: Sides) -> str | None:
+    """Return _ONE_GONE if the second file lacks one line of the first; something else if they differ otherwise."""
+    lines, left = (Path(path).read_bytes().splitlines() for path in paths)
+    if lines == left:
+        return None
+    at = next((at for at, (one, other) in enumerate(zip(left, lines, strict=False)) if one != other), len(left))
+    return _ONE_GONE if left[at:] == lines[at + 1 :] else "other lines"

@@ -210,6 +210,16 @@ def test_volatile_lines_are_not_compared(project):
     checked(project, drops, **extension(volatile="stamps the time")).assert_outcomes(passed=1)
 
 
+def test_lines_are_compared_after_filters(project):
+    script = """
+        date +"# %N" >"$o"
+        while read -r line; do echo "$line"; done <"$i" >>"$o"
+    """
+    filters = {"normalise": {"txt": ["sed", "/^#/d"]}}
+    result = checked(project, script, **extension(**filters))
+    result.stdout.fnmatch_lines(["in.csv, noLastNewline: exit 0, output text lacks one line*"])
+
+
 def test_other_text_stays_as_it_is_beside_a_table(project):
     drops = 'while read -r line; do echo "$line"; done <"$PIPELINE_INPUT_LIST" >"$o"; cat "$i" >>"$o"'
     project.spec(project.shell(drops, inputs={"text": "in.csv", "list": "in.txt"}))
