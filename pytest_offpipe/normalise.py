@@ -22,9 +22,14 @@ class FilterError(AssertionError):
 
 
 class Normaliser(NamedTuple):
-    """The `filters` of a stage by extension. They start in `root`, and work below `directory`."""
+    """The `filters` of a stage by extension. They start in `root`, with its `env` and `tools`.
+
+    They work below `directory`, and end after `timeout` seconds.
+    """
 
     filters: dict[str, tuple[str, ...]]
+    env: dict[str, str]
+    tools: tuple[str, ...]
     root: str
     directory: str
     timeout: float
@@ -74,7 +79,8 @@ class Normaliser(NamedTuple):
         except OffpipeError as error:
             raise FilterError(str(error)) from None
         literal = tuple(word.replace("{", "{\0") for word in words)  # the mark of braces that begin no placeholder
-        spec = spec._replace(stages=(spec.stages[0]._replace(command=literal),))
+        given = spec.stages[0]._replace(command=literal, env=self.env, tools=self.tools)
+        spec = spec._replace(stages=(given,))
         run = run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, spec=spec)
         report = run.stages.get("normalise")
         if report is None or not report.succeeded:

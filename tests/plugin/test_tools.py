@@ -66,6 +66,13 @@ def test_a_program_of_an_environment_in_root_is_no_code(checked, environments, p
     assert checked.check("run").ret == 0
 
 
+def test_a_filter_has_the_tools_and_env_of_its_stage(checked, environments, pytester):
+    environments(pytester.path)
+    extension = {"normalise": {"txt": ["sh", "-c", 'echo "$WORDS"; tool']}}
+    checked.shell('date +%N > "$o"', tools="envs/bio", env={"WORDS": "a b"}, **{"x-offpipe": extension})
+    checked.passes("repeat")
+
+
 def test_the_fixture_runs_a_stage_with_its_environment(pytester, environments):
     environments(pytester.path)
     stage = {"name": "work", "command": ["tool"], "stdout": "o", "outputs": {"o": "o.txt"}, "tools": "envs/bio"}
