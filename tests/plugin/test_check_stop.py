@@ -83,7 +83,7 @@ def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(s
     stage.python(
         """
         import os, signal, time
-        time.sleep(0.75)  # as long as large modules take
+        time.sleep(1)  # as long as large modules take
         signal.signal(signal.SIGTERM, lambda *_: finish())
         lines = []
         def finish():
@@ -93,7 +93,7 @@ def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(s
         with open(os.environ["PIPELINE_INPUT_TEXT"]) as source:
             for line in source:
                 lines.append(line)
-                time.sleep(0.00075)  # a fifth of the whole time for all lines, so that a tenth is in the middle
+                time.sleep(0.003)  # a third of the whole time for all lines, so that a tenth is in the middle
         finish()
         """
     ).finds("stop", "it ended with 0 though it was stopped", "            text differs at line *")
