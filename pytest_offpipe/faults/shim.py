@@ -6,6 +6,7 @@ in any language. $PIPELINE_FAULTS names the file with the plan. Imports nothing 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -92,6 +93,9 @@ def _watch(plan: dict[str, Any], child: int, reading: _Reading) -> NoReturn:
         os.killpg(0, signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)
+    for pid in _in_other_groups():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     os.kill(child, signal.SIGCONT)
     deadline = time.monotonic() + GRACE
     while time.monotonic() < deadline:
@@ -100,6 +104,19 @@ def _watch(plan: dict[str, Any], child: int, reading: _Reading) -> NoReturn:
     _note("outlasted")
     os.killpg(0, signal.SIGKILL)
     os._exit(1)  # not reached
+
+
+def _in_other_groups() -> set[int]:
+    """Return the processes of the program that are in another group, as those of timeout(1): the runner signals all."""
+    relations = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+            relations[int(name)] = [*map(int, file.read().rpartition(b") ")[2].split()[1:4])]
+    own, session = os.getpid(), os.getsid(0)
+    below = {own}
+    while more := {pid for pid, its in relations.items() if its[0] in below or its[2] == session} - below:
+        below |= more
+    return {pid for pid in below if relations[pid][1] != os.getpgrp()}
 
 
 def _end_if_over(child: int) -> None:

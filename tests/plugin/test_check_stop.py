@@ -14,6 +14,14 @@ def test_passes_a_stage_that_term_ends(stage):
     stage.python(SLOW).passes("stop")
 
 
+@pytest.mark.parametrize("word", ["timeout 60", pytest.param("setsid -w", marks=pytest.mark.full)])
+def test_passes_a_program_in_a_process_group_of_its_own(stage, word):
+    script = 'while read -r line; do echo "$line"; sleep 0.05; done'
+    stage.shell("")
+    stage.stage.update(command=[*word.split(), "sh", "-c", script], stdin="text", stdout="text")
+    stage.passes("stop")
+
+
 @pytest.mark.full
 def test_passes_a_stage_that_ends_in_its_own_way(stage):
     stage.python("import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n" + _plain(SLOW)).passes(
