@@ -6,14 +6,15 @@ import csv
 import difflib
 import io
 import os
-from itertools import islice, zip_longest
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from pytest_offpipe.checks.case import Bench, Case
-from pytest_offpipe.compare import difference, same_bytes_until
+from pytest_offpipe.compare import difference, of_bytes, same_bytes_until
 from pytest_offpipe.sandbox import copy, discard
 from pytest_offpipe.settings import UPDATE_GOLDEN, extension_of
-from runner.spec.globs import bare
+from runner.display.text import printable
+from runner.spec.globs import bare, is_glob, matches, may_match_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.compare import Sides
 
 SIDES = ("golden", "made")
+_PLACES = ("among golden files", "as made")  # where a file is missing, or is a directory
 LARGEST = 4 << 20  # bytes of a file that is compared as text or as a table
 _LINES = 40  # of a unified diff
 _CELLS = 10
@@ -38,7 +40,7 @@ def check_golden(case: Case) -> None:
     found, missing = golden.differences(), golden.missing()
     if found:
         hint = "hint: if the new outputs are right, keep them: --offpipe-update-golden"
-        case.fail(_DONE, "the same, after filters", "\n".join([*found, hint]), log=golden.undisturbed.log)
+        case.fail(_DONE, "the same, after filters", "\n".join([*found.values(), hint]), log=golden.undisturbed.log)
     if missing:
         case.unmade(f"no golden file: {', '.join(missing)}\nhint: --offpipe-update-golden writes it")
 
@@ -51,42 +53,74 @@ class _Golden(Bench):
         self._root = case.spec.root
         top = os.path.normpath(extension_of(case.spec, case.stage)["golden"])
         made = self.undisturbed.outputs.paths
-        self._kept = {name: (f"{top}/{bare(path)}", made[name]) for name, path in self.stage.outputs.items()}
+        self._kept = [(f"{top}/{bare(path)}", made[name]) for name, path in self.stage.outputs.items()]
+        self._require_own_places()
+
+    def _require_own_places(self) -> None:
+        """Fail if golden files are in the place of other files, which an update or a run would replace."""
+        for path, what in self._declared():
+            for kept, made in self._kept:
+                if _meet(path, kept, is_directory=os.path.isdir(made)):
+                    found = f'{kept} is in the place of "{path}", {what}'
+                    self._refuse_place(found, "name another directory for golden files")
+
+    def _declared(self) -> Iterator[tuple[str, str]]:
+        """Yield each path and glob that the spec gives another meaning, and what it is."""
+        spec = self.case.spec
+        yield os.path.relpath(spec.paths.state_dir, self._root), "the state directory"
+        for stage in spec.stages:
+            for _, _, path in stage.entries():
+                yield path, f"an input of stage {stage.name}"
+            for path in stage.outputs.values():
+                yield path, f"an output of stage {stage.name}"
+
+    def _refuse_place(self, found: str, hint: str) -> None:
+        self.case.fail("looked where golden files are", "a place below root for them alone", f"{found}\nhint: {hint}")
 
     def missing(self) -> list[str]:
         """Return the golden files that are not there, relative to root."""
-        return [kept for kept, _ in self._kept.values() if not os.path.lexists(f"{self._root}/{kept}")]
+        return [kept for kept, _ in self._kept if not os.path.lexists(f"{self._root}/{kept}")]
 
-    def differences(self) -> list[str]:
-        """Return how outputs differ from their golden files; nothing if the stage is volatile."""
-        missing, found = self.missing(), []
-        for kept, made in self._kept.values() if not self.volatile else ():
-            if kept not in missing:
-                found.append(difference(kept, f"{self._root}/{kept}", made, SIDES, self._of_files, is_plain=True))
-        return [text for text in found if text]
+    def differences(self) -> dict[str, str]:
+        """Return how outputs differ from golden files that are there; nothing if the stage is volatile."""
+        missing, found = self.missing(), {}
+        for kept, made in self._kept if not self.volatile else ():
+            paths = f"{self._root}/{kept}", made
+            if kept not in missing and (text := difference(kept, *paths, _PLACES, self._of_files, is_plain=True)):
+                found[kept] = text
+        return found
 
     def _of_files(self, name: str, paths: list[str], sides: Sides) -> str | None:
         extension = os.path.splitext(paths[1])[1].lower()
 
-        def compare(name: str, paths: list[str], sides: Sides) -> str | None:
-            return file_difference(name, paths, sides, _TABLES.get(extension))
+        def compare(name: str, paths: list[str], _: Sides) -> str | None:
+            return file_difference(name, paths, SIDES, _TABLES.get(extension))
 
         return self.normaliser.of_files(name, paths, sides, compare)
 
     def update(self) -> None:
-        """Write the golden files. What a directory no longer has goes, and nothing beside it.
+        """Write the golden files that are missing or differ.
 
-        A copy is complete before it takes the place of the old file or directory.
+        What a directory no longer has goes, and nothing beside it. A copy is complete before it takes the place of the
+        old file or directory.
         """
-        for kept, made in self._kept.values():
+        for kept, _ in self._kept:
             self._require_no_link(kept)
+        written = {*self.missing(), *self.differences()}
+        for kept, made in self._kept:
+            if kept not in written:
+                continue
             place = f"{self._root}/{kept}"
-            new = f"{place}.{os.getpid()}.new"
+            new, old = (f"{os.path.dirname(place)}/.offpipe-{age}-{os.path.basename(place)}" for age in ("new", "old"))
+            discard(new)  # of an update that was killed
             copy(made, new)
             if os.path.isdir(place) or os.path.isdir(new):  # no rename replaces these
-                discard(place)
+                discard(old)
+                if os.path.lexists(place):
+                    os.rename(place, old)
             os.replace(new, place)
-        self.case.note(f"wrote {', '.join(kept for kept, _ in self._kept.values())}")
+            discard(old)
+        self.case.note(f"wrote {', '.join(sorted(written)) or 'nothing: all are the same'}")
 
     def _require_no_link(self, kept: str) -> None:
         """Fail if a link on the way would let the update write elsewhere."""
@@ -94,8 +128,17 @@ class _Golden(Bench):
         for end in range(1, len(parts) + 1):
             path = "/".join(parts[:end])
             if os.path.islink(f"{self._root}/{path}"):
-                found = f"{path} is a symbolic link, and the update writes only below root\nhint: remove the link"
-                self.case.fail("tried to write the golden files", "directories and files", found)
+                self._refuse_place(
+                    f"{path} is a symbolic link, and the update writes only below root", "remove the link"
+                )
+
+
+def _meet(declared: str, kept: str, *, is_directory: bool) -> bool:
+    """Whether a declared path or glob is, holds or lies in the place of a golden file or directory."""
+    if is_glob(declared):
+        return matches(declared, kept) or (is_directory and may_match_below(declared, kept))
+    paths = f"{bare(declared)}/", f"{kept}/"
+    return paths[0].startswith(paths[1]) or paths[1].startswith(paths[0])
 
 
 def file_difference(name: str, paths: list[str], sides: Sides, delimiter: str | None = None) -> str | None:
@@ -108,6 +151,8 @@ def file_difference(name: str, paths: list[str], sides: Sides, delimiter: str | 
     lines = [list(io.StringIO(text, newline="\n")) for text in texts if text is not None]
     if len(lines) == 2:
         found = _limited(_cells(lines, delimiter, sides), _CELLS) if delimiter else []
+        if not found and max(map(len, chain(*lines))) > _WIDTH:
+            return of_bytes(name, paths, sides)  # shows the part of a line that differs
         if not found:
             ends = [[line if line.endswith("\n") else f"{line} (no end of line)" for line in side] for side in lines]
             diff = difflib.unified_diff(ends[0], ends[1], fromfile=sides[0], tofile=sides[1], n=2)
@@ -127,24 +172,21 @@ def _text(path: str) -> str | None:
 
 
 def _cells(lines: list[list[str]], delimiter: str, sides: Sides) -> Iterator[str]:
-    """Yield the cells that differ; rows and columns count from 1. Nothing if a side is no table."""
+    """Yield the cells that differ; rows and columns count from 1. Nothing if rows or columns are missing on a side."""
     try:
         tables = [list(csv.reader(side, delimiter=delimiter)) for side in lines]
     except csv.Error:
         return
-    for row, pair in enumerate(zip_longest(*tables), 1):
-        if None in pair:
-            side = 0 if pair[0] is not None else 1
-            yield f"row {row:,} is only {sides[side]}: {pair[side]}"
-            continue
-        for column, cells in enumerate(zip_longest(*pair), 1):
-            if cells[0] != cells[1]:
-                shown = ["(none)" if cell is None else repr(cell) for cell in cells]
-                yield f"row {row:,}, column {column:,}: {shown[0]} {sides[0]}, and {shown[1]} {sides[1]}"
+    if [*map(len, tables[0])] != [*map(len, tables[1])]:
+        return
+    for row, pair in enumerate(zip(*tables, strict=True), 1):
+        for column, (golden, made) in enumerate(zip(*pair, strict=True), 1):
+            if golden != made:
+                yield f"row {row:,}, column {column:,}: {golden!r} {sides[0]}, and {made!r} {sides[1]}"
 
 
 def _limited(lines: Iterator[str], most: int) -> list[str]:
     """Return the first lines, cut to a width, and a line that says that there are more."""
-    found = [line.rstrip("\n") for line in islice(lines, most + 1)]
+    found = [printable(line.rstrip("\n")) for line in islice(lines, most + 1)]
     cut = [line if len(line) <= _WIDTH else f"{line[:_WIDTH]}..." for line in found[:most]]
     return [*cut, *(["... and more"] if len(found) > most else [])]

@@ -38,6 +38,20 @@ def test_rows_end_with_newlines_only(project):
     project.pytest("it.json").stdout.fnmatch_lines(["*row 1, column 2: *"])
 
 
+def test_diff_shows_line_ends(project):
+    project.write("in.txt", "b\r\na\r\n")
+    project.spec(COPY, **GOLDEN)
+    project.write("golden/out/copy.txt", "b\na\n")
+    project.pytest("it.json").stdout.fnmatch_lines(["*-b", "*+b\\r"])
+
+
+def test_long_lines_differ_at_a_place_that_is_shown(project):
+    project.write("in.txt", f"{'x' * 500}1\n")
+    project.spec(COPY, **GOLDEN)
+    project.write("golden/out/copy.txt", f"{'x' * 500}2\n")
+    project.pytest("it.json").stdout.fnmatch_lines(["*golden: *2*", "*made: *1*"])
+
+
 def test_diff_has_a_bounded_length(project):
     project.write("in.txt", "x\n" * 3000)
     project.spec(COPY, **GOLDEN)
@@ -52,6 +66,14 @@ def test_tables_differ_by_cell(project):
     project.spec({**COPY, "outputs": {"text": "out/t.csv"}}, **GOLDEN)
     project.write("golden/out/t.csv", "a,b\n1,3\n")
     project.pytest("it.json").stdout.fnmatch_lines(["*row 2, column 2: '3' golden, and '2' made"])
+
+
+def test_tables_with_other_rows_or_columns_differ_by_line(project):
+    project.write("in.txt", "a,b\n1,2\n3,4\n")
+    project.spec({**COPY, "outputs": {"text": "out/t.csv"}}, **GOLDEN)
+    project.write("golden/out/t.csv", "a,b\n3,4\n")
+    result = project.pytest("it.json")
+    result.stdout.fnmatch_lines(["* a,b", "*+1,2", "* 3,4"])
 
 
 def test_binaries_differ_by_size_and_first_offset(project):
@@ -85,10 +107,39 @@ def test_update_of_a_directory_removes_what_is_no_longer_made_and_nothing_beside
     project.spec(project.shell('mkdir "$o"; cp "$i" "$o/new"', outputs={"text": "out/d/"}), **GOLDEN)
     for name in ("golden/out/d/old", "golden/out/beside", "golden/README"):
         project.write(name, "x\n")
-    project.pytest("it.json").stdout.fnmatch_lines(["golden/out/d/new is missing golden, and a file made"])
+    project.pytest("it.json").stdout.fnmatch_lines(
+        ["golden/out/d/new is missing among golden files, and a file as made"]
+    )
     project.pytest("it.json", "--offpipe-update-golden").assert_outcomes(passed=1)
     files = [path for path in (project.path / "golden").rglob("*") if path.is_file()]
     assert sorted(path.name for path in files) == ["README", "beside", "new"]
+
+
+def test_update_leaves_golden_files_that_are_the_same_after_filters(project):
+    extension = {"golden": "golden/", "normalise": {"txt": ["sed", "/^# /d"]}}
+    project.spec(project.shell(STAMP, **{"x-offpipe": extension}))
+    project.pytest("it.json", "--offpipe-update-golden").assert_outcomes(passed=1)
+    first = (project.path / "golden/out/work.txt").read_text()
+    project.pytest("it.json", "--offpipe-update-golden").assert_outcomes(passed=1)
+    assert (project.path / "golden/out/work.txt").read_text() == first
+    project.write("in.txt", "other\n")
+    project.pytest("it.json", "--offpipe-update-golden").assert_outcomes(passed=1)
+    assert "other" in (project.path / "golden/out/work.txt").read_text()
+
+
+@pytest.mark.parametrize(("golden", "fields", "place"), [
+    ("raw", {"inputs": {"text": "raw/out/*.txt"}, "outputs": {"text": "out/"}}, "raw/out/[*].txt"),
+    ("raw", {"inputs": {"text": "raw/out/d.txt"}, "outputs": {"text": "out/"}}, "raw/out/d.txt"),
+    ("out", {"inputs": {"text": "in.txt"}, "outputs": {"text": "out/"}}, "out/"),
+    ("state", {"inputs": {"text": "in.txt"}, "outputs": {"text": "out/"}}, "state"),
+])  # fmt: skip
+def test_golden_files_have_places_of_their_own(project, golden, fields, place):
+    project.write("raw/out/d.txt", "mine\n")
+    project.spec(project.shell('mkdir -p "$o"', **fields, **{"x-offpipe": {"golden": golden}}), stateDir="state")
+    result = project.pytest("it.json", "--offpipe-update-golden")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f'{golden}/out* is in the place of "{place}"*', "*hint: name another directory*"])
+    assert (project.path / "raw/out/d.txt").read_text() == "mine\n"
 
 
 @pytest.mark.parametrize("link", ["golden", "golden/out", "golden/out/copy.txt"])
