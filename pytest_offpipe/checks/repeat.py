@@ -67,7 +67,6 @@ def check_repeat(case: Case) -> None:
     await_later(case.shared.stage(case.stage.name).ended)
     different = repeats.everything()
     with repeats.surroundings:
-        repeats.enter(different)
         varied, report = repeats.elsewhere(different)
         done = f"ran it from nothing, later, with another value of: {listed([WORDS[name] for name in different], 2)}"
         repeats.judge(varied, report, done, "elsewhere", different)
@@ -120,7 +119,7 @@ class _Repeats(Bench):
                 self._leave_out(name, str(error), different)
         return different
 
-    def enter(self, different: list[str]) -> None:
+    def _enter(self, different: list[str]) -> None:
         """Make later calls where these differ. Removes, and notes, what this machine cannot vary."""
         self.call, refused = self.surroundings.call(different)
         for name, why in refused.items():
@@ -131,22 +130,41 @@ class _Repeats(Bench):
         different.remove(name)
 
     def elsewhere(self, different: list[str]) -> tuple[Trial, StageReport]:
-        """Run it with everything different. If it fails, try again without each of what it MAY_FAIL for, then all."""
-        varied = self._laid("varied", different)
-        failed = report = varied.run_apart(self.call)
-        may = [name for name in MAY_FAIL if name in different]
-        for names in [*([name] for name in may), may]:
-            if report.succeeded or time.monotonic() > self._deadline:
-                break
-            others = [name for name in different if name not in names or name == DIRECTORY]
-            self._elsewhere = PLAIN if DIRECTORY in names else ODD
-            self.enter(others)
-            varied = self._laid("varied", others)
-            report = varied.run_apart(self.call)
-            if report.succeeded:
-                self.case.note(f"it fails {', or '.join(MAY_FAIL[name] for name in names)}: {ended(failed)}")
-                different[:] = others
-        return varied, report
+        """Run it with everything different; if it fails, without what it MAY_FAIL for, as far as it does.
+
+        Removes from `different` what did not differ in the run that is returned, and notes why.
+        """
+        everything = self._run("varied", different)
+        if everything[1].succeeded:
+            return everything
+        self._elsewhere = PLAIN
+        some = [name for name in different if name == DIRECTORY or name not in MAY_FAIL]
+        best = self._run("plain", some)
+        if not best[1].succeeded:
+            self._elsewhere = ODD
+            return everything
+        for name, where in MAY_FAIL.items():
+            if name not in different:
+                continue
+            if time.monotonic() > self._deadline:
+                self.case.note(f"not tried {where}, because no time is left (--offpipe-budget)")
+                continue
+            before, self._elsewhere = self._elsewhere, ODD if name == DIRECTORY else self._elsewhere
+            more = [each for each in different if each in (*some, name)]
+            tried = self._run(f"with-{name}", more)
+            if tried[1].succeeded:
+                some, best = more, tried
+            else:
+                self._elsewhere = before
+                self.case.note(f"it fails {where}: {ended(tried[1])}")
+        different[:] = some
+        self._enter(different)
+        return best
+
+    def _run(self, place: str, different: list[str]) -> tuple[Trial, StageReport]:
+        self._enter(different)
+        trial = self._laid(place, different)
+        return trial, trial.run_apart(self.call)
 
     def once_more(self, varied: Trial) -> StageReport:
         """Run the same in place, with another order of hashes where there is one."""

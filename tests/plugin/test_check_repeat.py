@@ -285,14 +285,26 @@ def test_passes_a_stage_that_fails_for_a_user_other_than_its_own_and_says_so(sta
     result.stdout.fnmatch_lines(["it fails for another user: *"])
 
 
+TWO_REASONS = """
+    test "$(id -u)" = {uid}
+    case $PWD in *" "*) exit 1 ;; esac
+"""
+
+
 def test_passes_a_stage_that_fails_for_two_such_reasons_and_says_so(stage):
-    script = f"""
-        test "$(id -u)" = {os.getuid()}
-        case $PWD in *" "*) exit 1 ;; esac
-        cp "$i" "$o"
-    """
-    result = stage.shell(script).passes("repeat", "-rP")
-    result.stdout.fnmatch_lines(["it fails below a directory that is called *, or for another user*"])
+    result = stage.shell(TWO_REASONS.format(uid=os.getuid()) + 'cp "$i" "$o"').passes("repeat", "-rP")
+    result.stdout.fnmatch_lines(["it fails below a directory that is called *", "it fails for another user: *"])
+    result.stdout.no_fnmatch_line("*it fails on another date*")
+
+
+@NEEDS_CC
+def test_varies_all_else_of_a_stage_that_fails_for_two_such_reasons(stage):
+    stage.shell(TWO_REASONS.format(uid=os.getuid()) + 'date +%Y > "$o"').finds("repeat", f"{DEPENDS}the date")
+
+
+def test_looks_for_such_a_reason_also_when_the_budget_is_spent(stage):
+    result = stage.shell('sleep 0.3; cat $i > "$o"').passes("repeat", "-rP", "--offpipe-budget", "0.1")
+    result.stdout.fnmatch_lines(["not tried below a directory that is called *, because no time is left *"])
 
 
 def test_leaves_the_zone_that_env_sets(stage):
