@@ -77,7 +77,7 @@ class _Text(NamedTuple):
         content, header, rows = self.content, self.header, self.rows
         return {
             "empty": b"",
-            "noLastNewline": re.sub(rb"\r?\n\Z", b"", content),
+            "noLastNewline": re.sub(rb"(?<![\r\n])\r?\n\Z", b"", content),  # a blank line would go with it
             "crlf": re.sub(rb"\r?\n", b"\r\n", content),
             "bom": _BOM + content.removeprefix(_BOM),
             "headerOnly": header if rows else content,

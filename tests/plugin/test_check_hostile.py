@@ -58,6 +58,11 @@ def test_correct_stages_pass(project, name):
     checked(project, CORRECT[name]).assert_outcomes(passed=1)
 
 
+def test_a_blank_last_line_is_more_than_a_last_newline(project):
+    project.write("in.csv", f"{TABLE}\n")
+    checked(project, CORRECT["cat"]).assert_outcomes(passed=1)
+
+
 def test_a_program_that_reads_csv_as_it_should_passes(project):
     project.write("work.py", READS)
     project.spec({"name": "work", "processor": "work.py", "inputs": {"text": "in.csv"}, "outputs": {"text": "o.txt"}})
