@@ -1,10 +1,13 @@
-/* Preloaded for the check `repeat`: the date is 400 days ago, so that year, month and day of the week are others. Clocks
-   that only measure durations are as they are. Who waits until a date waits as long as without this library. */
+/* Preloaded for the check `repeat`: the date is 400 days and some hours ago, so that year, month, day of the week, hour
+   and minute are others. Clocks that only measure durations are as they are. The usual calls that wait until a date
+   wait as long as without this library; those for read-write locks, message queues and timers do not. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,7 +15,7 @@
 #error "the kernel's struct timespec is another one on 32 bits"
 #endif
 
-static const time_t AGO = 400 * 24 * 60 * 60;
+static const time_t AGO = ((400 * 24 + 11) * 60 + 17) * 60;
 static const time_t LEAST_DATE = 30 * 365 * 24 * 60 * 60; /* in 2000; a monotonic clock begins at 0 with the machine */
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
@@ -42,7 +45,15 @@ time_t time(time_t *result) {
 }
 
 static struct timespec real(const struct timespec *shown) {
-    return (struct timespec){shown->tv_sec + AGO, shown->tv_nsec};
+    time_t seconds;
+    if (__builtin_add_overflow(shown->tv_sec, AGO, &seconds))
+        seconds = shown->tv_sec; /* "for ever" */
+    return (struct timespec){seconds, shown->tv_nsec};
+}
+
+int clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted, struct timespec *left) {
+    struct timespec moved = clock == CLOCK_REALTIME && flags == TIMER_ABSTIME ? real(wanted) : *wanted;
+    return syscall(SYS_clock_nanosleep, clock, flags, &moved, left) ? errno : 0;
 }
 
 int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict until) {
@@ -62,4 +73,9 @@ int pthread_cond_timedwait(
         return pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, until);
     struct timespec moved = real(until);
     return pthread_cond_clockwait(condition, mutex, CLOCK_REALTIME, &moved);
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until) {
+    int error = pthread_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, until);
+    return error == ETIMEDOUT ? thrd_timedout : error ? thrd_error : thrd_success;
 }

@@ -71,6 +71,7 @@ DEPENDENT = {
     "print(os.getuid())": "the user",
     "print(os.umask(0))": "the umask",
     "import datetime; print(datetime.date.today().year)": "the date",
+    "import time; print(int(time.time()) // 3600 % 24)": "the date",
     "print(os.cpu_count())": "the number of processors of the machine (os.cpu_count)",
     "import time; print(time.localtime(0).tm_hour)": "TZ (set it in env to keep it)",
     "print('work.py' in open('/proc/self/cmdline').read())": "a fresh interpreter",
@@ -133,6 +134,7 @@ CORRECT = r"""
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -164,17 +166,24 @@ static void wait_until(void) {
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     pthread_cond_t of_date = PTHREAD_COND_INITIALIZER, monotonic;
     pthread_condattr_t clock;
+    cnd_t condition;
+    mtx_t lock;
+    cnd_init(&condition);
+    mtx_init(&lock, mtx_timed);
+    mtx_lock(&lock);
     sem_init(&semaphore, 0, 0);
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_cond_init(&monotonic, &clock);
     pthread_mutex_lock(&mutex);
-    for (int way = 0; way < 4; way++) {
+    for (int way = 0; way < 6; way++) {
         struct timespec date = in_a_second(CLOCK_REALTIME), begin = in_a_second(CLOCK_MONOTONIC), end;
         if (way == 0) sem_timedwait(&semaphore, &date);
         if (way == 1) pthread_mutex_timedlock(&mutex, &date);
         if (way == 2) pthread_cond_timedwait(&of_date, &mutex, &date);
         if (way == 3) pthread_cond_timedwait(&monotonic, &mutex, &begin);
+        if (way == 4) cnd_timedwait(&condition, &lock, &date);
+        if (way == 5) clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &date, NULL);
         end = in_a_second(CLOCK_MONOTONIC);
         if (end.tv_sec == begin.tv_sec) printf("way %d did not wait\n", way);
     }
