@@ -15,6 +15,7 @@ from runner.errors import OffpipeError
 
 if TYPE_CHECKING:
     from pytest_offpipe.compare import OfFiles, Sides
+    from runner.spec.model import Spec, Stage
 
 
 class FilterError(AssertionError):
@@ -22,14 +23,14 @@ class FilterError(AssertionError):
 
 
 class Normaliser(NamedTuple):
-    """The `filters` of a stage by extension. They start in `root`, with its `env` and `tools`.
+    """The `filters` of a `stage` of `spec`, by the end of a file's name. They start in `root`, with its env and tools.
 
     They work below `directory`, and end after `timeout` seconds.
     """
 
     filters: dict[str, tuple[str, ...]]
-    env: dict[str, str]
-    tools: tuple[str, ...]
+    spec: Spec
+    stage: Stage
     root: str
     directory: str
     timeout: float
@@ -37,7 +38,7 @@ class Normaliser(NamedTuple):
     def of_files(self, name: str, paths: list[str], sides: Sides, compare: OfFiles = of_bytes) -> str | None:
         """Return how two files differ after their filter, if there is one. Raises FilterError if it fails.
 
-        The second path has the extension of the output. Files with the same bytes need no filter.
+        The second path ends as that of the output. Files with the same bytes need no filter.
         """
         text = compare(name, paths, sides)
         words = self._filter(paths[1])
@@ -49,8 +50,8 @@ class Normaliser(NamedTuple):
         return text
 
     def _filter(self, path: str) -> tuple[str, ...] | None:
-        """Return the filter with the longest extension that the path has."""
-        found = [extension for extension in self.filters if path.endswith(f".{extension.removeprefix('.')}")]
+        """Return the filter with the longest key that the path ends with."""
+        found = [key for key in self.filters if path.endswith(key)]
         return self.filters[max(found, key=len)] if found else None
 
     def _filtered(self, path: str, words: tuple[str, ...], directory: str) -> str:
@@ -79,8 +80,10 @@ class Normaliser(NamedTuple):
         except OffpipeError as error:
             raise FilterError(str(error)) from None
         literal = tuple(word.replace("{", "{\0") for word in words)  # the mark of braces that begin no placeholder
-        given = spec.stages[0]._replace(command=literal, env=self.env, tools=self.tools)
-        spec = spec._replace(stages=(given,))
+        tools = self.spec.tools_of(self.stage)
+        given = spec.stages[0]._replace(command=literal, env=self.stage.env, tools=tools)
+        banned, allowed = self.spec.banned_imports, self.spec.allow_imports
+        spec = spec._replace(stages=(given,), banned_imports=banned, allow_imports=allowed)
         run = run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, spec=spec)
         report = run.stages.get("normalise")
         if report is None or not report.succeeded:

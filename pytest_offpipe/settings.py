@@ -32,7 +32,7 @@ _EXTENSION = record(
         "a directory below root: its file P is what the output P should be",
     ),
     normalise=Field(
-        map_of(text(), list_of(text(), least=1)), "filters before comparisons: extension to program and arguments", {}
+        map_of(text(), list_of(text(), least=1)), "filters before comparisons: end of a name to words of a command", {}
     ),
     hostile=Field(map_of(choice(*HOSTILE), choice("fails", "succeeds")), "what the stage does with hostile inputs"),
     tags=Field(list_of(text("[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _")), "marks of its tests", ()),

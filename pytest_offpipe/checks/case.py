@@ -250,14 +250,8 @@ class Bench:
         self.volatile = extension["volatile"]
         self.spec = case.shared.laid
         self.stage = next(stage for stage in self.spec.stages if stage.name == case.stage.name)
-        self.normaliser = Normaliser(
-            extension["normalise"],
-            self.stage.env,
-            tuple(self.spec.tools_of(self.stage)),
-            case.spec.root,
-            f"{case.directory}/normalise",
-            case.settings.timeout,
-        )
+        filters, place = extension["normalise"], f"{case.directory}/normalise"
+        self.normaliser = Normaliser(filters, self.spec, self.stage, case.spec.root, place, case.settings.timeout)
         limit = PATIENCE + FACTOR * self.undisturbed.seconds
         own = self.stage.timeout_seconds
         limit = min(limit, max(own) if isinstance(own, tuple) else own or limit)

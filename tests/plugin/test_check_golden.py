@@ -178,6 +178,21 @@ def test_every_comparison_is_made_after_filters(project, check):
     assert "passed" in found or check in ("resume", "stop"), "chance decides whether a kill lands"
 
 
+@pytest.mark.parametrize("key", ["txt", ".txt", "copy.txt", "out/copy.txt"])
+def test_key_of_a_filter_is_the_end_of_the_name(project, key):
+    project.spec(COPY, **{"x-offpipe": {"golden": "golden/", "normalise": {"tx": ["cat"], key: ["true"]}}})
+    project.write("golden/out/copy.txt", "x\n")
+    project.pytest("it.json").assert_outcomes(passed=1)
+
+
+def test_filter_may_import_what_the_spec_allows(project):
+    project.write("norm.py", "import urllib.request\n")
+    extension = {"golden": "golden/", "normalise": {"txt": ["python3", "norm.py"]}}
+    project.spec(COPY, offline={"allowImports": ["urllib.request"]}, **{"x-offpipe": extension})
+    project.write("golden/out/copy.txt", "x\n")
+    project.pytest("it.json").assert_outcomes(passed=1)
+
+
 def test_filter_that_fails_fails_the_check_with_its_stderr(project):
     project.spec(
         COPY, **{"x-offpipe": {"golden": "golden/", "normalise": {"txt": ["sh", "-c", "echo no >&2; exit 3"]}}}
