@@ -17,8 +17,10 @@ import pytest
 from pytest_offpipe.checks.case import Bench, Case, await_later, ended
 from pytest_offpipe.compare import difference
 from pytest_offpipe.runs import UNSYNCED, run_sandbox, varied_env
+from runner.engine.programs import find_command
 from runner.errors import EXIT_OFFLINE
 from runner.paths import OWN_DIRECTORY
+from runner.plan.code.commands import shebang
 from runner.sandbox.contents import Shown
 from runner.spec.globs import bare, entries_of, is_glob, matches, may_match_below, parents
 
@@ -42,6 +44,7 @@ def check_reads(case: Case) -> None:
     if not (entries := reads.rest.entries()):
         case.clean()
         pytest.skip("root has nothing else that it could read")
+    reads.require_no_environment()
     await_later(case.shared.stage(case.stage.name).ended)
     reads.run_sealed()
     whole = reads.run(entries)
@@ -68,6 +71,18 @@ class _Reads(Bench):
         self.rest = _Rest(case, [os.path.relpath(path, self.spec.root) for path in self.inputs])
         self.view = self.trial("view")
         self.view.around.env.update(varied_env(self.stage, 0))
+
+    def require_no_environment(self) -> None:
+        """Leave the check unmade if the program is a path into an environment in root.
+
+        The copy has that program alone, so the view would show the environment in parts. With `tools`, it is whole.
+        """
+        program = find_command(self.spec, self.stage)[0]
+        if program and program.startswith(f"{self.spec.root}/"):
+            for word in shebang(program):
+                if word.startswith(f"{self.rest.root}/"):
+                    tools, name = os.path.relpath(f"{word}/../..", self.rest.root), os.path.basename(program)
+                    self.case.unmade(f'its program is a path: write "tools": "{tools}", and "{name}" in the command')
 
     def run(self, entries: list[str]) -> StageReport:
         """Run it where it also sees these entries of root. Leaves the check unmade if there is no such view."""
