@@ -120,8 +120,8 @@ class SpecSession:
         if self._unmade:
             from runner.display.text import counted
 
-            why = "could not be made, because of this machine or because the fault never landed"
-            terminalreporter.write_line(f"offpipe: {counted(len(self._unmade), 'check')} {why}; --offpipe-strict fails")
+            checks = counted(len(self._unmade), "check")
+            terminalreporter.write_line(f"offpipe: {checks} could not be made: -rs says why, --offpipe-strict fails")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

@@ -70,7 +70,9 @@ def check_outputs(case: Case) -> None:
         found[_SHOWN:] = [f"and {len(found) - _SHOWN:,} more"]
     if found:
         done, kept = "looked at its files, HOME and TMPDIR before and after it ran", case.shared.place
-        case.fail(done, "only its declared outputs are new", "\n".join(found), log=report.log, kept=kept)
+        case.fail(
+            done, "its declared outputs are new, and nothing else is left", "\n".join(found), log=report.log, kept=kept
+        )
 
 
 def _faults(path: str) -> Iterator[str]:

@@ -229,7 +229,7 @@ def test_what_is_not_declared_is_found(project, script):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([
         "  done:     looked at its files, HOME and TMPDIR before and after it ran",
-        "  expected: only its declared outputs are new",
+        "  expected: its declared outputs are new, and nothing else is left",
         f"*{UNDECLARED[script]}",
     ])  # fmt: skip
 
