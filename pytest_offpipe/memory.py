@@ -57,10 +57,12 @@ class MemoryMeter:
 
 def _below(pid: int) -> Iterator[int]:
     """Yield all processes below this one."""
-    for path in glob(f"/proc/{pid}/task/*/children"):
-        for child in map(int, (proc_file(path.removeprefix("/proc/")) or b"").split()):
-            yield child
-            yield from _below(child)
+    pending = [pid]
+    while pending:
+        for path in glob(f"/proc/{pending.pop()}/task/*/children"):
+            children = [*map(int, (proc_file(path.removeprefix("/proc/")) or b"").split())]
+            yield from children
+            pending += children
 
 
 def _set_size(pid: int) -> int:
