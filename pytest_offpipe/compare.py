@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from runner.paths import kind_of
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     OfFiles = Callable[[str, list[str], "Sides"], str | None]
 
+LARGEST_TEXT = 4 << 20  # bytes of a file that is compared, or damaged, as text
 BYTECODE = "__pycache__"  # Python writes it beside any module that a stage imports
 _SHOWN = 120  # bytes of a line
 _BEFORE = 40  # bytes of a long line that are shown before the first that differs
@@ -81,29 +83,30 @@ def _of_entry(name: str, paths: list[str], sides: Sides, of_files: OfFiles, mode
     return None if kinds[0] == kinds[1] else f"{name} is {kinds[0]} {sides[0]}, and {kinds[1]} {sides[1]}"
 
 
-def same_bytes_until(paths: list[str]) -> int | None:
-    """Return the offset of the first byte that differs in two files; None if they are the same."""
-    with open(paths[0], "rb") as first, open(paths[1], "rb") as second:
-        start = 0
-        while (blocks := (first.read(_BLOCK), second.read(_BLOCK)))[0] == blocks[1]:
-            if not blocks[0]:
-                return None
-            start += len(blocks[0])
-        return start + len(os.path.commonprefix(blocks))  # noqa: RUF071 - of bytes, not of paths
+def first_difference(paths: list[str]) -> tuple[int, int, int] | None:
+    """Return the offset of the first byte that differs in two files, the number of its line, and where that begins.
 
-
-def of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
-    """Compare block by block, since outputs may be larger than memory; show the first line that differs."""
+    None if they are the same. Compares block by block, since outputs may be larger than memory. Of a line that begins
+    in an earlier block, only the part in this one counts.
+    """
     with open(paths[0], "rb") as first, open(paths[1], "rb") as second:
         start, line = 0, 1
         while (blocks := (first.read(_BLOCK), second.read(_BLOCK)))[0] == blocks[1]:
             if not blocks[0]:
                 return None
             start, line = start + len(blocks[0]), line + blocks[0].count(b"\n")
-        at = len(os.path.commonprefix(blocks))  # noqa: RUF071 - of bytes, not of paths
-        line += blocks[0].count(b"\n", 0, at)
-        begin = start + blocks[0].rfind(b"\n", 0, at) + 1
-        shown = max(begin, start + at - _BEFORE) if start + at - begin >= _SHOWN // 2 else begin
+    at = len(os.path.commonprefix(blocks))  # noqa: RUF071 - of bytes, not of paths
+    begin = blocks[0].rfind(b"\n", 0, at) + 1
+    return start + at, line + blocks[0].count(b"\n", 0, at), start + begin
+
+
+def of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
+    """Show the first line that differs in two files; None if they are the same."""
+    if (found := first_difference(paths)) is None:
+        return None
+    at, line, begin = found
+    shown = max(begin, at - _BEFORE) if at - begin >= _SHOWN // 2 else begin
+    with open(paths[0], "rb") as first, open(paths[1], "rb") as second:
         texts = [_line_at(file, shown, is_cut=shown > begin) for file in (first, second)]
         sizes = [os.fstat(file.fileno()).st_size for file in (first, second)]
     width = max(map(len, sides)) + 1
@@ -118,6 +121,17 @@ def _line_at(file: BinaryIO, begin: int, *, is_cut: bool) -> str:
     if not text:
         return "(the end)"
     return ("..." if is_cut else "") + repr(text[:_SHOWN])[1:] + ("..." if len(text) > _SHOWN else "")
+
+
+def text_of(path: str) -> str | None:
+    """Return the text of a file; None if it is binary, not UTF-8, or larger than LARGEST_TEXT."""
+    if os.path.getsize(path) > LARGEST_TEXT:
+        return None
+    try:
+        text = Path(path).read_bytes().decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
 
 
 class Signature(NamedTuple):

@@ -20,9 +20,16 @@ BUDGET = 45.0
 TIMEOUT = 600.0
 FIELD = "x-offpipe"
 UPDATE_GOLDEN = "offpipe_update_golden"  # an option
-# What the check `hostile` makes of inputs.
-HOSTILE = ("empty", "noLastNewline", "crlf", "bom", "headerOnly", "oneRow", "shuffled")
-TABLES = (".csv", ".tsv")  # names of inputs that `hostile` damages by default
+HOSTILE = {  # what the check `hostile` puts in place of an input
+    "empty": "no bytes",
+    "noLastNewline": "its text without the last newline",
+    "crlf": "its text with CRLF at the ends of lines",
+    "bom": "its text after a byte order mark",
+    "headerOnly": "its header",
+    "oneRow": "its header and its first row",
+    "shuffled": "its rows in another order",
+}
+TABLES = {".csv": ",", ".tsv": "\t"}  # ends of the names of tables, and what is between their cells
 _MOST = 1 << 40
 _EXTENSION = record(
     skipChecks=Field(map_of(choice(*STAGE_CHECKS), text()), "checks to leave out, each with the reason", {}),

@@ -6,13 +6,14 @@ import csv
 import difflib
 import io
 import os
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from pytest_offpipe.checks.case import Bench, Case
-from pytest_offpipe.compare import difference, of_bytes, same_bytes_until
+from pytest_offpipe.compare import difference, first_difference, of_bytes, text_of
 from pytest_offpipe.sandbox import copy, discard
-from pytest_offpipe.settings import UPDATE_GOLDEN, extension_of
+from pytest_offpipe.settings import TABLES, UPDATE_GOLDEN, extension_of
 from runner.display.text import printable
 from runner.spec.globs import bare, is_glob, matches, may_match_below
 
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
 
 SIDES = ("golden", "made")
 _PLACES = ("among golden files", "as made")  # where a file is missing, or is a directory
-LARGEST = 4 << 20  # bytes of a file that is compared as text or as a table
 _LINES = 40  # of a unified diff
 _CELLS = 10
 _WIDTH = 160  # characters of a line
 _DONE = "compared the outputs of the undisturbed run with the golden files"
-_TABLES = {".csv": ",", ".tsv": "\t"}
 
 
 def check_golden(case: Case) -> None:
@@ -84,19 +83,12 @@ class _Golden(Bench):
     def differences(self) -> dict[str, str]:
         """Return how outputs differ from golden files that are there; nothing if the stage is volatile."""
         missing, found = self.missing(), {}
+        of_files = partial(self.normaliser.of_files, compare=file_difference)
         for kept, made in self._kept if not self.volatile else ():
             paths = f"{self._root}/{kept}", made
-            if kept not in missing and (text := difference(kept, *paths, _PLACES, self._of_files, is_plain=True)):
+            if kept not in missing and (text := difference(kept, *paths, _PLACES, of_files, is_plain=True)):
                 found[kept] = text
         return found
-
-    def _of_files(self, name: str, paths: list[str], sides: Sides) -> str | None:
-        extension = os.path.splitext(paths[1])[1].lower()
-
-        def compare(name: str, paths: list[str], _: Sides) -> str | None:
-            return file_difference(name, paths, SIDES, _TABLES.get(extension))
-
-        return self.normaliser.of_files(name, paths, sides, compare)
 
     def update(self) -> None:
         """Write the golden files that are missing or differ.
@@ -141,37 +133,26 @@ def _meet(declared: str, kept: str, *, is_directory: bool) -> bool:
     return paths[0].startswith(paths[1]) or paths[1].startswith(paths[0])
 
 
-def file_difference(name: str, paths: list[str], sides: Sides, delimiter: str | None = None) -> str | None:
+def file_difference(name: str, paths: list[str], _: Sides) -> str | None:
     """Return how two files differ: as a table by cell, as text by line, else by size and the first byte."""
-    at = same_bytes_until(paths)
-    if at is None:
+    if (different := first_difference(paths)) is None:
         return None
-    sizes = [os.path.getsize(path) for path in paths]
-    texts = [_text(path) for path in paths] if max(sizes) <= LARGEST else []
-    lines = [list(io.StringIO(text, newline="\n")) for text in texts if text is not None]
+    lines = [list(io.StringIO(text, newline="\n")) for text in map(text_of, paths) if text is not None]
     if len(lines) == 2:
-        found = _limited(_cells(lines, delimiter, sides), _CELLS) if delimiter else []
+        delimiter = TABLES.get(os.path.splitext(name)[1].lower())
+        found = _limited(_cells(lines, delimiter), _CELLS) if delimiter else []
         if not found and max(map(len, chain(*lines))) > _WIDTH:
-            return of_bytes(name, paths, sides)  # shows the part of a line that differs
+            return of_bytes(name, paths, SIDES)  # shows the part of a line that differs
         if not found:
             ends = [[line if line.endswith("\n") else f"{line} (no end of line)" for line in side] for side in lines]
-            diff = difflib.unified_diff(ends[0], ends[1], fromfile=sides[0], tofile=sides[1], n=2)
+            diff = difflib.unified_diff(ends[0], ends[1], fromfile=SIDES[0], tofile=SIDES[1], n=2)
             found = _limited(diff, _LINES)
         return "\n".join([f"{name} differs", *found])
-    return f"{name} differs first at offset {at:,}: {sizes[0]:,} bytes {sides[0]}, and {sizes[1]:,} bytes {sides[1]}"
+    sizes = [f"{os.path.getsize(path):,} bytes {side}" for path, side in zip(paths, SIDES, strict=True)]
+    return f"{name} differs first at offset {different[0]:,}: {', and '.join(sizes)}"
 
 
-def _text(path: str) -> str | None:
-    """Return the text of a file; None if it is binary."""
-    with open(path, "rb") as file:
-        content = file.read()
-    try:
-        return None if b"\0" in content else content.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _cells(lines: list[list[str]], delimiter: str, sides: Sides) -> Iterator[str]:
+def _cells(lines: list[list[str]], delimiter: str) -> Iterator[str]:
     """Yield the cells that differ; rows and columns count from 1. Nothing if rows or columns are missing on a side."""
     try:
         tables = [list(csv.reader(side, delimiter=delimiter)) for side in lines]
@@ -182,7 +163,7 @@ def _cells(lines: list[list[str]], delimiter: str, sides: Sides) -> Iterator[str
     for row, pair in enumerate(zip(*tables, strict=True), 1):
         for column, (golden, made) in enumerate(zip(*pair, strict=True), 1):
             if golden != made:
-                yield f"row {row:,}, column {column:,}: {golden!r} {sides[0]}, and {made!r} {sides[1]}"
+                yield f"row {row:,}, column {column:,}: {golden!r} {SIDES[0]}, and {made!r} {SIDES[1]}"
 
 
 def _limited(lines: Iterator[str], most: int) -> list[str]:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from pytest_offpipe.checks.case import Bench, Case, ended
-from pytest_offpipe.compare import bytes_below, files_below
+from pytest_offpipe.compare import LARGEST_TEXT, bytes_below, files_below, text_of
 from pytest_offpipe.sandbox import Source
-from pytest_offpipe.settings import TABLES, extension_of
+from pytest_offpipe.settings import HOSTILE, TABLES, extension_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,17 +27,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.compare import Sides
     from pytest_offpipe.reports import StageReport
 
-LARGEST_TEXT = 4 << 20  # bytes of an input: damage shows in small ones, too
 _BOM = b"\xef\xbb\xbf"
-_KINDS = {
-    "empty": "no bytes",
-    "noLastNewline": "its text without the last newline",
-    "crlf": "its text with CRLF at the ends of lines",
-    "bom": "its text after a byte order mark",
-    "headerOnly": "its header",
-    "oneRow": "its header and its first row",
-    "shuffled": "its rows in another order",
-}
 _REPORTED = ("empty", "headerOnly")  # an output may well be empty then
 _OF_TABLES = ("headerOnly", "oneRow", "shuffled")
 _HEADER = re.compile(rb"((?:#[#\s][^\n]*\n)*[^\n]*\n?)(.*)", re.DOTALL)  # comments, names of columns; then the rows
@@ -108,13 +98,13 @@ class _Hostile(Bench):
                     break
 
     def _is_wanted(self, file: str) -> bool:
-        is_small = os.path.isfile(file) and os.path.getsize(file) <= LARGEST_TEXT
-        return is_small and (file.endswith(TABLES) or self._given is not None) and _is_text(Path(file).read_bytes())
+        is_file = os.path.isfile(file) and (self._given is not None or file.endswith((*TABLES,)))
+        return is_file and bool((text_of(file) or "").strip())
 
     def damage(self, text: _Text) -> None:
         """Run the stage with each kind of damage to one input. Fails the check at the first finding."""
         for kind, content in text.damaged(random.Random(self.case.settings.seed)).items():
-            is_one = kind in self._declared or kind not in _OF_TABLES or text.path.endswith(TABLES)
+            is_one = kind in self._declared or kind not in _OF_TABLES or text.path.endswith((*TABLES,))
             if not is_one or content == text.content:
                 continue
             if time.monotonic() > self._deadline:
@@ -124,7 +114,7 @@ class _Hostile(Bench):
             how = ", ".join(["exit 0", *flaws]) if report.succeeded else ended(report).removeprefix("error: ")
             if expected := self._expected(text, kind, report, flaws):
                 found = f"{text.path}, {kind}: {how}"
-                trial.fail(f"ran it with {text.path} replaced by {_KINDS[kind]}", expected, found, report)
+                trial.fail(f"ran it with {text.path} replaced by {HOSTILE[kind]}", expected, found, report)
             if kind in _REPORTED:
                 self.case.note(f"{text.path}, {kind}: {how}")
             trial.close()
@@ -183,12 +173,6 @@ class _Hostile(Bench):
             if is_compared and self.normaliser.of_files("", [file, path], ("", ""), _in_lines) == _ONE_GONE:
                 return True
         return False
-
-
-def _is_text(content: bytes) -> bool:
-    """Whether it is UTF-8 that has more than white space, and no NUL."""
-    text = content.decode("utf-8", "ignore")
-    return bool(text.strip()) and "\0" not in text and text.encode() == content
 
 
 def _is_crash(report: StageReport) -> bool:
