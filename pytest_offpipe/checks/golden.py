@@ -93,25 +93,19 @@ class _Golden(Bench):
     def update(self) -> None:
         """Write the golden files that are missing or differ.
 
-        What a directory no longer has goes, and nothing beside it. A copy is complete before it takes the place of the
-        old file or directory.
+        What a directory no longer has goes, and nothing beside it. A copy is complete before the old one goes.
         """
         for kept, _ in self._kept:
             self._require_no_link(kept)
         written = {*self.missing(), *self.differences()}
         for kept, made in self._kept:
-            if kept not in written:
-                continue
-            place = f"{self._root}/{kept}"
-            new, old = (f"{os.path.dirname(place)}/.offpipe-{age}-{os.path.basename(place)}" for age in ("new", "old"))
-            discard(new)  # of an update that was killed
-            copy(made, new)
-            if os.path.isdir(place) or os.path.isdir(new):  # no rename replaces these
-                discard(old)
-                if os.path.lexists(place):
-                    os.rename(place, old)
-            os.replace(new, place)
-            discard(old)
+            if kept in written:
+                place = f"{self._root}/{kept}"
+                new = f"{os.path.dirname(place)}/.offpipe-new-{os.path.basename(place)}"
+                discard(new)  # of an update that was killed
+                copy(made, new)
+                discard(place)
+                os.rename(new, place)
         self.case.note(f"wrote {', '.join(sorted(written)) or 'nothing: all are the same'}")
 
     def _require_no_link(self, kept: str) -> None:
