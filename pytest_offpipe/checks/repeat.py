@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.reports import StageReport
 
-DIRECTORY, HASHES, INTERPRETER, USER = "directory", "hashes", "interpreter", "user"
+DIRECTORY, HASHES, INTERPRETER, LANGUAGE, USER = "directory", "hashes", "interpreter", "language", "user"
 LIBRARIES = DATE, ENTRIES = "date", "entries"
 WORDS = {  # what may differ between two runs of a stage, in the order in which it is tried
     DIRECTORY: "the directory",
@@ -39,7 +39,7 @@ WORDS = {  # what may differ between two runs of a stage, in the order in which 
     "umask": "the umask",
     USER: "the user",
     "zone": "TZ (set it in env to keep it)",
-    "language": "LANG (set it in env to keep it)",
+    LANGUAGE: "LANG (set it in env to keep it)",
     DATE: "the date",
     ENTRIES: "the order of directory entries",
     "modified": "the modification times of its inputs",
@@ -84,8 +84,7 @@ class _Repeats(Bench):
         self.modes = 0o7700  # the others are the umask's
         self.surroundings = Surroundings(str(case.directory))
         self._elsewhere = ODD
-        self._language = ""
-        self._libraries: dict[str, str] = {}
+        self._values: dict[str, str] = {}  # of LANG, and paths of libraries
         self._first, self._varied = (case.directory / name for name in ("compared", "one-by-one"))
 
     def everything(self) -> list[str]:
@@ -97,7 +96,7 @@ class _Repeats(Bench):
             "home": "HOME" in stage.env,
             "files": "HOME" in stage.env,
             "zone": "TZ" in stage.env,
-            "language": any(name.startswith(("LANG", "LC_")) for name in stage.env),
+            LANGUAGE: any(name.startswith(("LANG", "LC_")) for name in stage.env),
             DATE: PRELOAD in stage.env,
             ENTRIES: PRELOAD in stage.env,
             USER: other_user() is None,
@@ -107,17 +106,18 @@ class _Repeats(Bench):
             INTERPRETER: not may_be_forked,
         }
         different = [name for name in WORDS if not impossible.get(name)]
-        for name in [name for name in different if name in ("language", *LIBRARIES)]:
+        for name in [name for name in different if name in (LANGUAGE, *LIBRARIES)]:
             try:
-                if name == "language":
-                    self._language = other_language()
-                elif (program := find_command(self.spec, stage)[0]) and is_static(program):
-                    raise RefusedError(f"{program} is linked statically", 0)
-                else:
-                    self._libraries[name] = library(name, self.case.shared.directory)
+                self._values[name] = other_language() if name == LANGUAGE else self._library(name)
             except (RefusedError, OSError) as error:
                 self._leave_out(name, str(error), different)
         return different
+
+    def _library(self, name: str) -> str:
+        program = find_command(self.spec, self.stage)[0]
+        if program and is_static(program):
+            raise RefusedError(f"{program} is linked statically", 0)
+        return library(name, self.case.shared.directory)
 
     def _enter(self, different: list[str]) -> None:
         """Make later calls where these differ. Removes, and notes, what this machine cannot vary."""
@@ -149,7 +149,9 @@ class _Repeats(Bench):
             if time.monotonic() > self._deadline:
                 self.case.note(f"not tried {where}, because no time is left (--offpipe-budget)")
                 continue
-            before, self._elsewhere = self._elsewhere, ODD if name == DIRECTORY else self._elsewhere
+            before = self._elsewhere
+            if name == DIRECTORY:
+                self._elsewhere = ODD
             more = [each for each in different if each in (*some, name)]
             tried = self._run(f"with-{name}", more)
             if tried[1].succeeded:
@@ -242,9 +244,9 @@ class _Repeats(Bench):
             env[PYTHON_SEED] = ""
         if "zone" in different:
             env["TZ"] = ZONE
-        if "language" in different:
-            env["LANG"] = self._language
-        libraries = [path for name, path in self._libraries.items() if name in different]
+        if LANGUAGE in different:
+            env["LANG"] = self._values[LANGUAGE]
+        libraries = [self._values[name] for name in LIBRARIES if name in different]
         if libraries:
             env[PRELOAD] = ":".join(libraries)
         processors = fewer_processors() if "processors" in different else None

@@ -14,7 +14,7 @@ import struct
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from pytest_offpipe.checks.case import Call, here
 from pytest_offpipe.faults import namespace
@@ -44,9 +44,6 @@ class Surroundings(contextlib.AbstractContextManager["Surroundings"]):
         self._names: frozenset[str] = frozenset()
         self._until = contextlib.ExitStack()
         self._call: Call = here
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._until.close()
