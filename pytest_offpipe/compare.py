@@ -33,19 +33,17 @@ def difference(
     sides: Sides,
     of_files: OfFiles | None = None,
     modes: int = 0o7777,
-    *,
-    is_plain: bool = False,
 ) -> str | None:
     """Return as text how the files or directories at two paths differ; None if they are the same.
 
-    `of_files` compares two files. Only these bits of the `modes` of files count. If `is_plain`, modes and directories
-    without files do not count.
+    `of_files` compares two files. Only these bits of the `modes` of files count. If there are none, directories without
+    files do not count either, as in git.
     """
     for relative in sorted({os.path.relpath(entry, top) for top in (one, other) for entry in entries_of(top)}):
         shown, *paths = (os.path.normpath(os.path.join(top, relative)) for top in (name, one, other))
-        if is_plain and all(os.path.isdir(path) or not os.path.lexists(path) for path in paths):
+        if not modes and all(os.path.isdir(path) or not os.path.lexists(path) for path in paths):
             continue
-        if text := _of_entry(shown, paths, sides, of_files or of_bytes, 0 if is_plain else modes):
+        if text := _of_entry(shown, paths, sides, of_files or of_bytes, modes):
             return text
     return None
 

@@ -246,11 +246,11 @@ class Bench:
         self.call: Call = here  # `full` calls on another disk, `repeat` in other surroundings
         self.modes = 0o7777  # the bits of modes that count
         self.undisturbed = case.undisturbed()
-        extension = extension_of(case.spec, case.stage)
-        self.volatile = extension["volatile"]
+        self.extension = extension_of(case.spec, case.stage)
+        self.volatile = self.extension["volatile"]
         self.spec = case.shared.laid
         self.stage = next(stage for stage in self.spec.stages if stage.name == case.stage.name)
-        filters, place = extension["normalise"], f"{case.directory}/normalise"
+        filters, place = self.extension["normalise"], f"{case.directory}/normalise"
         self.normaliser = Normaliser(filters, self.spec, self.stage, case.spec.root, place, case.settings.timeout)
         limit = PATIENCE + FACTOR * self.undisturbed.seconds
         own = self.stage.timeout_seconds

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_offpipe.checks.case import Bench, Case
 from pytest_offpipe.compare import difference, first_difference, of_bytes, text_of
 from pytest_offpipe.sandbox import copy, discard
-from pytest_offpipe.settings import TABLES, UPDATE_GOLDEN, extension_of
+from pytest_offpipe.settings import TABLES, UPDATE_GOLDEN
 from runner.display.text import printable
 from runner.spec.globs import bare, is_glob, matches, may_match_below
 
@@ -50,7 +50,7 @@ class _Golden(Bench):
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         self._root = case.spec.root
-        top = os.path.normpath(extension_of(case.spec, case.stage)["golden"])
+        top = os.path.normpath(self.extension["golden"])
         made = self.undisturbed.outputs.paths
         self._kept = [(f"{top}/{bare(path)}", made[name]) for name, path in self.stage.outputs.items()]
         self._require_own_places()
@@ -86,7 +86,7 @@ class _Golden(Bench):
         of_files = partial(self.normaliser.of_files, compare=file_difference)
         for kept, made in self._kept if not self.volatile else ():
             paths = f"{self._root}/{kept}", made
-            if kept not in missing and (text := difference(kept, *paths, _PLACES, of_files, is_plain=True)):
+            if kept not in missing and (text := difference(kept, *paths, _PLACES, of_files, 0)):
                 found[kept] = text
         return found
 

@@ -18,7 +18,7 @@ import pytest
 from pytest_offpipe.checks.case import Bench, Case, ended
 from pytest_offpipe.compare import LARGEST_TEXT, bytes_below, files_below, text_of
 from pytest_offpipe.sandbox import Source
-from pytest_offpipe.settings import HOSTILE, TABLES, extension_of
+from pytest_offpipe.settings import HOSTILE, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +81,7 @@ class _Hostile(Bench):
 
     def __init__(self, case: Case) -> None:
         super().__init__(case, {"retry": {"attempts": 1}})
-        self._given: dict[str, str] | None = extension_of(case.spec, case.stage)["hostile"]
-        self._declared = self._given or {}
+        self._declared: dict[str, str] = self.extension["hostile"] or {}
         self._deadline = time.monotonic() + case.settings.budget
 
     def texts(self) -> Iterator[_Text]:
@@ -98,7 +97,7 @@ class _Hostile(Bench):
                     break
 
     def _is_wanted(self, file: str) -> bool:
-        is_file = os.path.isfile(file) and (self._given is not None or file.endswith((*TABLES,)))
+        is_file = os.path.isfile(file) and (self.extension["hostile"] is not None or file.endswith((*TABLES,)))
         return is_file and bool((text_of(file) or "").strip())
 
     def damage(self, text: _Text) -> None:

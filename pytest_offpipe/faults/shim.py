@@ -108,12 +108,12 @@ def _watch(plan: dict[str, Any], child: int, reading: _Reading) -> NoReturn:
 
 def _in_other_groups() -> set[int]:
     """Return the processes of the program that are in another group, as those of timeout(1): the runner signals all."""
-    relations = {}
+    relations = {}  # process -> its parent, group and session
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
             relations[int(name)] = [*map(int, file.read().rpartition(b") ")[2].split()[1:4])]
-    own, session = os.getpid(), os.getsid(0)
-    below = {own}
+    session = os.getsid(0)
+    below = {os.getpid()}
     while more := {pid for pid, its in relations.items() if its[0] in below or its[2] == session} - below:
         below |= more
     return {pid for pid in below if relations[pid][1] != os.getpgrp()}
