@@ -130,8 +130,9 @@ class _Repeats(Bench):
         different.remove(name)
 
     def elsewhere(self, different: list[str]) -> tuple[Trial, StageReport]:
-        """Run it with everything different; if it fails, without what it MAY_FAIL for, as far as it does.
+        """Run it with everything different. If it fails, run it without all that it MAY_FAIL for.
 
+        If it then succeeds, add these one after the other, and keep those with which it still succeeds.
         Removes from `different` what did not differ in the run that is returned, and notes why.
         """
         everything = self._run("varied", different)

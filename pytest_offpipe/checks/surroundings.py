@@ -1,7 +1,7 @@
 """What `repeat` varies around a stage that a launch alone cannot set.
 
-Some of it is that of a process in namespaces of its own: `enter`, and what it calls, run in that process. What it
-enters, it never leaves. Some of it takes a library that the programs of a stage load first.
+A process in namespaces of its own varies some things: `enter`, and what it calls, run there, and never leave them. A
+library that the programs of a stage preload varies others.
 """
 
 from __future__ import annotations
