@@ -97,7 +97,7 @@ def _make_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def _with_hostile(spec: Spec, stages: Iterable[Stage], fields: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """Return the names of stages with the check `hostile`: by its field, or for a table that no stage makes."""
     given = {name for name, own in fields.items() if own["hostile"] is not None}
-    tables = [(stage.name, path) for stage in stages for _, _, path in stage.entries() if path.endswith((*TABLES,))]
+    tables = [(stage.name, path) for stage in stages for _, _, path in stage.entries() if path.endswith(tuple(TABLES))]
     outputs = build_graph(spec).outputs if tables else None
     return given | {name for name, path in tables if outputs and not outputs.matches(path)}
 

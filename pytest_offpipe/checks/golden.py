@@ -104,8 +104,9 @@ class _Golden(Bench):
                 new = f"{os.path.dirname(place)}/.offpipe-new-{os.path.basename(place)}"
                 discard(new)  # of an update that was killed
                 copy(made, new)
-                discard(place)
-                os.rename(new, place)
+                if os.path.isdir(place) or os.path.isdir(new):  # no rename replaces these
+                    discard(place)
+                os.replace(new, place)
         self.case.note(f"wrote {', '.join(sorted(written)) or 'nothing: all are the same'}")
 
     def _require_no_link(self, kept: str) -> None:

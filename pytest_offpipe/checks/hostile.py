@@ -97,13 +97,13 @@ class _Hostile(Bench):
                     break
 
     def _is_wanted(self, file: str) -> bool:
-        is_file = os.path.isfile(file) and (self.extension["hostile"] is not None or file.endswith((*TABLES,)))
+        is_file = os.path.isfile(file) and (self.extension["hostile"] is not None or file.endswith(tuple(TABLES)))
         return is_file and bool((text_of(file) or "").strip())
 
     def damage(self, text: _Text) -> None:
         """Run the stage with each kind of damage to one input. Fails the check at the first finding."""
         for kind, content in text.damaged(random.Random(self.case.settings.seed)).items():
-            is_one = kind in self._declared or kind not in _OF_TABLES or text.path.endswith((*TABLES,))
+            is_one = kind in self._declared or kind not in _OF_TABLES or text.path.endswith(tuple(TABLES))
             if not is_one or content == text.content:
                 continue
             if time.monotonic() > self._deadline:
