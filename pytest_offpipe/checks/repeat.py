@@ -99,13 +99,15 @@ class _Repeats(Bench):
             LANGUAGE: any(name.startswith(("LANG", "LC_")) for name in stage.env),
             DATE: PRELOAD in stage.env,
             ENTRIES: PRELOAD in stage.env,
-            USER: other_user() is None,
-            "processors": fewer_processors() is None,
             "hint": stage.resources.cpus is None,  # then it never has these variables
             "modified": not self.inputs,
             INTERPRETER: not may_be_forked,
         }
         different = [name for name in WORDS if not impossible.get(name)]
+        if other_user() is None:
+            self._leave_out(USER, "the system knows no other one", different)
+        if fewer_processors() is None:
+            self._leave_out("processors", "there is only one", different)
         for name in [name for name in different if name in (LANGUAGE, *LIBRARIES)]:
             try:
                 self._values[name] = other_language() if name == LANGUAGE else self._library(name)
@@ -126,7 +128,7 @@ class _Repeats(Bench):
             self._leave_out(name, why, different)
 
     def _leave_out(self, name: str, why: str, different: list[str]) -> None:
-        self.case.note(f"{WORDS[name]} stayed as it is: {why}")
+        self.case.note(f"not varied: {WORDS[name].partition(' (')[0]} ({why})")
         different.remove(name)
 
     def elsewhere(self, different: list[str]) -> tuple[Trial, StageReport]:

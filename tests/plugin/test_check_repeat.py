@@ -26,8 +26,9 @@ def test_passes_a_stage_that_depends_on_its_inputs_alone(stage):
             to.writelines(sorted(set(source)))
         """
     ).passes("repeat", "-rP")
-    assert {line for line in result.outlines if "stayed as it is" in line} <= {
-        "LANG stayed as it is: no UTF-8 locale is installed but C.UTF-8"
+    assert {line for line in result.outlines if line.startswith("not varied")} <= {
+        "not varied: LANG (no UTF-8 locale is installed but C.UTF-8)",
+        "not varied: the processors that it may use (there is only one)",
     }
 
 
@@ -242,7 +243,7 @@ def test_notes_that_a_program_that_is_linked_statically_keeps_its_date(stage):
     del stage.stage["processor"]
     stage.stage.update(command=["./work"], stdout="text")
     result = stage.passes("repeat", "-rP")
-    result.stdout.fnmatch_lines(["the date stayed as it is: */work is linked statically"])
+    result.stdout.fnmatch_lines(["not varied: the date (*/work is linked statically)"])
 
 
 LISTED = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False).stdout.split()
@@ -396,7 +397,7 @@ def test_leaves_the_host_name_out_without_a_namespace_and_says_so(stage):
     stage.shell('uname -n > "$o"')
     result = stage.check_denied("repeat", "-rP")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["the host name stayed as it is: unshare(*) failed: EPERM *"])
+    result.stdout.fnmatch_lines(["not varied: the host name (unshare(*) failed: EPERM *"])
 
 
 @pytest.mark.full
