@@ -148,7 +148,8 @@ def test_what_is_learned_makes_the_same_bytes_and_passes_its_checks(bench, name)
     bench.succeed()
     assert content_of(bench, stage["outputs"].values()) == made
     suite = [sys.executable, "-m", "pytest", "-q", *PLAIN, "--offpipe-spec", bench.spec]
-    checked = subprocess.run(suite, cwd=bench.root, env=ENV, capture_output=True, text=True, timeout=100, check=False)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}  # ENV lacks what fixtures have set
+    checked = subprocess.run(suite, cwd=bench.root, env=env, capture_output=True, text=True, timeout=100, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
