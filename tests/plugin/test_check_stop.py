@@ -17,6 +17,7 @@ def test_passes_a_stage_that_term_ends(stage):
 @pytest.mark.parametrize("word", ["timeout 60", pytest.param("setsid -w", marks=pytest.mark.full)])
 def test_passes_a_program_in_a_process_group_of_its_own(stage, word):
     script = 'while read -r line; do echo "$line"; sleep 0.05; done'
+    stage.text = "line\n" * 20
     stage.shell("")
     stage.stage.update(command=[*word.split(), "sh", "-c", script], stdin="text", stdout="text")
     stage.passes("stop")
