@@ -31,25 +31,22 @@ def test_other_text_fails_with_a_unified_diff(project):
     result.stdout.fnmatch_lines(["golden/out/copy.txt differs", "*-c", "*+a"])
 
 
-def test_rows_end_with_newlines_only(project):
-    project.write("in.txt", "a,x\u2028y\n")
-    project.spec({**COPY, "outputs": {"text": "out/t.csv"}}, **GOLDEN)
-    project.write("golden/out/t.csv", "a,x\u2028z\n")
-    project.pytest("it.json").stdout.fnmatch_lines(["*row 1, column 2: *"])
+DIFFERENCES = {
+    "a table by cell": ("out/t.csv", "a,b\n1,3\n", "a,b\n1,2\n", ["*row 2, column 2: '3' golden, and '2' made"]),
+    "a table of other rows by line": ("out/t.csv", "a,b\n3,4\n", "a,b\n1,2\n3,4\n", ["* a,b", "*+1,2", "* 3,4"]),
+    "rows end with newlines only": ("out/t.csv", "a,x\u2028z\n", "a,x\u2028y\n", ["*row 1, column 2: *"]),
+    "line ends": ("out/t.txt", "b\na\n", "b\r\na\r\n", ["*-b", "*+b\\r"]),
+    "a part of long lines": ("out/t.txt", f"{'x' * 500}2\n", f"{'x' * 500}1\n", ["*golden: *2*", "*made: *1*"]),
+}
 
 
-def test_diff_shows_line_ends(project):
-    project.write("in.txt", "b\r\na\r\n")
-    project.spec(COPY, **GOLDEN)
-    project.write("golden/out/copy.txt", "b\na\n")
-    project.pytest("it.json").stdout.fnmatch_lines(["*-b", "*+b\\r"])
-
-
-def test_long_lines_differ_at_a_place_that_is_shown(project):
-    project.write("in.txt", f"{'x' * 500}1\n")
-    project.spec(COPY, **GOLDEN)
-    project.write("golden/out/copy.txt", f"{'x' * 500}2\n")
-    project.pytest("it.json").stdout.fnmatch_lines(["*golden: *2*", "*made: *1*"])
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_a_difference_is_shown_as(project, name):
+    output, golden, made, lines = DIFFERENCES[name]
+    project.write("in.txt", made)
+    project.spec({**COPY, "outputs": {"text": output}}, **GOLDEN)
+    project.write(f"golden/{output}", golden)
+    project.pytest("it.json").stdout.fnmatch_lines(lines)
 
 
 def test_diff_has_a_bounded_length(project):
@@ -59,21 +56,6 @@ def test_diff_has_a_bounded_length(project):
     result = project.pytest("it.json")
     result.stdout.fnmatch_lines(["*... and more"])
     assert len(result.outlines) < 120
-
-
-def test_tables_differ_by_cell(project):
-    project.write("in.txt", "a,b\n1,2\n")
-    project.spec({**COPY, "outputs": {"text": "out/t.csv"}}, **GOLDEN)
-    project.write("golden/out/t.csv", "a,b\n1,3\n")
-    project.pytest("it.json").stdout.fnmatch_lines(["*row 2, column 2: '3' golden, and '2' made"])
-
-
-def test_tables_with_other_rows_or_columns_differ_by_line(project):
-    project.write("in.txt", "a,b\n1,2\n3,4\n")
-    project.spec({**COPY, "outputs": {"text": "out/t.csv"}}, **GOLDEN)
-    project.write("golden/out/t.csv", "a,b\n3,4\n")
-    result = project.pytest("it.json")
-    result.stdout.fnmatch_lines(["* a,b", "*+1,2", "* 3,4"])
 
 
 def test_binaries_differ_by_size_and_first_offset(project):
