@@ -79,10 +79,10 @@ class _Reads(Bench):
         """
         program = find_command(self.spec, self.stage)[0]
         if program and program.startswith(f"{self.spec.root}/"):
-            for word in shebang(program):
-                if word.startswith(f"{self.rest.root}/"):
-                    tools, name = os.path.relpath(f"{word}/../..", self.rest.root), os.path.basename(program)
-                    self.case.unmade(f'its program is a path: write "tools": "{tools}", and "{name}" in the command')
+            directory, name = os.path.split(os.path.relpath(program, self.spec.root))
+            if f"{self.rest.root}/{directory}" in map(os.path.dirname, shebang(program)):
+                tools = os.path.dirname(directory)
+                self.case.unmade(f'its program is a path: write "tools": "{tools}", and "{name}" in the command')
 
     def run(self, entries: list[str]) -> StageReport:
         """Run it where it also sees these entries of root. Leaves the check unmade if there is no such view."""

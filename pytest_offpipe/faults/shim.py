@@ -94,7 +94,7 @@ def _watch(plan: dict[str, Any], child: int, reading: _Reading) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)
     for pid in _in_other_groups():
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or is another user's
             os.kill(pid, signal.SIGTERM)
     os.kill(child, signal.SIGCONT)
     deadline = time.monotonic() + GRACE
